@@ -1,0 +1,63 @@
+package handoff
+
+import (
+	"context"
+
+	"github.com/ircferry/ircferry/backend"
+)
+
+// Sessions is what a move asks of the proxy, which implements it; cmd wires the two.
+//
+// Each call is one batch per event loop and returns when every loop has answered or ctx is over (then the sessions that had not
+// taken the step are in the result with CauseTimeout, unless said otherwise). A session that ended meanwhile is answered with
+// CauseGone. All may be called from any goroutine; the coordinator calls them one after the other for one move.
+type Sessions interface {
+	// Gate makes clients for whom no backend was chosen yet wait; sessions still connecting to a backend of the pool go back
+	// and wait too. Ungate lets them all go on. Both are idempotent.
+	Gate(pool string)
+	Ungate(pool string)
+
+	// On lists the sessions that have a stream at the backend ("pool/name").
+	On(ctx context.Context, backendName string) ([]backend.SessionRef, error)
+
+	// AwaitRegistered returns when no session at the backend is in registration any more, or when ctx is over; it answers how
+	// many still are.
+	AwaitRegistered(ctx context.Context, backendName string) int
+
+	// Attach dials a new stream for each session, sends ATTACH and waits for ATTACHED; at most 64 in flight, a refused or
+	// unanswered connect is retried until ctx is over. The stream is kept beside the old one, which goes on.
+	// A session that has an attached stream of this transaction already is done.
+	Attach(ctx context.Context, us []string, to backend.AttachTo) []backend.Moved
+
+	// Detach closes the attached streams of these sessions, if any.
+	Detach(us []string)
+
+	// Freeze stops reading the clients of a backend, writes out what it has of them as far as the kernel takes it, and tells the
+	// counts. Nothing is written to these streams until Thaw, Splice or Reopen. Output of the old ircd goes on to the clients.
+	Freeze(ctx context.Context, backendName string) ([]backend.Frozen, error)
+
+	// ReadUp reads each old stream up to its cut; what a client does not take is kept, up to 1 MiB a session.
+	ReadUp(ctx context.Context, cuts []backend.Cut) []backend.Moved
+
+	// Park closes the old streams: the sessions have no backend from here on. After 10 s of freeze clients are read again: untagged
+	// PINGs are answered with serverName as source, PONGs are dropped, lines are held up to 64 KiB, then they stay in the kernel.
+	Park(us []string, serverName string)
+
+	// Splice closes the old stream if it is still there, waits for LIVE on the attached one, and thaws. A session with
+	// CauseOverflow, CauseNoLive or CauseDetached was closed with an ERROR line.
+	Splice(ctx context.Context, to string, sessions []backend.Splice) []backend.Moved
+
+	// Thaw goes on with the old backend as if nothing had been, and closes attached streams.
+	Thaw(us []string) []backend.Moved
+
+	// Reopen gives sessions that were not registered at the freeze an entirely new stream at the backend: OPEN, their recorded lines,
+	// and the same answers, which are swallowed. One that was answered with more than NOTICE and CAP lines, that is answered
+	// otherwise now or that has said over 8 KiB is closed with an ERROR line that asks to reconnect (CauseRegistration).
+	Reopen(ctx context.Context, us []string, to string) []backend.Moved
+
+	// End closes sessions with an ERROR line; cause is the close reason of the session.
+	End(us []string, cause backend.Cause, text string)
+
+	// Descriptors answers how many descriptors the process has in use and how many it may have.
+	Descriptors() (used, limit int)
+}
