@@ -1,0 +1,70 @@
+# make help lists what there is. CI calls `make test` and nothing else, so a red build can be repeated at a desk.
+
+GO       ?= go
+PREFIX   ?= /usr/local
+DESTDIR  ?=
+SYSCONFDIR ?= /etc
+UNITDIR  ?= $(PREFIX)/lib/systemd/system
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS  := -X main.version=$(VERSION)
+
+# Bounds of the single steps; all of `make test` stays under 20 minutes on two cores.
+RACE_TIMEOUT ?= 9m
+E2E_TIMEOUT  ?= 8m
+FUZZTIME     ?= 3s
+
+export GO
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test check fmt vet lint race fuzz e2e bench deps install clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## bin/ircferry and bin/ferryctl
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/ircferry ./cmd/ferryctl
+
+demo: build ## two small ircds, 200 talking clients, three moves, a table (DEMO_ARGS=--stay keeps it up)
+	./bin/ircferry demo $(DEMO_ARGS)
+
+test: ## everything CI runs: packages, checks, race, fuzz, end to end; sums up what was skipped
+	@bash scripts/test.sh
+
+check: fmt vet lint ## gofmt, go vet, staticcheck
+
+fmt: ## fails if a file is not gofmt-ed
+	@files=$$(git ls-files -z '*.go' | xargs -0 -r gofmt -l); \
+	if [ -n "$$files" ]; then echo "not gofmt-ed (run gofmt -w):"; echo "$$files"; exit 1; fi
+
+vet: ## go vet, also of the files behind the e2e tag
+	$(GO) vet ./...
+	$(GO) vet -tags e2e ./...
+
+lint: ## staticcheck
+	$(GO) tool staticcheck -tags e2e ./...
+
+race: ## all tests of all rooms with the race detector, shuffled
+	@bash scripts/gotest.sh -race -shuffle=on -timeout $(RACE_TIMEOUT) ./...
+
+fuzz: ## every FuzzXxx for FUZZTIME (default 3s) each
+	@FUZZTIME=$(FUZZTIME) bash scripts/fuzz.sh
+
+e2e: build ## real IRC clients and real ircds through the built binaries
+	@IRCFERRY_BIN=$(CURDIR)/bin bash scripts/gotest.sh -tags e2e -shuffle=on -timeout $(E2E_TIMEOUT) ./e2e/...
+
+bench: build ## beside HAProxy in the same run (BENCH=idle,sparse,sat,fan,new,move ROUNDS=4)
+	@bash scripts/bench.sh
+
+deps: ## the Debian packages that tests and bench use, where root and apt are there
+	@bash scripts/deps.sh test bench
+
+install: build ## binaries, systemd unit, reference configuration (PREFIX, DESTDIR, SYSCONFDIR)
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSCONFDIR)/ircferry
+	install -m 0755 bin/ircferry bin/ferryctl $(DESTDIR)$(PREFIX)/bin/
+	sed -E 's#(/usr/local|/usr)/bin/(ircferry|ferryctl)#$(PREFIX)/bin/\2#g' configs/ircferry.service > bin/ircferry.service
+	install -m 0644 bin/ircferry.service $(DESTDIR)$(UNITDIR)/ircferry.service
+	@if [ -e $(DESTDIR)$(SYSCONFDIR)/ircferry/ircferry.yaml ]; then echo "kept $(DESTDIR)$(SYSCONFDIR)/ircferry/ircferry.yaml"; \
+	else install -v -m 0640 configs/ircferry.yaml $(DESTDIR)$(SYSCONFDIR)/ircferry/ircferry.yaml; fi
+
+clean: ## bin/
+	rm -rf bin

@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that the tests (test) and the benchmarks (bench) use. Never fails because a package cannot be
+# had: it says which one and what is skipped without it, and the tests say so again.
+#
+#   scripts/deps.sh [test] [bench]
+set -uo pipefail
+
+# command | package | without it
+table_test='
+gcc|gcc libc6-dev|the race detector
+inspircd|inspircd|e2e: InspIRCd behind the proxy
+ngircd|ngircd|e2e: ngIRCd behind the proxy
+weechat-headless|weechat-headless|e2e: WeeChat stays through moves
+irssi|irssi|e2e: irssi stays through moves
+tmux|tmux|e2e: irssi stays through moves
+sic|sic|e2e: sic stays through moves
+'
+table_bench='
+haproxy|haproxy|bench: the proxy to compare with
+taskset|util-linux|bench: pinning to cores
+'
+
+rows=""
+for set in "${@:-test}"; do
+  case "$set" in
+    test) rows+="$table_test" ;;
+    bench) rows+="$table_bench" ;;
+    *) echo "deps: unknown set $set (test, bench)" >&2; exit 2 ;;
+  esac
+done
+
+have() {
+  # gcc alone has no headers of the C library, and the race detector links against it.
+  if [ "$1" = gcc ] && [ ! -e /usr/include/stdlib.h ]; then return 1; fi
+  PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1
+}
+missing() { # prints the rows whose command is not there
+  while IFS='|' read -r cmd pkg without; do
+    [ -n "$cmd" ] && ! have "$cmd" && printf '%s|%s|%s\n' "$cmd" "$pkg" "$without"
+  done <<<"$rows"
+  return 0
+}
+tell_skipped() {
+  missing | while IFS='|' read -r cmd pkg without; do echo "deps: no $cmd (package $pkg): skipped is $without"; done
+}
+
+if [ -z "$(missing)" ]; then echo "deps: all there"; exit 0; fi
+if ! command -v apt-get >/dev/null 2>&1; then echo "deps: no apt-get here, nothing installed"; tell_skipped; exit 0; fi
+if [ "$(id -u)" -ne 0 ]; then
+  echo "deps: not root, nothing installed; run: sudo apt-get install --no-install-recommends $(missing | cut -d'|' -f2 | tr ' ' '\n' | sort -u | xargs)"
+  tell_skipped
+  exit 0
+fi
+
+# Installing an ircd must not start it: policy-rc.d denies it for the time of the installation, unless there is one already.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+  printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod +x "$policy"
+  trap 'rm -f "$policy"' EXIT
+fi
+
+export DEBIAN_FRONTEND=noninteractive
+apt=(apt-get -q -y -o Acquire::Retries=2 -o Acquire::http::Timeout=20 -o DPkg::Lock::Timeout=120)
+echo "deps: apt-get update"
+"${apt[@]}" update >/dev/null 2>&1 || echo "deps: apt-get update did not go through, trying with what the index has"
+
+# One by one after a try for all at once, because one name that the index does not have stops all others.
+wanted=$(missing | cut -d'|' -f2 | tr ' ' '\n' | sort -u | xargs)
+echo "deps: installing $wanted"
+# shellcheck disable=SC2086
+if ! "${apt[@]}" install --no-install-recommends $wanted </dev/null >/dev/null 2>&1; then
+  for pkg in $wanted; do
+    "${apt[@]}" install --no-install-recommends "$pkg" </dev/null >/dev/null 2>&1 || echo "deps: cannot install $pkg"
+  done
+fi
+tell_skipped
+[ -n "$(missing)" ] || echo "deps: all there now"
+exit 0
