@@ -1,0 +1,185 @@
+package wire
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrFull says that there is no slot or chunk to be had: Options.Slots or MaxBytes is reached, or the kernel has no memory.
+// What was queued before is whole, and what was offered is not queued at all.
+var ErrFull = errors.New("wire arena is full")
+
+// DefaultMaxBytes is enough for 9,500 sessions with 64 KiB held each and some of them with 1 MiB.
+const DefaultMaxBytes = 1 << 30
+
+// Options of an arena.
+type Options struct {
+	Slots    int   // most sessions at once, over all shards
+	Shards   int   // event loops
+	MaxBytes int64 // most bytes that the file may have allocated, 0: DefaultMaxBytes. Costs address space, not memory
+}
+
+// Arena is the shared-memory file. Its own methods may be called from any goroutine.
+type Arena struct {
+	fd     int
+	base   unsafe.Pointer
+	size   uintptr
+	hdr    *header
+	shards []*Shard
+	slots  uint32 // highest SlotID
+	chunks uint32 // chunks that fit into the file
+	locked int64  // bytes under mlock
+
+	blocks []block // one entry each; a block that a shard has belongs to its goroutine
+
+	mu         sync.Mutex
+	allocated  int64    // guarded by mu; bytes populated by fallocate
+	maxBytes   int64    // bound of allocated
+	freeSlots  []SlotID // guarded by mu; given back by shards
+	nextSlot   SlotID   // guarded by mu; this and all higher ones are untouched
+	freeBlocks []int32  // guarded by mu; given back by shards, without memory
+	nextBlock  int32    // guarded by mu; this and all higher ones are untouched
+	refused    int64    // guarded by mu; how often the answer was ErrFull
+
+	fallocate func(fd int, mode uint32, off, n int64) error // a field for the tests of a full machine
+}
+
+// New makes an arena. Nothing but the header and the staging buffers has memory yet.
+func New(o Options) (*Arena, error) {
+	fd, err := memfd()
+	if err != nil {
+		return nil, fmt.Errorf("create wire arena: %w", err)
+	}
+	a, err := newArena(fd, o, true)
+	if err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	return a, nil
+}
+
+// newArena lays an arena out in fd. The arena owns fd only if there is no error.
+func newArena(fd int, o Options, sealed bool) (*Arena, error) {
+	if o.Slots < 1 || o.Slots > 1<<24 || o.Shards < 1 || o.Shards > MaxShards {
+		return nil, fmt.Errorf("wire arena with %d slots and %d shards (at most %d)", o.Slots, o.Shards, MaxShards)
+	}
+	if o.MaxBytes == 0 {
+		o.MaxBytes = DefaultMaxBytes
+	}
+	stagingOff := int64(headerSize)
+	slotsOff := stagingOff + int64(o.Shards)*StagingSize
+	chunksOff := roundUp(slotsOff+int64(o.Slots+1)*SlotSize, blockSize)
+	blocks := (o.MaxBytes - slotsOff) / blockSize
+	if blocks < 1 || blocks > 1<<26 {
+		return nil, fmt.Errorf("wire arena of %d bytes: at least %d are needed for %d shards", o.MaxBytes, slotsOff+blockSize, o.Shards)
+	}
+	size := chunksOff + blocks*blockSize
+
+	a := &Arena{
+		fd: fd, size: uintptr(size), maxBytes: o.MaxBytes, slots: uint32(o.Slots), chunks: uint32(blocks) * blockChunks,
+		blocks: make([]block, blocks), nextSlot: 1, fallocate: fallocate,
+	}
+	if err := unix.Ftruncate(fd, size); err != nil {
+		return nil, fmt.Errorf("size wire arena: %w", err)
+	}
+	if sealed {
+		// Whoever gets the descriptor cannot cut the file under our mapping.
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_SEAL); err != nil {
+			return nil, fmt.Errorf("seal wire arena: %w", err)
+		}
+	}
+	if err := a.growLocked(0, slotsOff); err != nil {
+		return nil, fmt.Errorf("allocate %d bytes for wire arena: %w", slotsOff, err)
+	}
+	var err error
+	a.base, err = unix.MmapPtr(fd, 0, nil, a.size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_NORESERVE)
+	if err != nil {
+		return nil, fmt.Errorf("map wire arena: %w", err)
+	}
+	a.protect()
+
+	a.hdr = (*header)(a.base)
+	*a.hdr = header{
+		Magic: Magic, Version: LayoutVersion, Shards: uint32(o.Shards), LayoutHash: LayoutHash(), Size: uint64(size),
+		SlotSize: SlotSize, ChunkSize: ChunkSize, StagingOff: uint64(stagingOff), SlotsOff: uint64(slotsOff),
+		Slots: uint64(o.Slots), ChunksOff: uint64(chunksOff), Chunks: uint64(a.chunks),
+	}
+	a.shards = make([]*Shard, o.Shards)
+	for i := range a.shards {
+		a.shards[i] = &Shard{a: a, index: i, partial: noBlock}
+	}
+	return a, nil
+}
+
+// protect keeps the mapping out of core dumps and, as far as that is allowed, out of swap; refusals are not errors.
+func (a *Arena) protect() {
+	all := unsafe.Slice((*byte)(a.base), a.size)
+	_ = unix.Madvise(all, unix.MADV_DONTDUMP)
+	_ = unix.Madvise(all, unix.MADV_NOHUGEPAGE) // a huge page would make the first slot cost 2 MiB
+	// On fault: a lock must not populate what nobody uses. Without CAP_IPC_LOCK the limit counts address space, which the whole
+	// file exceeds; then at least header, staging and slots, where the keys will lie.
+	if lockOnFault(all) {
+		a.locked = int64(a.size)
+	} else if part := all[:a.chunksOff()]; lockOnFault(part) {
+		a.locked = int64(len(part))
+	}
+}
+
+func (a *Arena) chunksOff() uintptr { return a.size - uintptr(a.chunks)*ChunkSize }
+
+func lockOnFault(b []byte) bool {
+	_, _, errno := unix.Syscall(unix.SYS_MLOCK2, uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), unix.MLOCK_ONFAULT)
+	return errno == 0
+}
+
+// Fd is the arena's descriptor. It stays the arena's.
+func (a *Arena) Fd() int { return a.fd }
+
+// Shard is the part of event loop i.
+func (a *Arena) Shard(i int) *Shard { return a.shards[i] }
+
+// Close unmaps the arena and closes its descriptor. No shard, slot or slice of it may be used afterwards.
+func (a *Arena) Close() error {
+	err := unix.MunmapPtr(a.base, a.size)
+	a.base, a.hdr = nil, nil
+	return errors.Join(err, unix.Close(a.fd))
+}
+
+// growLocked populates [off, off+n) of the file. It counts whole calls: callers ask for ranges that are not populated.
+func (a *Arena) growLocked(off, n int64) error {
+	if a.allocated+n > a.maxBytes {
+		a.refused++
+		return ErrFull
+	}
+	if err := a.fallocate(a.fd, 0, off, n); err != nil {
+		a.refused++
+		return ErrFull
+	}
+	a.allocated += n
+	return nil
+}
+
+// memfd makes the file, without leave to execute it where the kernel knows of that (6.3).
+func memfd() (int, error) {
+	const flags = unix.MFD_CLOEXEC | unix.MFD_ALLOW_SEALING
+	fd, err := unix.MemfdCreate("ircferry-wire", flags|unix.MFD_NOEXEC_SEAL)
+	if errors.Is(err, unix.EINVAL) {
+		fd, err = unix.MemfdCreate("ircferry-wire", flags)
+	}
+	return fd, err
+}
+
+// fallocate repeats a call that a signal ended; the kernel has undone its part by then.
+func fallocate(fd int, mode uint32, off, n int64) error {
+	for {
+		if err := unix.Fallocate(fd, mode, off, n); err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+func roundUp(n, to int64) int64 { return (n + to - 1) / to * to }

@@ -1,0 +1,22 @@
+// Package wire holds the wire state of connections: everything that is needed to carry a connection on, and nothing else, in
+// one shared-memory file that outlives the process which uses it.
+//
+// An Arena is a sealed memfd, mapped once at its full size and populated by fallocate, so that a machine without memory is
+// ErrFull and never a SIGBUS. From front to back the file has
+//
+//	header     magic, layout version and hash, sizes, one Staged record per shard
+//	staging    64 KiB per shard: what a read just put there and a write did not take yet
+//	slots      one Slot of 256 bytes per session
+//	chunks     2 KiB pieces of queues, in blocks of 32
+//
+// There are no pointers in it: slots and chunks are named by index, so that a new process that gets the descriptor can go on,
+// wherever it maps the file.
+//
+// Each event loop has one Shard and only its goroutine calls it. A shard takes slots and chunk blocks from the arena in batches,
+// under the arena's mutex; in between nothing locks. A session's slot and its chunks belong to one shard from NewSlot to
+// FreeSlot. The race detector does not see mapped memory, so CheckOwner makes every call of a shard check its goroutine; the
+// tests of proxy switch it on.
+//
+// A Queue takes chunks only while bytes are in it: an idle session costs its slot. A free chunk holds zeros only. Blocks of which all
+// chunks are free go back to the kernel (hole punching), a few per shard excepted.
+package wire

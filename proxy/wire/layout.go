@@ -1,0 +1,183 @@
+package wire
+
+import (
+	"fmt"
+	"hash/fnv"
+	"reflect"
+	"strings"
+	"unsafe"
+)
+
+// What lies in the file. A change of any of these types or sizes changes the layout hash by itself; a change of meaning that
+// leaves the sizes alone must raise LayoutVersion.
+const (
+	// LayoutVersion is in the header; a process that finds another one does not touch the file.
+	LayoutVersion = 1
+
+	// Magic is the first word of the file: "ircferry" in big-endian letters.
+	Magic = 0x6972_6366_6572_7279
+
+	// MaxShards is bounded by the room for Staged records in the header.
+	MaxShards = 128
+
+	// SlotSize is four cache lines: two for the state of a plaintext session, two for what TLS will need (TLSRoom).
+	SlotSize = 256
+
+	// TLSRoom is kept free in each slot for a TLS session: two traffic secrets of up to 48 bytes, two sequence numbers, suite, version,
+	// key generations and the queue of a partial record (96 + 16 + 8 + 16).
+	TLSRoom = 136
+
+	// ReconcileRoom is kept free in each slot for the kernel counters at the start of both sockets (received and acknowledged,
+	// twice 8 bytes each): with them a process that comes after a SIGKILL finds its cursors again.
+	ReconcileRoom = 32
+
+	// StagingSize is one read of the event loop. Larger reads do not make relaying cheaper, smaller ones cost system calls
+	// when a client or an ircd is pipelining.
+	StagingSize = 64 << 10
+
+	// ChunkSize: what is queued is either a half line (under 512 bytes without tags) or the backlog of a peer that does not read
+	// (tens of KiB). 2 KiB takes the first in one piece, wastes at most 2 KiB on the second, and lets the 1 MiB that a moving session
+	// may carry go out as 515 pieces, within the kernel's 1024 for one writev.
+	ChunkSize = 2 << 10
+
+	chunkHeader = 8                       // next chunk, spare
+	ChunkBytes  = ChunkSize - chunkHeader // payload of a chunk
+
+	blockChunks = 32 // one bit each in a uint32
+	blockSize   = blockChunks * ChunkSize
+
+	headerSize = 8 << 10
+	slotBatch  = 64 // slots that a shard takes at a time: 16 KiB of file
+)
+
+// header is the start of the file. Written once by New.
+type header struct {
+	Magic      uint64
+	Version    uint32
+	Shards     uint32
+	LayoutHash uint64
+	Size       uint64 // of the file
+	SlotSize   uint32
+	ChunkSize  uint32
+	StagingOff uint64
+	SlotsOff   uint64
+	Slots      uint64 // slot 0 is never used and not counted
+	ChunksOff  uint64
+	Chunks     uint64
+	_          [24]byte
+	Staged     [MaxShards]Staged
+}
+
+// Direction is which way bytes travel.
+type Direction uint8
+
+const (
+	ToBackend Direction = iota + 1 // read from the client
+	ToClient                       // read from the backend
+)
+
+func (d Direction) String() string {
+	switch d {
+	case ToBackend:
+		return "to-backend"
+	case ToClient:
+		return "to-client"
+	}
+	return "none"
+}
+
+// Staged is the record of what lies in a shard's staging buffer: bytes [From, To) of Slot that travel in direction Dir. The
+// owner sets it before bytes can be lost with the process (after a read) and sets To to From when they are all written or queued.
+type Staged struct {
+	Slot       SlotID
+	Generation uint32
+	From       uint32
+	To         uint32
+	Dir        Direction
+	_          [15]byte
+}
+
+// SlotID names a slot in the arena; 0 is no slot.
+type SlotID uint32
+
+// Flags of a slot.
+type Flags uint16
+
+const (
+	ClientFINSeen   Flags = 1 << iota // the client has ended its direction
+	ClientFINSent                     // we have ended ours towards the client
+	BackendFINSeen                    // the backend has ended its direction
+	BackendFINSent                    // we have ended ours towards the backend
+	Registered                        // 001 was seen on the stream
+	Frozen                            // nothing is written to the backend
+	BackendStripped                   // the line OPENED, ATTACHED or LIVE was taken out of the backend's bytes
+)
+
+// Has reports whether all of x are set.
+func (f Flags) Has(x Flags) bool { return f&x == x }
+
+// Slot is the wire state of one session. State 0 is a free slot, the other values are the session's; package wire does not
+// look at them, nor at Flags and the counters. Only the goroutine of the shard reads or writes it.
+type Slot struct {
+	Session    uint64 // the counter in the session's stream id; unique in the instance
+	Generation uint32 // counts the uses of this slot, survives FreeSlot: with the index it tells stale epoll events
+	Flags      Flags
+	State      uint8
+	_          uint8
+
+	ClientIn   uint64 // bytes read from the client
+	ClientOut  uint64 // bytes written to the client
+	BackendIn  uint64 // bytes written to the backend and taken by the kernel, since the LF of OPEN or LIVE
+	BackendOut uint64 // bytes read from the backend since that LF
+
+	ToBackend Queue // ToBackend.Half of its bytes, at the end, are a half line
+	ToClient  Queue
+
+	Reconcile [ReconcileRoom]byte
+	TLS       [TLSRoom]byte
+}
+
+// Queue is bytes in chained chunks, in order. The zero Queue is empty and has no chunk. Change it with the methods of Shard only,
+// except Half.
+type Queue struct {
+	Head    uint32 // first chunk, 0: none
+	Tail    uint32 // last chunk
+	HeadOff uint16 // bytes of the first chunk that are consumed
+	TailOff uint16 // bytes of the last chunk that are filled; every other chunk is full
+	Bytes   uint32 // in the queue
+	Half    uint32 // of these, at the end, not yet a whole line; kept by AppendLines
+}
+
+// Len is the number of bytes in the queue.
+func (q *Queue) Len() int { return int(q.Bytes) }
+
+// Whole is the number of bytes in the queue that are whole lines.
+func (q *Queue) Whole() int { return int(q.Bytes - q.Half) }
+
+// layout describes every field of the types in the file, one a line, for the hash and for its test.
+func layout() string {
+	var b strings.Builder
+	for _, t := range []reflect.Type{reflect.TypeFor[header](), reflect.TypeFor[Staged](), reflect.TypeFor[Slot](), reflect.TypeFor[Queue]()} {
+		fmt.Fprintf(&b, "%s %d\n", t.Name(), t.Size())
+		for i := range t.NumField() {
+			f := t.Field(i)
+			fmt.Fprintf(&b, "  %s %s @%d\n", f.Name, f.Type, f.Offset)
+		}
+	}
+	fmt.Fprintf(&b, "chunk %d header %d block %d staging %d\n", ChunkSize, chunkHeader, blockChunks, StagingSize)
+	return b.String()
+}
+
+// LayoutHash is the FNV-1a hash of the layout, as in the header of each arena of this build.
+func LayoutHash() uint64 {
+	h := fnv.New64a()
+	h.Write([]byte(layout()))
+	return h.Sum64()
+}
+
+// The compiler refuses a layout that does not fit.
+var (
+	_ [SlotSize - unsafe.Sizeof(Slot{})]byte
+	_ [unsafe.Sizeof(Slot{}) - SlotSize]byte
+	_ [headerSize - unsafe.Sizeof(header{})]byte
+)

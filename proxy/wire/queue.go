@@ -1,0 +1,173 @@
+package wire
+
+import "unsafe"
+
+// Append puts p at the end of the queue, all of it or, with ErrFull, nothing. Half is left alone.
+func (s *Shard) Append(q *Queue, p []byte) error {
+	s.check()
+	if len(p) == 0 {
+		return nil
+	}
+	if uint64(q.Bytes)+uint64(len(p)) > 1<<31 {
+		return ErrFull
+	}
+	room := 0
+	if q.Tail != 0 {
+		room = ChunkBytes - int(q.TailOff)
+	}
+	if more := len(p) - room; more > 0 {
+		if err := s.reserve((more + ChunkBytes - 1) / ChunkBytes); err != nil {
+			return err
+		}
+	}
+	q.Bytes += uint32(len(p))
+	for {
+		if q.Tail != 0 {
+			n := copy(s.payload(q.Tail)[q.TailOff:], p)
+			q.TailOff += uint16(n)
+			if p = p[n:]; len(p) == 0 {
+				return nil
+			}
+		}
+		c := s.takeChunk()
+		if q.Tail == 0 {
+			q.Head, q.HeadOff = c, 0
+		} else {
+			*s.next(q.Tail) = c
+		}
+		q.Tail, q.TailOff = c, 0
+	}
+}
+
+// AppendLines is Append for bytes of a client; it keeps Half, the length of the half line at the end.
+func (s *Shard) AppendLines(q *Queue, p []byte) error {
+	if err := s.Append(q, p); err != nil {
+		return err
+	}
+	if cut := Cut(p); cut > 0 {
+		q.Half = uint32(len(p) - cut)
+	} else {
+		q.Half += uint32(len(p))
+	}
+	return nil
+}
+
+// Prepend puts p before all that is in the queue, all of it or, with ErrFull, nothing. It copies the whole queue: it is for the
+// rare input that an old ircd had not run, not for the data path.
+func (s *Shard) Prepend(q *Queue, p []byte) error {
+	s.check()
+	if len(p) == 0 {
+		return nil
+	}
+	if err := s.reserve((len(p)+q.Len())/ChunkBytes + 1); err != nil {
+		return err
+	}
+	s.keepSpare = true // or the chunks that the old queue frees would take the reserved ones with them
+	defer func() {
+		s.keepSpare = false
+		s.trim()
+	}()
+	half := q.Half
+	var n Queue
+	if err := s.Append(&n, p); err != nil {
+		return err
+	}
+	for q.Bytes > 0 {
+		f := s.Front(q)
+		if err := s.Append(&n, f); err != nil {
+			panic("wire: reserved chunk is gone")
+		}
+		s.consume(q, len(f))
+	}
+	n.Half = half
+	*q = n
+	return nil
+}
+
+// Front is the first bytes of the queue, as many as lie in one piece; nil if it is empty. Valid until the queue changes.
+func (s *Shard) Front(q *Queue) []byte {
+	s.check()
+	if q.Bytes == 0 {
+		return nil
+	}
+	if q.Head == q.Tail {
+		return s.payload(q.Head)[q.HeadOff:q.TailOff]
+	}
+	return s.payload(q.Head)[q.HeadOff:]
+}
+
+// Iovecs appends the pieces of the queue to dst[:0], in order, at most cap(dst) if dst has any room, else all. Valid until the queue changes.
+func (s *Shard) Iovecs(q *Queue, dst [][]byte) [][]byte { return s.Pieces(q, q.Len(), dst) }
+
+// Pieces is Iovecs for the first n bytes of the queue, such as Whole of them.
+func (s *Shard) Pieces(q *Queue, n int, dst [][]byte) [][]byte {
+	s.check()
+	limit := cap(dst)
+	dst = dst[:0]
+	n = min(n, q.Len())
+	c, off := q.Head, int(q.HeadOff)
+	for n > 0 && (limit == 0 || len(dst) < limit) {
+		p := s.payload(c)[off:]
+		p = p[:min(n, len(p))]
+		dst = append(dst, p)
+		n -= len(p)
+		c, off = *s.next(c), 0
+	}
+	return dst
+}
+
+// Consume takes n bytes from the front of the queue. Chunks that are empty now go back, zeroed.
+func (s *Shard) Consume(q *Queue, n int) {
+	s.check()
+	s.consume(q, n)
+}
+
+// Clear takes everything out of the queue.
+func (s *Shard) Clear(q *Queue) {
+	s.check()
+	s.consume(q, q.Len())
+}
+
+func (s *Shard) consume(q *Queue, n int) {
+	if n < 0 || n > q.Len() {
+		panic("wire: consume more than there is")
+	}
+	q.Bytes -= uint32(n)
+	q.Half = min(q.Half, q.Bytes)
+	for n > 0 {
+		end := ChunkBytes
+		if q.Head == q.Tail {
+			end = int(q.TailOff)
+		}
+		left := end - int(q.HeadOff)
+		if n < left {
+			q.HeadOff += uint16(n)
+			return
+		}
+		n -= left
+		c := q.Head
+		clear(s.payload(c)[:end])
+		if c == q.Tail {
+			q.Head, q.Tail, q.HeadOff, q.TailOff = 0, 0, 0, 0
+		} else {
+			q.Head, q.HeadOff = *s.next(c), 0
+			*s.next(c) = 0
+		}
+		s.freeChunk(c)
+	}
+}
+
+// payload and next trust the number: it comes from a queue or from takeChunk.
+
+func (s *Shard) payload(c uint32) []byte {
+	return unsafe.Slice((*byte)(unsafe.Add(s.a.chunk(c), chunkHeader)), ChunkBytes)
+}
+
+func (s *Shard) next(c uint32) *uint32 { return (*uint32)(s.a.chunk(c)) }
+
+func (a *Arena) chunk(c uint32) unsafe.Pointer {
+	if c-1 >= a.chunks { // also for 0
+		panic("wire: no such chunk")
+	}
+	return unsafe.Add(a.base, a.chunksOff()+uintptr(c-1)*ChunkSize)
+}
