@@ -1,0 +1,139 @@
+package protocol
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// Note is a WARN or CONFLICT line: about one user, one channel or neither.
+type Note struct {
+	U    string
+	C    string
+	Code string // a fixed word; the table is in HANDOFF.md
+	Key  string // of the record
+	Text string // for people
+}
+
+// Prepared is what the destination says when everything is built.
+type Prepared struct {
+	Users     int
+	Warns     []Note // cannot be kept exactly
+	Conflicts []Note // with any of them COMMIT is refused
+}
+
+// Import opens a transaction at the destination; streams may attach with tok from its return on. lease is how long the ircd keeps
+// what is not committed, at least a second.
+func (c *Control) Import(ctx context.Context, tx, tok string, lease time.Duration) error {
+	c.sent = Tally{}
+	secs := int64((lease + time.Second - 1) / time.Second)
+	m := NewMessage("IMPORT", "tx", tx, "tok", tok, "lease", strconv.FormatInt(secs, 10))
+	_, err := c.ask(ctx, m, "IMPORTING", tx)
+	return err
+}
+
+// Record sends one record of the transaction that Import opened on this Control, buffered, its long values split. in, out, rq and sq
+// are the caller's to take out (User.Strip). Nothing is answered; what is wrong with it, Prepare will tell.
+func (c *Control) Record(ctx context.Context, m Message) error {
+	var err error
+	c.scratch, err = AppendRecord(c.scratch[:0], m, c.maxLine, &c.sent)
+	if err != nil {
+		return fmt.Errorf("record: %w", err)
+	}
+	if len(c.scratch) <= c.out.Available() && !c.broken.Load() {
+		_, err = c.out.Write(c.scratch)
+		return err
+	}
+	return c.during(ctx, "record", func() error {
+		_, err := c.out.Write(c.scratch)
+		return err
+	})
+}
+
+// Prepare ends the records and lets the destination build everything, unseen.
+func (c *Control) Prepare(ctx context.Context, tx string) (Prepared, error) {
+	var p Prepared
+	m := NewMessage("PREPARE", "tx", tx, "records", strconv.Itoa(c.sent.Records), "sum", FormatSum(c.sent.Sum))
+	err := c.during(ctx, "PREPARE", func() error {
+		if err := c.send(m); err != nil {
+			return err
+		}
+		if err := c.out.Flush(); err != nil {
+			return err
+		}
+		var err error
+		p, err = c.readPrepared(tx)
+		return err
+	})
+	return p, err
+}
+
+func (c *Control) readPrepared(tx string) (Prepared, error) {
+	var p Prepared
+	for {
+		m, _, err := c.in.next()
+		if err != nil {
+			return Prepared{}, c.readFailed(err)
+		}
+		switch m.Verb {
+		case "WARN":
+			p.Warns = append(p.Warns, noteOf(m))
+			continue
+		case "CONFLICT":
+			p.Conflicts = append(p.Conflicts, noteOf(m))
+			continue
+		}
+		if err := c.expect(m, "PREPARED", tx); err != nil {
+			return Prepared{}, err
+		}
+		users, err := m.Uint("users")
+		if err != nil || users != uint64(c.sent.Users) {
+			return p, &Error{Code: CodeCount, Tx: tx, Text: fmt.Sprintf("PREPARED tells %s users, %d were sent", m.Get("users"), c.sent.Users)}
+		}
+		p.Users = int(users)
+		warns, err1 := m.Uint("warns")
+		conflicts, err2 := m.Uint("conflicts")
+		if err1 != nil || err2 != nil || warns != uint64(len(p.Warns)) || conflicts != uint64(len(p.Conflicts)) {
+			return p, &Error{Code: CodeCount, Tx: tx, Text: "PREPARED tells other numbers of warnings or conflicts than came"}
+		}
+		return p, nil
+	}
+}
+
+// Message is the note as a WARN or CONFLICT line.
+func (n Note) Message(verb, tx string) Message {
+	m := NewMessage(verb, "tx", tx)
+	for _, f := range [...]Field{{Key: "u", Value: n.U}, {Key: "c", Value: n.C}, {Key: "code", Value: n.Code}, {Key: "k", Value: n.Key},
+		{Key: "text", Value: n.Text}} {
+		if f.Value != "" {
+			m.Set(f.Key, f.Value)
+		}
+	}
+	return m
+}
+
+func noteOf(m Message) Note {
+	return Note{U: m.Get("u"), C: m.Get("c"), Code: m.Get("code"), Key: m.Get("k"), Text: m.Get("text")}
+}
+
+// Commit makes all users live in one turn and returns how many. Repeating it is answered alike. If a stream is missing it is an
+// Error with CodeNotAttached and its U, and nothing has happened.
+func (c *Control) Commit(ctx context.Context, tx string) (users int, err error) {
+	m, err := c.ask(ctx, NewMessage("COMMIT", "tx", tx), "COMMITTED", tx)
+	if err != nil {
+		return 0, err
+	}
+	n, err := m.Uint("users")
+	if err != nil || n > 1<<31-1 {
+		return 0, m.badValue("users")
+	}
+	return int(n), nil
+}
+
+// Abort drops a transaction that is not committed: its streams are closed, its nicks free. It may be repeated, also for a tx that is
+// not known; after Commit it is an Error with CodeCommitted.
+func (c *Control) Abort(ctx context.Context, tx string) error {
+	_, err := c.ask(ctx, NewMessage("ABORT", "tx", tx), "ABORTED", tx)
+	return err
+}

@@ -1,0 +1,160 @@
+package protocol
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// Selection is one user to be exported: its stream id, and how many bytes were written to the stream since the LF of its OPEN or
+// LIVE line.
+type Selection struct {
+	U  string
+	In uint64
+}
+
+// ExportRequest is one EXPORT with its SELECT lines.
+type ExportRequest struct {
+	Tx     string
+	Freeze time.Duration // how long the ircd may stand still at most; not for Peek
+	Peek   bool          // records only: nothing stops, no stream is read, no queues
+	Select []Selection
+}
+
+// End is the END line.
+type End struct {
+	Channels  int
+	Users     int
+	Unmovable int // registered users who did not come by this coordinator's streams
+	Records   int
+	Sum       uint32
+}
+
+// Export stops the source's world (but for Peek) and gives each record to emit, long values joined. The count and the sum are
+// checked against END; one that does not fit is an Error with CodeCount or CodeSum. If emit returns an error, the rest is read
+// without calling it again, and that error is returned. After an error other than the ircd's own ERROR the world may still stand: call
+// Resume, or Close.
+func (c *Control) Export(ctx context.Context, req ExportRequest, emit func(Message) error) (End, error) {
+	var end End
+	err := c.during(ctx, "EXPORT", func() error {
+		if err := c.sendExport(req); err != nil {
+			return err
+		}
+		var err error
+		end, err = c.readExport(req.Tx, emit)
+		return err
+	})
+	return end, err
+}
+
+func (c *Control) sendExport(req ExportRequest) error {
+	line := Message{Verb: "SELECT", Fields: []Field{{Key: "u"}, {Key: "in"}}}
+	for _, s := range req.Select {
+		line.Fields[0].Value = s.U
+		line.Fields[1].Value = strconv.FormatUint(s.In, 10)
+		if err := c.send(line); err != nil {
+			return err
+		}
+	}
+	m := NewMessage("EXPORT", "tx", req.Tx)
+	if req.Peek {
+		m.SetBare("peek")
+	} else {
+		m.SetInt("freeze", req.Freeze.Milliseconds())
+	}
+	if err := c.send(m); err != nil {
+		return err
+	}
+	return c.out.Flush()
+}
+
+func (c *Control) readExport(tx string, emit func(Message) error) (End, error) {
+	var (
+		tally  Tally
+		joiner Joiner
+		failed error // of emit, or of a record: the rest is read all the same
+	)
+	give := func(rec Message, done bool) {
+		if done && failed == nil {
+			failed = emit(rec)
+		}
+	}
+	for {
+		m, raw, err := c.in.next()
+		if err != nil {
+			return End{}, c.readFailed(err)
+		}
+		if IsRecord(m.Verb) {
+			tally.Add(m.Verb, raw)
+			rec, done, err := joiner.Add(m, len(raw))
+			if failed == nil && err != nil {
+				failed = err
+			}
+			give(rec, done)
+			continue
+		}
+		if err := c.expect(m, "END", tx); err != nil {
+			return End{}, err
+		}
+		give(joiner.Flush())
+		end, err := endOf(m)
+		if err == nil {
+			err = end.check(tally)
+		}
+		return end, errors.Join(failed, err)
+	}
+}
+
+// Message is the END line.
+func (e End) Message(tx string) Message {
+	return NewMessage("END", "tx", tx, "channels", strconv.Itoa(e.Channels), "users", strconv.Itoa(e.Users),
+		"unmovable", strconv.Itoa(e.Unmovable), "records", strconv.Itoa(e.Records), "sum", FormatSum(e.Sum))
+}
+
+func endOf(m Message) (End, error) {
+	var e End
+	for key, to := range map[string]*int{"channels": &e.Channels, "users": &e.Users, "unmovable": &e.Unmovable, "records": &e.Records} {
+		n, err := m.Uint(key)
+		if err != nil || n > 1<<31-1 {
+			return End{}, m.badValue(key)
+		}
+		*to = int(n)
+	}
+	sum, ok := parseSum(m.Get("sum"))
+	if !ok {
+		return End{}, m.badValue("sum")
+	}
+	e.Sum = sum
+	return e, nil
+}
+
+func (e End) check(t Tally) error {
+	switch {
+	case e.Records != t.Records || e.Users != t.Users || e.Channels != t.Channels:
+		return &Error{Code: CodeCount, Text: fmt.Sprintf("END tells %d records, %d users, %d channels; %d, %d, %d came",
+			e.Records, e.Users, e.Channels, t.Records, t.Users, t.Channels)}
+	case e.Sum != t.Sum:
+		return &Error{Code: CodeSum, Text: "END tells another sum than that of the records"}
+	}
+	return nil
+}
+
+// Release makes the source forget the exported users: the point of no return. With a quit reason the others see ordinary quits,
+// with "" nothing. Repeating it is answered alike. After a Resume, or the end of the freeze, it is an Error with CodeResumed.
+func (c *Control) Release(ctx context.Context, tx, quit string) error {
+	m := NewMessage("RELEASE", "tx", tx)
+	if quit != "" {
+		m.Set("quit", quit)
+	}
+	_, err := c.ask(ctx, m, "RELEASED", tx)
+	return err
+}
+
+// Resume lets the source go on as if nothing had been. It may be repeated, also for a tx that never froze; after Release it is an
+// Error with CodeReleased.
+func (c *Control) Resume(ctx context.Context, tx string) error {
+	_, err := c.ask(ctx, NewMessage("RESUME", "tx", tx), "RESUMED", tx)
+	return err
+}

@@ -1,0 +1,129 @@
+package protocol
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"net/netip"
+	"strconv"
+)
+
+// MaxFirstLine bounds the first line of a stream in both directions, its LF counted in.
+const MaxFirstLine = 2048
+
+// The verbs of streams.
+const (
+	VerbOpen     = "OPEN"
+	VerbAttach   = "ATTACH"
+	VerbOpened   = "OPENED"
+	VerbAttached = "ATTACHED"
+	VerbLive     = "LIVE"
+	VerbError    = "ERROR"
+)
+
+// Open is the first line of a new client's stream.
+type Open struct {
+	SKey   string // the ircd's stream secret
+	U      string
+	Remote netip.AddrPort // the client
+	Local  netip.AddrPort // the listener that it reached
+	TLS    string         // "TLSv1.3/TLS_AES_128_GCM_SHA256"; "": plaintext
+	CertFP string         // lower-case hex of the SHA-256 of the client's certificate; "": none
+}
+
+// AppendOpen appends the OPEN line.
+func AppendOpen(dst []byte, o Open) []byte {
+	m := NewMessage(VerbOpen, "k", o.SKey, "u", o.U,
+		"addr", o.Remote.Addr().Unmap().WithZone("").String(), "port", strconv.Itoa(int(o.Remote.Port())),
+		"laddr", o.Local.Addr().Unmap().WithZone("").String(), "lport", strconv.Itoa(int(o.Local.Port())))
+	if o.TLS != "" {
+		m.Set("tls", o.TLS)
+	}
+	if o.CertFP != "" {
+		m.Set("certfp", o.CertFP)
+	}
+	return m.Append(dst)
+}
+
+// OpenOf reads an OPEN line.
+func OpenOf(m Message) (Open, error) {
+	o := Open{SKey: m.Get("k"), U: m.Get("u"), TLS: m.Get("tls"), CertFP: m.Get("certfp")}
+	if !ValidU(o.U) {
+		return Open{}, &Error{Code: CodeBadValue, Text: "OPEN u: not a stream id"}
+	}
+	var err error
+	if o.Remote, err = addrPort(m, "addr", "port"); err != nil {
+		return Open{}, err
+	}
+	if o.Local, err = addrPort(m, "laddr", "lport"); err != nil {
+		return Open{}, err
+	}
+	return o, nil
+}
+
+func addrPort(m Message, addr, port string) (netip.AddrPort, error) {
+	a, err := netip.ParseAddr(m.Get(addr))
+	if err != nil || a.Zone() != "" {
+		return netip.AddrPort{}, &Error{Code: CodeBadValue, U: m.Get("u"), Text: m.Verb + " " + addr + ": not an address"}
+	}
+	p, err := strconv.ParseUint(m.Get(port), 10, 16)
+	if err != nil {
+		return netip.AddrPort{}, &Error{Code: CodeBadValue, U: m.Get("u"), Text: m.Verb + " " + port + ": not a port"}
+	}
+	return netip.AddrPortFrom(a.Unmap(), uint16(p)), nil
+}
+
+// Attach is the first line of a stream for a user who is moved in.
+type Attach struct {
+	SKey string
+	Tx   string
+	U    string
+	Tok  string // the transaction's secret
+}
+
+// AppendAttach appends the ATTACH line.
+func AppendAttach(dst []byte, a Attach) []byte {
+	return NewMessage(VerbAttach, "k", a.SKey, "tx", a.Tx, "u", a.U, "tok", a.Tok).Append(dst)
+}
+
+// AttachOf reads an ATTACH line.
+func AttachOf(m Message) (Attach, error) {
+	a := Attach{SKey: m.Get("k"), Tx: m.Get("tx"), U: m.Get("u"), Tok: m.Get("tok")}
+	if !ValidU(a.U) || !ValidTx(a.Tx) {
+		return Attach{}, &Error{Code: CodeBadValue, Text: "ATTACH: u or tx make no sense"}
+	}
+	return a, nil
+}
+
+// AppendOpened, AppendAttached and AppendLive append the ircd's lines on a stream.
+func AppendOpened(dst []byte, u string) []byte   { return appendU(dst, VerbOpened, u) }
+func AppendAttached(dst []byte, u string) []byte { return appendU(dst, VerbAttached, u) }
+func AppendLive(dst []byte, u string) []byte     { return appendU(dst, VerbLive, u) }
+
+func appendU(dst []byte, verb, u string) []byte {
+	dst = append(dst, verb...)
+	dst = append(dst, " u="...)
+	dst = append(dst, u...)
+	return append(dst, '\n')
+}
+
+// ParseStreamAnswer reads the ircd's line on a stream, without its LF, that must be want (VerbOpened, VerbAttached or VerbLive) for
+// this u. An ERROR line is returned as *Error, anything else as one with CodeBadLine.
+func ParseStreamAnswer(line []byte, want, u string) error {
+	m, err := Parse(line)
+	switch {
+	case err != nil:
+		return err
+	case m.Verb == VerbError:
+		return ErrorOf(m)
+	case m.Verb != want || m.Get("u") != u:
+		return &Error{Code: CodeBadLine, U: u, Text: "the stream was answered with something else than " + want}
+	}
+	return nil
+}
+
+// EqualSecret compares two secrets in a time that tells nothing of where, or whether in length, they differ. An empty want equals
+// nothing.
+func EqualSecret(got, want string) bool {
+	g, w := sha256.Sum256([]byte(got)), sha256.Sum256([]byte(want))
+	return subtle.ConstantTimeCompare(g[:], w[:]) == 1 && want != ""
+}
