@@ -15,7 +15,6 @@ import (
 type event struct {
 	Action, Package, ImportPath, Test, Output string
 	Elapsed                                   float64
-	FailedBuild                               string
 }
 
 type report struct {
@@ -102,10 +101,6 @@ func (r *report) endPackage(key string, e event) {
 			if k == key || strings.HasPrefix(k, e.Package+" ") {
 				fmt.Print(strings.Join(out, ""))
 			}
-		}
-		if e.FailedBuild != "" {
-			line := fmt.Sprintf("FAIL\t%s [build failed]\n", e.Package)
-			r.lines = append(r.lines, line)
 		}
 	}
 	for k := range r.output {

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Measures ircferry beside HAProxy in the same run; see scripts/bench/main.go for what and how.
+#
+#   BENCH=idle,sparse,sat,fan,new,move   the parts to run (default: all)
+#   ROUNDS=2                             rounds of A B B A for each part
+#   PROXIES=haproxy,ircferry             what to run
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+bash scripts/deps.sh bench
+mkdir -p bin
+"${GO:-go}" build -o bin/bench ./scripts/bench
+
+pin=()
+if command -v taskset >/dev/null && [ "$(nproc)" -ge 2 ]; then pin=(taskset -c 0); fi
+ulimit -n "$(ulimit -H -n)" 2>/dev/null || true
+exec "${pin[@]}" bin/bench -bin bin -parts "${BENCH:-idle,sparse,sat,fan,new,move}" -rounds "${ROUNDS:-2}" -proxies "${PROXIES:-haproxy,ircferry}"

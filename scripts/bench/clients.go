@@ -1,0 +1,132 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// line is the 100 bytes that are echoed.
+var line = []byte("PRIVMSG #bench :" + strings.Repeat("x", 82) + "\r\n")
+
+// clients are the load generator's connections on one epoll instance. Used by one goroutine.
+type clients struct {
+	ep     int
+	fds    []int
+	index  map[int]int // descriptor to place in fds
+	buf    []byte
+	events []syscall.EpollEvent
+}
+
+// connect opens n connections and returns when each has been welcomed; at most 64 wait for it at a time, so that no listen queue
+// overflows.
+func connect(address string, n int) (*clients, error) {
+	ep, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("epoll_create: %w", err)
+	}
+	c := &clients{ep: ep, index: make(map[int]int, n), buf: make([]byte, 256<<10), events: make([]syscall.EpollEvent, 512)}
+	addr, err := net.ResolveTCPAddr("tcp4", address)
+	if err != nil {
+		return nil, fmt.Errorf("resolve %s: %w", address, err)
+	}
+	for len(c.fds) < n {
+		batch := min(64, n-len(c.fds))
+		for range batch {
+			if err := c.add(sockaddr(addr)); err != nil {
+				return c, fmt.Errorf("client %d: %w", len(c.fds), err)
+			}
+		}
+		if err := c.collect(batch, 10*time.Second, nil); err != nil {
+			return c, fmt.Errorf("welcome of %d clients: %w", len(c.fds), err)
+		}
+	}
+	return c, nil
+}
+
+func (c *clients) add(to *syscall.SockaddrInet4) error {
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("socket: %w", err)
+	}
+	if err := syscall.Connect(fd, to); err != nil {
+		_ = syscall.Close(fd)
+		return fmt.Errorf("connect: %w", err)
+	}
+	_ = syscall.SetNonblock(fd, true)
+	_ = syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1)
+	c.index[fd] = len(c.fds)
+	c.fds = append(c.fds, fd)
+	if err := syscall.EpollCtl(c.ep, syscall.EPOLL_CTL_ADD, fd, &syscall.EpollEvent{Events: syscall.EPOLLIN, Fd: int32(fd)}); err != nil {
+		return fmt.Errorf("epoll_ctl: %w", err)
+	}
+	return c.send(len(c.fds)-1, []byte("NICK b\r\n"))
+}
+
+var errShort = errors.New("short write: the generator is the bottleneck")
+
+func (c *clients) send(i int, data []byte) error {
+	n, err := syscall.Write(c.fds[i], data)
+	if err != nil {
+		return fmt.Errorf("write: %w", err)
+	}
+	if n < len(data) {
+		return errShort
+	}
+	return nil
+}
+
+var errClosed = errors.New("connection closed by the proxy")
+
+// poll waits for at most timeout and calls got with each client that received something and the number of line ends in it.
+func (c *clients) poll(timeout time.Duration, got func(i, lines int) error) error {
+	ms := int((timeout + time.Millisecond - 1) / time.Millisecond)
+	n, err := syscall.EpollWait(c.ep, c.events, ms)
+	if err != nil && err != syscall.EINTR {
+		return fmt.Errorf("epoll_wait: %w", err)
+	}
+	for _, ev := range c.events[:max(n, 0)] {
+		k, err := syscall.Read(int(ev.Fd), c.buf)
+		if err == syscall.EAGAIN || err == syscall.EINTR {
+			continue
+		}
+		if k <= 0 {
+			return errClosed
+		}
+		if err := got(c.index[int(ev.Fd)], bytes.Count(c.buf[:k], []byte{'\n'})); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// collect polls until so many lines have come.
+func (c *clients) collect(lines int, within time.Duration, each func(i, lines int) error) error {
+	for end := time.Now().Add(within); lines > 0; {
+		if time.Now().After(end) {
+			return fmt.Errorf("%d lines did not come in %s", lines, within)
+		}
+		err := c.poll(100*time.Millisecond, func(i, n int) error {
+			lines -= n
+			if each != nil {
+				return each(i, n)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *clients) close() {
+	for _, fd := range c.fds {
+		_ = syscall.Close(fd)
+	}
+	_ = syscall.Close(c.ep)
+}

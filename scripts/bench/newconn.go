@@ -1,0 +1,105 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"syscall"
+	"time"
+)
+
+// newConnections measures short lives: connect, NICK, 001, close. 32 are under way at a time, and the source addresses differ, so
+// that neither ports nor limits by address run out.
+func (b *bench) newConnections(p proxy) (run, error) {
+	addr, err := net.ResolveTCPAddr("tcp4", p.address)
+	if err != nil {
+		return run{}, fmt.Errorf("resolve %s: %w", p.address, err)
+	}
+	d := &dialler{to: sockaddr(addr), events: make([]syscall.EpollEvent, 64), buf: make([]byte, 4096)}
+	if d.ep, err = syscall.EpollCreate1(syscall.EPOLL_CLOEXEC); err != nil {
+		return run{}, fmt.Errorf("epoll_create: %w", err)
+	}
+	defer syscall.Close(d.ep)
+	for range 32 {
+		if err := d.dial(); err != nil {
+			return run{}, err
+		}
+	}
+	if err := d.turn(time.Now().Add(warmUp)); err != nil {
+		return run{}, err
+	}
+	m := startMeter(p)
+	d.done = 0
+	if err := d.turn(time.Now().Add(duration)); err != nil {
+		return run{}, err
+	}
+	r := m.per(d.done, "connections")
+	if d.failed > 0 {
+		r.note += fmt.Sprintf(", %d FAILED", d.failed)
+	}
+	d.stopped = true
+	return r, d.turn(time.Now().Add(200 * time.Millisecond))
+}
+
+type dialler struct {
+	to           *syscall.SockaddrInet4
+	ep           int
+	serial       int
+	done, failed int
+	stopped      bool
+	events       []syscall.EpollEvent
+	buf          []byte
+}
+
+// dial begins a connection from the next source address.
+func (d *dialler) dial() error {
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_NONBLOCK|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("socket: %w", err)
+	}
+	d.serial++
+	// IP_BIND_ADDRESS_NO_PORT (24): the port is chosen at connect, where it only has to be unique together with the destination.
+	_ = syscall.SetsockoptInt(fd, syscall.IPPROTO_IP, 24, 1)
+	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 1, byte(1 + d.serial%32)}}); err != nil {
+		_ = syscall.Close(fd)
+		return fmt.Errorf("bind: %w", err)
+	}
+	if err := syscall.Connect(fd, d.to); err != nil && err != syscall.EINPROGRESS {
+		_ = syscall.Close(fd)
+		return fmt.Errorf("connect: %w", err)
+	}
+	return syscall.EpollCtl(d.ep, syscall.EPOLL_CTL_ADD, fd, &syscall.EpollEvent{Events: syscall.EPOLLOUT, Fd: int32(fd)})
+}
+
+// turn keeps all under way until the time is over.
+func (d *dialler) turn(until time.Time) error {
+	for time.Now().Before(until) {
+		n, err := syscall.EpollWait(d.ep, d.events, 100)
+		if err != nil && err != syscall.EINTR {
+			return fmt.Errorf("epoll_wait: %w", err)
+		}
+		for _, ev := range d.events[:max(n, 0)] {
+			if err := d.step(int(ev.Fd), ev.Events); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (d *dialler) step(fd int, events uint32) error {
+	if events&syscall.EPOLLOUT != 0 && events&(syscall.EPOLLERR|syscall.EPOLLHUP) == 0 {
+		if _, err := syscall.Write(fd, []byte("NICK b\r\n")); err == nil {
+			return syscall.EpollCtl(d.ep, syscall.EPOLL_CTL_MOD, fd, &syscall.EpollEvent{Events: syscall.EPOLLIN, Fd: int32(fd)})
+		}
+	}
+	if n, err := syscall.Read(fd, d.buf); n > 0 && err == nil {
+		d.done++
+	} else {
+		d.failed++
+	}
+	_ = syscall.Close(fd)
+	if d.stopped {
+		return nil
+	}
+	return d.dial()
+}
