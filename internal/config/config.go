@@ -1,7 +1,8 @@
 // Package config reads the one YAML file of ircferry.
 //
 // Default returns a complete configuration, Load decodes a file over it and refuses unknown keys with line, column and the
-// nearest known key, Check says what cannot be. A start and a reload use the same functions, so a file that Load and Check
+// nearest known key, Verify says what cannot be. A field's tag oneof lists the words that it may be, reload:"no" marks what a
+// running daemon cannot change (NeedsRestart). A start and a reload use the same functions, so a file that Load and Verify
 // accept is one that a reload accepts too.
 package config
 
@@ -13,12 +14,12 @@ import (
 // Config is the whole file. A value is immutable after Load: a reload builds a new one.
 type Config struct {
 	Listeners []Listener      `yaml:"listeners"`
-	Loops     int             `yaml:"loops"` // event loops; 0: one per core; a change needs a restart
+	Loops     int             `yaml:"loops" reload:"no"` // event loops; 0: one per core; a change needs a restart
 	Pools     map[string]Pool `yaml:"pools"`
 	Moves     Moves           `yaml:"moves"`
-	State     string          `yaml:"state"` // directory of journal and admin states; a change needs a restart
-	Admin     Admin           `yaml:"admin"`
-	HTTP      HTTP            `yaml:"http"`
+	State     string          `yaml:"state" reload:"no"` // directory of journal and admin states; a change needs a restart
+	Admin     Admin           `yaml:"admin" reload:"no"`
+	HTTP      HTTP            `yaml:"http" reload:"no"`
 	Log       Log             `yaml:"log"`
 }
 
@@ -48,8 +49,8 @@ type Limits struct {
 
 // Pool is the backends that are one choice for a client.
 type Pool struct {
-	Topology Topology  `yaml:"topology"`
-	Balance  Balance   `yaml:"balance"` // for linked
+	Topology Topology  `yaml:"topology" oneof:"standalone linked"`
+	Balance  Balance   `yaml:"balance" oneof:"leastconn roundrobin source"` // for linked
 	Check    Check     `yaml:"check"`
 	Backends []Backend `yaml:"backends"`
 }
@@ -83,7 +84,7 @@ const (
 // Check is a pool's health check, in HAProxy's words. Zero Type and Inter are resolved per backend: handoff for a native
 // backend and tcp for the others; 2s, and 10s for irc because ircds throttle.
 type Check struct {
-	Type    CheckType `yaml:"type"`
+	Type    CheckType `yaml:"type" oneof:"handoff tcp irc"`
 	Inter   Duration  `yaml:"inter"`
 	Rise    int       `yaml:"rise"`
 	Fall    int       `yaml:"fall"`
@@ -103,12 +104,12 @@ const (
 // Backend is one ircd. Exactly one of Handoff and Address is set.
 type Backend struct {
 	Name               string   `yaml:"name"`
-	Handoff            string   `yaml:"handoff"` // "unix:/path" or "tcp:host:port" of the control socket (native driver)
-	Address            string   `yaml:"address"` // "host:port" of a client port (relay only)
-	Identity           Identity `yaml:"identity"`
+	Handoff            string   `yaml:"handoff"`                                        // "unix:/path" or "tcp:host:port" of the control socket (native driver)
+	Address            string   `yaml:"address"`                                        // "host:port" of a client port (relay only)
+	Identity           Identity `yaml:"identity" oneof:"none proxy-v1 proxy-v2 webirc"` // "": none
 	WebIRCPasswordFile string   `yaml:"webirc_password_file"`
-	WebIRCAfter        string   `yaml:"webirc_after"` // "": WEBIRC is the first line; "user": after USER (ngIRCd)
-	Weight             int      `yaml:"weight"`       // default 100; 0: no new clients
+	WebIRCAfter        string   `yaml:"webirc_after" oneof:"user"` // "": WEBIRC is the first line; "user": after USER (ngIRCd)
+	Weight             int      `yaml:"weight"`                    // default 100; 0: no new clients
 	Backup             bool     `yaml:"backup"`
 }
 
@@ -135,8 +136,8 @@ type HTTP struct {
 
 // Log is how the daemon logs.
 type Log struct {
-	Level  string `yaml:"level"`  // debug | info | warn | error
-	Format string `yaml:"format"` // text | json
+	Level  string `yaml:"level" oneof:"debug info warn error"`  // debug | info | warn | error
+	Format string `yaml:"format" oneof:"text json" reload:"no"` // text | json
 }
 
 // Duration is a time.Duration that is written with its unit ("5s"); a bare 0 is allowed, any other bare number is an error.

@@ -1,0 +1,62 @@
+package config
+
+import "time"
+
+// Default returns what holds where the file says nothing. It has no listener and no pool: those only a file can name.
+func Default() Config {
+	return Config{
+		Moves: Moves{
+			Deadline: Duration(60 * time.Second),
+			MaxPause: Duration(5 * time.Second),
+			Park:     Duration(10 * time.Minute),
+		},
+		State: "/var/lib/ircferry",
+		Admin: Admin{Socket: "/run/ircferry/admin.sock"},
+		HTTP:  HTTP{Address: "127.0.0.1:9667"},
+		Log:   Log{Level: "info", Format: "text"},
+	}
+}
+
+// DefaultLimits are the limits of a listener that says nothing of them: per address what Ergo's default configuration allows
+// (16 at once, 32 in 10 minutes), and as many connections in all as the descriptors allow.
+func DefaultLimits() Limits {
+	return Limits{
+		PerIP:        16,
+		PerIPRate:    Rate{N: 32, Per: 10 * time.Minute},
+		Registration: Duration(60 * time.Second),
+	}
+}
+
+// The decoder calls setDefaults on every list element and map value before it decodes into it.
+
+func (l *Listener) setDefaults() { l.Limits = DefaultLimits() }
+
+func (p *Pool) setDefaults() {
+	p.Topology = Standalone
+	p.Balance = LeastConn
+	p.Check = Check{Rise: 2, Fall: 3, Timeout: Duration(2 * time.Second)}
+}
+
+func (b *Backend) setDefaults() { b.Weight = 100 }
+
+// CheckFor returns the check of one backend of the pool, with type and interval resolved.
+func (p Pool) CheckFor(b Backend) Check {
+	c := p.Check
+	if c.Type == "" {
+		c.Type = CheckTCP
+		if b.Native() {
+			c.Type = CheckHandoff
+		}
+	}
+	// A pool of both kinds can say "handoff" for those that speak it; the others are asked by tcp.
+	if c.Type == CheckHandoff && !b.Native() {
+		c.Type = CheckTCP
+	}
+	if c.Inter == 0 {
+		c.Inter = Duration(2 * time.Second)
+		if c.Type == CheckIRC {
+			c.Inter = Duration(10 * time.Second)
+		}
+	}
+	return c
+}
