@@ -34,6 +34,9 @@ type Sessions interface {
 
 	// Freeze stops reading the clients of a backend, writes out what it has of them as far as the kernel takes it, and tells the
 	// counts. Nothing is written to these streams until Thaw, Splice or Reopen. Output of the old ircd goes on to the clients.
+	// A session whose client has left is still one of the backend until the ircd has closed its side (at most some seconds; the
+	// stream gets a FIN, never a bare close, so that the ircd's QUIT is read by all or moves along): else others would keep a
+	// member of which no ircd knows. It is frozen and moved like the others, and its FIN is written after LIVE.
 	Freeze(ctx context.Context, backendName string) ([]backend.Frozen, error)
 
 	// ReadUp reads each old stream up to its cut; what a client does not take is kept, up to 1 MiB a session.

@@ -1,6 +1,7 @@
 package handoff
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
@@ -136,7 +137,8 @@ type Report struct {
 	Named     []Named   `json:"named,omitempty"`    // failed and left sessions
 	Warnings  []Warning `json:"warnings,omitempty"` // of the destination
 	Error     string    `json:"error,omitempty"`
-	Journal   string    `json:"journal,omitempty"` // kept only if the move failed
+	TimedOut  bool      `json:"timed_out,omitempty"` // Error is that the deadline or the longest pause was over
+	Journal   string    `json:"journal,omitempty"`   // kept only if the move failed
 }
 
 // Plan is what a dry run found: nothing was changed.
@@ -153,3 +155,9 @@ type Plan struct {
 	ISupport       []string  `json:"isupport_diff,omitempty"` // "TOKEN=source|destination"
 	Refusals       []string  `json:"refusals,omitempty"`      // guards that would refuse the move
 }
+
+// Why a move's time was over before the point of no return.
+var (
+	ErrDeadline = errors.New("the deadline of the move is over")
+	ErrPause    = errors.New("the freeze lasted longer than moves.max_pause")
+)

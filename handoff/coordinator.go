@@ -1,0 +1,260 @@
+package handoff
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/ircferry/ircferry/backend"
+)
+
+// Limits bound a move; they are asked for at its begin, so a reload holds for the next one.
+type Limits struct {
+	Deadline time.Duration // end to end until the point of no return
+	MaxPause time.Duration // freeze until the point of no return
+	Park     time.Duration // after the point of no return
+}
+
+// Options are what a Coordinator works with.
+type Options struct {
+	Sessions Sessions
+	Backends *backend.Set
+	Driver   Driver
+	Journals string        // directory of the journals
+	Limits   func() Limits // of the present configuration
+	OnChange func(Report)  // told at each step and outcome, never concurrently for one move; may be nil
+	Log      *slog.Logger
+}
+
+// Coordinator takes the operator's commands and carries moves out, one at a time in a pool. Its methods may be called from
+// any goroutine.
+type Coordinator struct {
+	opt Options
+
+	mu     sync.Mutex
+	moves  []*Move          // oldest first, at most keptMoves ended ones
+	active map[string]*Move // by pool
+	wg     sync.WaitGroup
+}
+
+// keptMoves is how many ended moves can still be asked for: a day of an operator's work, some KB each.
+const keptMoves = 100
+
+// New makes a Coordinator. Journals of an earlier daemon are put aside and answered, so that the caller can say what
+// became of whom.
+func New(opt Options) (*Coordinator, []Interrupted, error) {
+	interrupted, err := findInterrupted(opt.Journals)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &Coordinator{opt: opt, active: make(map[string]*Move)}, interrupted, nil
+}
+
+// Drain moves all users of a backend to another one of its pool and keeps new clients away from it. A guard's refusal is a *Refused and
+// changes nothing. It returns when the move has begun. A backend without a driver is drained in HAProxy's sense: its
+// sessions stay, and the move ends at once and says so.
+func (c *Coordinator) Drain(r Request) (*Move, error) {
+	r.Kind = KindDrain
+	from, err := c.find(r.Pool, r.From)
+	if err != nil {
+		return nil, err
+	}
+	if err := guardDrain(from); err != nil {
+		return nil, err
+	}
+	if !from.Native() {
+		return c.drainRelay(r, from)
+	}
+	to, err := c.destination(r, from)
+	if err != nil {
+		return nil, err
+	}
+	r.To = to.Name()
+	return c.start(r, from, to)
+}
+
+// Hold pulls the users of a backend and parks their sessions, so that the ircd can be restarted. With KindRestart the release waits
+// for a new process. It returns when the move has begun; Parked tells when the ircd may be stopped.
+func (c *Coordinator) Hold(r Request) (*Move, error) {
+	if r.Kind != KindRestart {
+		r.Kind = KindHold
+	}
+	from, err := c.find(r.Pool, r.From)
+	if err != nil {
+		return nil, err
+	}
+	if !from.Native() {
+		return nil, &Refused{Reason: fmt.Sprintf("%s has no driver: its users cannot be held", from.FullName()),
+			Hint: "load a handoff module into that ircd and configure handoff: instead of address:"}
+	}
+	return c.start(r, from, nil)
+}
+
+// Release pushes the users of the parked move of pool/name: back, or to another backend of the pool.
+func (c *Coordinator) Release(pool, name, to, actor string) (*Move, error) {
+	m := c.of(pool)
+	if m == nil || m.request.From != name || m.Report().State != StateParked {
+		return nil, &Refused{Reason: fmt.Sprintf("%s/%s is not held", pool, name), Hint: "ferryctl show moves tells what is"}
+	}
+	place := placing{to: name, newEpoch: m.request.Kind == KindRestart}
+	if to != "" && to != name {
+		target, err := c.find(pool, to)
+		if err != nil {
+			return nil, err
+		}
+		if !target.Native() {
+			return nil, &Refused{Reason: fmt.Sprintf("%s has no driver: it cannot take users", target.FullName())}
+		}
+		place = placing{to: to}
+	}
+	return m, m.place(place)
+}
+
+// Cancel ends a move: before the point of no return everybody goes on where he was; a parked move's users are pushed
+// back into their old backend. It returns at once.
+func (c *Coordinator) Cancel(id string) error {
+	m := c.byID(id)
+	if m == nil {
+		return fmt.Errorf("no move %q", id)
+	}
+	switch report := m.Report(); {
+	case report.State.Ended():
+		return &Refused{Reason: fmt.Sprintf("move %s has ended (%s)", id, report.State)}
+	case report.State == StateParked:
+		return m.place(placing{to: report.From})
+	case report.Step == StepRelease || report.Step == StepCommit || report.Step == StepSplice || report.Step == StepThaw || report.Step == StepPark:
+		return &Refused{Reason: fmt.Sprintf("move %s is past the point of no return", id), Hint: "it ends by itself; move the users back afterwards"}
+	default:
+		m.cancel(ErrCancelled)
+		return nil
+	}
+}
+
+// Moves lists the moves that are known, oldest first.
+func (c *Coordinator) Moves() []Report {
+	c.mu.Lock()
+	moves := slices.Clone(c.moves)
+	c.mu.Unlock()
+	reports := make([]Report, len(moves))
+	for i, m := range moves {
+		reports[i] = m.Report()
+	}
+	return reports
+}
+
+// Move answers one move's report.
+func (c *Coordinator) Move(id string) (Report, bool) {
+	if m := c.byID(id); m != nil {
+		return m.Report(), true
+	}
+	return Report{}, false
+}
+
+// Watch is Move with a channel that is closed at the report's next change.
+func (c *Coordinator) Watch(id string) (Report, <-chan struct{}, bool) {
+	m := c.byID(id)
+	if m == nil {
+		return Report{}, nil, false
+	}
+	report, changed := m.Watch()
+	return report, changed, true
+}
+
+// Close cancels what can be cancelled and waits for all moves, until ctx is over. Users that are parked then stay in their journals.
+func (c *Coordinator) Close(ctx context.Context) error {
+	c.mu.Lock()
+	for _, m := range c.active {
+		m.cancel(errors.New("the daemon ends"))
+	}
+	c.mu.Unlock()
+	ended := make(chan struct{})
+	go func() { c.wg.Wait(); close(ended) }()
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for moves to end: %w", ctx.Err())
+	}
+}
+
+func (c *Coordinator) find(pool, name string) (*backend.Backend, error) {
+	p, ok := c.opt.Backends.Pool(pool)
+	if !ok {
+		return nil, fmt.Errorf("no pool %q in the configuration", pool)
+	}
+	b, ok := p.Backend(name)
+	if !ok {
+		return nil, fmt.Errorf("no backend %q in pool %s", name, pool)
+	}
+	return b, nil
+}
+
+func (c *Coordinator) byID(id string) *Move {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, m := range c.moves {
+		if m.ID() == id {
+			return m
+		}
+	}
+	return nil
+}
+
+func (c *Coordinator) of(pool string) *Move {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.active[pool]
+}
+
+// claim makes the pool's one move, with the context of its reversible part.
+func (c *Coordinator) claim(r Request) (*Move, context.Context, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if running := c.active[r.Pool]; running != nil {
+		return nil, nil, &Refused{Reason: fmt.Sprintf("move %s is under way in pool %s", running.ID(), r.Pool),
+			Hint: "wait for its end or ferryctl cancel it"}
+	}
+	if r.Timeout <= 0 {
+		r.Timeout = c.opt.Limits().Deadline
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	ctx, stop := context.WithTimeoutCause(ctx, r.Timeout, fmt.Errorf("%w (%v)", ErrDeadline, r.Timeout))
+	context.AfterFunc(ctx, stop)
+	m := newMove(moveID(), r, cancel, c.opt.OnChange)
+	c.active[r.Pool] = m
+	return m, ctx, nil
+}
+
+// keep puts a claimed move among those that can be asked for.
+func (c *Coordinator) keep(m *Move) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.moves = append(c.moves, m)
+	if len(c.moves) > keptMoves {
+		c.moves = slices.Delete(c.moves, 0, len(c.moves)-keptMoves)
+	}
+}
+
+// free lets the pool have its next move.
+func (c *Coordinator) free(m *Move) {
+	c.mu.Lock()
+	delete(c.active, m.request.Pool)
+	c.mu.Unlock()
+	m.cancel(nil)
+}
+
+// moveID is short enough to type and unique enough for a journal's name.
+func moveID() string { return time.Now().UTC().Format("0102-150405-") + token(2) }
+
+// token is n random bytes in hex: transaction ids and their secrets have 16.
+func token(n int) string {
+	b := make([]byte, n)
+	rand.Read(b)
+	return hex.EncodeToString(b)
+}

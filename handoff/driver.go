@@ -1,0 +1,46 @@
+package handoff
+
+import (
+	"context"
+	"time"
+
+	"github.com/ircferry/ircferry/backend"
+	"github.com/ircferry/ircferry/handoff/protocol"
+)
+
+// Driver is how the users of a kind of backend are pulled and pushed.
+type Driver interface {
+	// Connect opens a conversation with the backend's ircd. The caller closes it.
+	Connect(ctx context.Context, b *backend.Backend) (Party, error)
+}
+
+// Party is one ircd in a move, as source or destination (it can be both). Its questions are those of protocol.Control, which see.
+// Not safe for concurrent use. After an error that is no *protocol.Error the conversation is broken: close it, connect
+// again and ask Status.
+type Party interface {
+	Info() protocol.Hello // what it said of itself at the begin
+
+	// As source. Export gives the records of the selected users to emit, in order, with count and sum checked.
+	Export(ctx context.Context, r protocol.ExportRequest, emit func(protocol.Message) error) (protocol.End, error)
+	Release(ctx context.Context, tx, quit string) error
+	Resume(ctx context.Context, tx string) error
+
+	// As destination.
+	Import(ctx context.Context, tx, tok string, lease time.Duration) error
+	Record(ctx context.Context, rec protocol.Message) error
+	Prepare(ctx context.Context, tx string) (protocol.Prepared, error)
+	Commit(ctx context.Context, tx string) (users int, err error)
+	Abort(ctx context.Context, tx string) error
+
+	Status(ctx context.Context, tx string) (protocol.Status, error)
+	Close() error
+}
+
+// warnings turns a destination's notes into what a report says.
+func warnings(notes []protocol.Note) []Warning {
+	out := make([]Warning, len(notes))
+	for i, n := range notes {
+		out[i] = Warning{Session: n.U, Channel: n.C, Code: n.Code, Key: n.Key, Text: n.Text}
+	}
+	return out
+}

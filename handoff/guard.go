@@ -1,0 +1,119 @@
+package handoff
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/ircferry/ircferry/backend"
+	"github.com/ircferry/ircferry/handoff/protocol"
+	"github.com/ircferry/ircferry/internal/config"
+)
+
+// A guard refuses in advance what would lose users, be seen by them, or cannot fit. None of them changes anything.
+
+// spareDescriptors is what must stay free beside a move's new streams: control connections, the journal, accepting.
+const spareDescriptors = 64
+
+// guardDrain refuses what needs more than a drain can do yet.
+func guardDrain(from *backend.Backend) error {
+	if from.Native() && from.Pool().Config().Topology == config.Linked {
+		return &Refused{Reason: fmt.Sprintf("%s is one of linked servers: moving users inside a network is not built yet", from.FullName()),
+			Hint: "ferryctl maint keeps new clients away and leaves its users; ferryctl restart restarts it in place"}
+	}
+	return nil
+}
+
+// destination is the backend that takes the users of a drain.
+func (c *Coordinator) destination(r Request, from *backend.Backend) (*backend.Backend, error) {
+	if r.To == "" {
+		candidates := from.Pool().Candidates(from.Name())
+		if len(candidates) == 0 {
+			return nil, &Refused{Reason: fmt.Sprintf("%s is the last usable backend of its pool: its users have nowhere to go", from.FullName()),
+				Hint: "make another one ready (ferryctl ready), or ferryctl restart it in place"}
+		}
+		return candidates[0], nil
+	}
+	to, err := c.find(r.Pool, r.To)
+	if err != nil {
+		return nil, err
+	}
+	refuse := func(why, hint string) (*backend.Backend, error) {
+		return nil, &Refused{Reason: fmt.Sprintf("%s cannot take the users: it %s", to.FullName(), why), Hint: hint}
+	}
+	switch {
+	case to.Name() == from.Name():
+		return refuse("is the backend that is drained", "name another one, or ferryctl restart")
+	case !to.Native():
+		return refuse("has no driver", "configure handoff: for it")
+	case to.Admin() != backend.Ready:
+		return refuse("is in "+string(to.Admin()), "ferryctl ready "+to.FullName())
+	case to.Oper() != backend.Up:
+		return refuse("is down", "ferryctl show backends tells why")
+	}
+	return to, nil
+}
+
+// guardParties looks at what the two ircds say of themselves. dst is nil for a hold.
+func guardParties(r Request, from *backend.Backend, sessions int, src protocol.Hello, dst *protocol.Hello) error {
+	if !r.AllowVisible && src.Unmovable > 0 {
+		return &Refused{Reason: fmt.Sprintf("%s has %d users who did not come through here: they would see the others go", from.FullName(), src.Unmovable),
+			Hint: "let all clients come through ircferry, or say --allow-visible"}
+	}
+	if !r.AllowVisible && src.Links > 0 {
+		return &Refused{Reason: fmt.Sprintf("%s is linked to %d servers, whose users would see it", from.FullName(), src.Links),
+			Hint: "say --allow-visible"}
+	}
+	if dst != nil && dst.MaxUsers > 0 && dst.Users+sessions > dst.MaxUsers {
+		return &Refused{Reason: fmt.Sprintf("%s/%s takes %d users, has %d, and %d would come", r.Pool, r.To, dst.MaxUsers, dst.Users, sessions),
+			Hint: "raise its limit or drain to another one"}
+	}
+	return nil
+}
+
+// guardDescriptors reckons the streams that are open beside the old ones. A hold closes the old ones first.
+func guardDescriptors(s Sessions, r Request, sessions int) error {
+	if r.Kind != KindDrain {
+		return nil
+	}
+	used, limit := s.Descriptors()
+	if need := used + sessions + spareDescriptors; need > limit {
+		return &Refused{Reason: fmt.Sprintf("%d sessions need %d descriptors while they move, the process may have %d (%d in use)", sessions, need, limit, used),
+			Hint: "raise LimitNOFILE, or ferryctl restart the backend in place, which needs none beside the old ones"}
+	}
+	return nil
+}
+
+// drainRelay drains a backend without a driver in HAProxy's sense.
+func (c *Coordinator) drainRelay(r Request, from *backend.Backend) (*Move, error) {
+	if from.Pool().Serving() == from.Name() || from.Pool().Config().Topology == config.Linked {
+		if !usableBeside(from) {
+			return nil, &Refused{Reason: fmt.Sprintf("%s is the last usable backend of its pool: new clients would have nowhere to go", from.FullName()),
+				Hint: "make another one ready (ferryctl ready), or ferryctl maint it if that is meant"}
+		}
+	}
+	m, _, err := c.claim(r)
+	if err != nil {
+		return nil, err
+	}
+	defer c.free(m)
+	if err := from.SetAdmin(backend.Drain); err != nil {
+		return nil, fmt.Errorf("drain %s: %w", from.FullName(), err)
+	}
+	c.keep(m)
+	refs, _ := c.opt.Sessions.On(context.Background(), from.FullName())
+	m.update(func(report *Report) {
+		report.Attempted, report.Left = len(refs), len(refs)
+		report.Note = fmt.Sprintf("%s has no driver: no new clients come to it, its %d sessions stay until they leave", from.FullName(), len(refs))
+	})
+	m.end(StateDone, nil)
+	return m, nil
+}
+
+func usableBeside(from *backend.Backend) bool {
+	for _, b := range from.Pool().Backends() {
+		if b != from && b.Admin() == backend.Ready && b.Oper() == backend.Up {
+			return true
+		}
+	}
+	return false
+}

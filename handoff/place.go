@@ -1,0 +1,331 @@
+package handoff
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/ircferry/ircferry/backend"
+	"github.com/ircferry/ircferry/handoff/protocol"
+)
+
+// After the point of no return: the journal owns the users until an ircd has committed them.
+
+// placeTries is how often the backend that was meant is tried when it answers and refuses, before another one is.
+const placeTries = 5
+
+// putIn goes from RELEASED to thaw.
+func (x *run) putIn() {
+	x.letGo()
+	ctx, cancel := context.WithTimeout(context.Background(), x.limits().Park)
+	defer cancel()
+	if x.dst != nil {
+		committed, err := x.commit(ctx, x.dst, x.to, x.tx)
+		if committed {
+			x.finish(x.to)
+			return
+		}
+		x.log.Warn("the destination did not commit; importing again from the journal", "to", x.to.FullName(), "err", err)
+		x.c.opt.Sessions.Detach(x.parkable())
+	}
+	x.c.opt.Sessions.Park(x.parkable(), x.source.Name)
+	where := placing{to: x.from.Name()}
+	if x.to != nil {
+		where = placing{to: x.to.Name()}
+	} else {
+		x.m.park(fmt.Sprintf("%d users of %s are held; it may be stopped now", len(x.snap.Users), x.from.FullName()))
+		select {
+		case where = <-x.m.placing:
+		case <-ctx.Done():
+			x.lose(fmt.Errorf("nobody released %s within moves.park", x.from.FullName()))
+			return
+		}
+	}
+	x.m.update(func(r *Report) { r.State = StateRunning })
+	x.placeAnywhere(ctx, where)
+}
+
+// letGo leaves alone whom the old ircd did not give: its streams end them.
+func (x *run) letGo() {
+	var us []string
+	for _, f := range x.frozen {
+		if x.snap.Users[f.U] == nil && f.Registered {
+			us = append(us, f.U)
+			x.tally.addLeft(f.U, backend.CauseNotExported)
+		}
+	}
+	if len(us) > 0 {
+		x.c.opt.Sessions.Thaw(us)
+	}
+}
+
+// parkable is everybody who waits for a new backend.
+func (x *run) parkable() []string {
+	us := make([]string, 0, len(x.frozen))
+	for _, f := range x.frozen {
+		if x.snap.Users[f.U] != nil || !f.Registered {
+			us = append(us, f.U)
+		}
+	}
+	return us
+}
+
+// placeAnywhere tries until an ircd has the users or ctx, the park time, is over: the backend that is meant as long as it does not
+// answer (it may be starting), another one when it refuses again and again.
+func (x *run) placeAnywhere(ctx context.Context, where placing) {
+	refusals := make(map[string]int)
+	for {
+		to, err := x.c.find(x.r.Pool, where.to)
+		if err == nil {
+			err = x.placeAt(ctx, to, where.newEpoch)
+		}
+		if err == nil {
+			return
+		}
+		if ctx.Err() != nil {
+			x.lose(err)
+			return
+		}
+		x.m.enter(StepPark, fmt.Sprintf("waiting for %s/%s: %v", x.r.Pool, where.to, err))
+		var said *protocol.Error
+		if errors.As(err, &said) || x.to != nil {
+			refusals[where.to]++
+		}
+		where = x.nextPlace(where, refusals)
+		select {
+		case where = <-x.m.placing:
+		case <-time.After(askEvery):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// nextPlace is where the next try goes to. A restart waits for its own ircd only; the operator says if he wants another.
+func (x *run) nextPlace(now placing, refusals map[string]int) placing {
+	if x.to == nil || refusals[now.to] < placeTries {
+		return now
+	}
+	candidates := append([]*backend.Backend{x.to, x.from}, x.from.Pool().Backends()...)
+	best := now.to
+	for _, b := range candidates {
+		if b.Native() && refusals[b.Name()] < refusals[best] {
+			best = b.Name()
+		}
+	}
+	return placing{to: best}
+}
+
+// placeAt is one try: import, attach, prepare, commit. nil: the move is over.
+func (x *run) placeAt(ctx context.Context, to *backend.Backend, newEpoch bool) error {
+	connect, cancel := context.WithTimeout(ctx, checkTime)
+	defer cancel()
+	dst, err := x.c.opt.Driver.Connect(connect, to)
+	if err != nil {
+		return &Error{StepPark, to.FullName(), err}
+	}
+	defer dst.Close()
+	if newEpoch && dst.Info().Epoch == x.source.Epoch {
+		return &Error{StepPark, to.FullName(), errors.New("it is still the process of before; ferryctl cancel pushes the users back into it")}
+	}
+	tx, tok := token(16), token(16)
+	if err := x.buildAt(ctx, dst, to, tx, tok); err != nil {
+		x.c.opt.Sessions.Detach(x.parkable())
+		x.abort(dst, tx)
+		return err
+	}
+	committed, err := x.commit(ctx, dst, to, tx)
+	if !committed {
+		x.c.opt.Sessions.Detach(x.parkable())
+		return &Error{StepCommit, to.FullName(), err}
+	}
+	x.finish(to)
+	return nil
+}
+
+// abort frees the nicks of a try that failed; without an answer the lease does.
+func (x *run) abort(dst Party, tx string) {
+	ctx, cancel := context.WithTimeout(context.Background(), answerTime)
+	defer cancel()
+	if err := dst.Abort(ctx, tx); err != nil {
+		x.log.Info("abort not answered; the lease ends the transaction", "err", err)
+	}
+}
+
+// buildAt gives the snapshot to a destination and attaches the streams. Users whom it cannot take are closed and named, since
+// after the point of no return there is nothing to go back to, and the others wait.
+func (x *run) buildAt(ctx context.Context, dst Party, to *backend.Backend, tx, tok string) error {
+	x.m.enter(StepPush, "")
+	if err := x.journal.sync(protocol.NewMessage("IMPORT", "tx", tx, "to", to.Name())); err != nil {
+		x.log.Warn("journal not written; the move goes on from memory", "err", err)
+	}
+	if err := dst.Import(ctx, tx, tok, x.limits().Park+leaseMargin); err != nil {
+		return &Error{StepPush, to.FullName(), err}
+	}
+	for _, rec := range x.snap.Records {
+		if err := dst.Record(ctx, rec); err != nil {
+			return &Error{StepPush, to.FullName(), err}
+		}
+	}
+	us := make([]string, 0, len(x.snap.Users))
+	for u := range x.snap.Users {
+		us = append(us, u)
+	}
+	attach, cancel := context.WithTimeout(ctx, spliceTime)
+	defer cancel()
+	if err := x.attach(attach, us, to, dst.Info(), tx, tok); err != nil {
+		return &Error{StepPush, to.FullName(), err}
+	}
+	prepared, err := dst.Prepare(ctx, tx)
+	if err != nil {
+		return &Error{StepPush, to.FullName(), err}
+	}
+	x.m.update(func(r *Report) { r.Warnings = warnings(prepared.Warns) })
+	return x.settle(prepared, to)
+}
+
+// settle closes the sessions whose users the destination refuses; the try then has to begin anew without them.
+func (x *run) settle(prepared protocol.Prepared, to *backend.Backend) error {
+	if len(prepared.Conflicts) == 0 {
+		return nil
+	}
+	for _, conflict := range prepared.Conflicts {
+		if conflict.U == "" {
+			continue
+		}
+		x.log.Warn("the destination cannot take a user", "session", conflict.U, "code", conflict.Code)
+		x.tally.addFailed(conflict.U, "conflict")
+		x.snap.drop(conflict.U)
+		x.c.opt.Sessions.End([]string{conflict.U}, "conflict", "your place on the new server is taken, please reconnect")
+	}
+	return &Error{StepPush, to.FullName(), fmt.Errorf("%d conflicts", len(prepared.Conflicts))}
+}
+
+// commit makes the users live. committed false means that they certainly are not.
+func (x *run) commit(ctx context.Context, dst Party, to *backend.Backend, tx string) (committed bool, err error) {
+	x.m.enter(StepCommit, "")
+	epoch := dst.Info().Epoch
+	asked, cancel := context.WithTimeout(ctx, x.limits().MaxPause)
+	_, err = dst.Commit(asked, tx)
+	cancel()
+	if err == nil {
+		return true, nil
+	}
+	var said *protocol.Error
+	if errors.As(err, &said) {
+		x.abort(dst, tx)
+		return false, err
+	}
+	x.log.Warn("commit not answered; asking the destination", "to", to.FullName(), "err", err)
+	dst.Close()
+	committed, fate := x.commitFate(ctx, to, epoch, tx)
+	return committed, errors.Join(err, fate)
+}
+
+// finish splices and thaws: the new ircd is the owner from here on.
+func (x *run) finish(to *backend.Backend) {
+	x.m.enter(StepSplice, "")
+	if err := x.journal.sync(protocol.NewMessage("COMMITTED", "tx", x.tx, "to", to.Name())); err != nil {
+		x.log.Warn("journal not written after the commit", "err", err)
+	}
+	x.endBehind()
+	x.spliceAll(to)
+	x.reopenAll(to)
+	if err := to.Pool().SetServing(to.Name()); err != nil {
+		x.log.Warn("serving backend not remembered", "backend", to.FullName(), "err", err)
+	}
+	if err := x.journal.remove(); err != nil {
+		x.log.Warn("journal not removed", "err", err)
+	}
+	x.tally.rest(backend.CauseGone)
+	x.m.update(func(r *Report) { r.Step, r.Note, r.To = StepThaw, "", to.Name(); x.tally.write(r) })
+	if x.to != nil && to == x.from {
+		x.restoreAdmin()
+		x.m.end(StateReverted, fmt.Errorf("%s failed after it had been prepared; the users were put back", x.to.FullName()))
+		return
+	}
+	x.m.end(StateDone, nil)
+}
+
+// endBehind closes the sessions whose output cannot be made whole.
+func (x *run) endBehind() {
+	if len(x.behind) == 0 {
+		return
+	}
+	for _, u := range x.behind {
+		x.tally.addFailed(u, backend.CauseBehind)
+		delete(x.snap.Users, u)
+	}
+	x.c.opt.Sessions.End(x.behind, backend.CauseBehind, "the server went away, please reconnect")
+}
+
+// spliceAll puts the new streams in the place of the old.
+func (x *run) spliceAll(to *backend.Backend) {
+	splices := make([]backend.Splice, 0, len(x.snap.Users))
+	for u, user := range x.snap.Users {
+		splices = append(splices, backend.Splice{U: u, RQ: user.RQ, SQ: user.SQ})
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), spliceTime)
+	defer cancel()
+	for _, r := range x.c.opt.Sessions.Splice(ctx, to.FullName(), splices) {
+		switch r.Cause {
+		case "":
+			x.count(r, to)
+		case backend.CauseGone:
+			x.tally.addLeft(r.U, r.Cause)
+		default:
+			x.tally.addFailed(r.U, r.Cause)
+		}
+	}
+}
+
+// count: a drain whose users went back into the old backend has moved nobody.
+func (x *run) count(r backend.Moved, to *backend.Backend) {
+	if x.to != nil && to == x.from {
+		x.tally.addReverted(r)
+		return
+	}
+	x.tally.addMoved(r)
+}
+
+// reopenAll gives those who were not registered a stream of their own.
+func (x *run) reopenAll(to *backend.Backend) {
+	var us []string
+	for _, f := range x.frozen {
+		if x.snap.Users[f.U] == nil && !f.Registered {
+			us = append(us, f.U)
+		}
+	}
+	if len(us) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), spliceTime)
+	defer cancel()
+	for _, r := range x.c.opt.Sessions.Reopen(ctx, us, to.FullName()) {
+		switch r.Cause {
+		case "":
+			x.tally.reopened++
+			x.count(r, to)
+		case backend.CauseGone:
+			x.tally.addLeft(r.U, r.Cause)
+		default:
+			x.tally.addFailed(r.U, r.Cause)
+		}
+	}
+}
+
+// lose is the one way to lose users after the point of no return: the park time is over. The journal stays.
+func (x *run) lose(why error) {
+	x.log.Error("nobody took the users within the park time; their sessions end, the journal is kept", "journal", x.journal.Path(), "err", why)
+	us := x.parkable()
+	x.c.opt.Sessions.End(us, backend.CauseBackendGone, "the server did not come back in time, please reconnect")
+	for _, u := range us {
+		x.tally.addFailed(u, backend.CauseBackendGone)
+	}
+	if err := x.journal.keep(); err != nil {
+		x.log.Error("journal not kept", "journal", x.journal.Path(), "err", err)
+	}
+	x.tally.rest(backend.CauseGone)
+	x.m.update(func(r *Report) { x.tally.write(r); r.Journal = x.journal.Path() })
+	x.m.end(StateFailed, why)
+}
