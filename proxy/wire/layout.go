@@ -64,7 +64,7 @@ type header struct {
 	Slots      uint64 // slot 0 is never used and not counted
 	ChunksOff  uint64
 	Chunks     uint64
-	_          [24]byte
+	_          [48]byte
 	Staged     [MaxShards]Staged
 }
 
