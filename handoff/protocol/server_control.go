@@ -1,0 +1,235 @@
+package protocol
+
+import (
+	"bufio"
+	"errors"
+	"net"
+	"strconv"
+	"time"
+)
+
+// maxSelect bounds the SELECT lines before an EXPORT: the largest ircd's users and room.
+const maxSelect = 1_000_000
+
+// controlConn is one control connection at the ircd. Its fields belong to the goroutine that serves it.
+type controlConn struct {
+	s       *Server
+	conn    net.Conn
+	in      *lineReader
+	out     *bufio.Writer
+	scratch []byte
+
+	greeted     bool
+	coordinator string // its HELLO name
+
+	sel      []Selection // since the last EXPORT
+	selSeen  map[string]struct{}
+	selFault *Error // the first wrong SELECT; EXPORT answers with it
+}
+
+// controlVerbs are the verbs of a coordinator after HELLO. A handler's error is answered with an ERROR line; errEnd ends the
+// connection.
+var controlVerbs = map[string]func(*controlConn, Message) error{
+	"PING":    (*controlConn).ping,
+	"FIND":    (*controlConn).find,
+	"STATUS":  (*controlConn).status,
+	"SELECT":  (*controlConn).selectUser,
+	"EXPORT":  (*controlConn).export,
+	"RELEASE": (*controlConn).release,
+	"RESUME":  (*controlConn).resume,
+	"IMPORT":  (*controlConn).importTx,
+	"PREPARE": (*controlConn).prepare,
+	"COMMIT":  (*controlConn).commit,
+	"ABORT":   (*controlConn).abort,
+}
+
+var errEnd = errors.New("connection ends")
+
+// ServeControl serves one control connection to its end, and owns it. A world that it froze resumes then.
+func (s *Server) ServeControl(conn net.Conn) {
+	c := &controlConn{s: s, conn: conn, in: newLineReader(conn), out: bufio.NewWriterSize(conn, MaxLine)}
+	defer s.untrack(conn)
+	defer conn.Close()
+	defer s.src.leave(s, c)
+	conn.SetReadDeadline(time.Now().Add(firstLineTime))
+	for c.turn() == nil {
+		if c.flush() != nil { // SELECTs and records have no answer: then there is nothing to flush
+			return
+		}
+	}
+	c.flush()
+}
+
+// turn reads one line and carries it out.
+func (c *controlConn) turn() error {
+	m, raw, err := c.in.next()
+	if err != nil {
+		var fault *Error
+		if errors.As(err, &fault) {
+			c.send(fault.Message()) // after a line that is none, nobody knows what the next one belongs to
+		}
+		return errEnd
+	}
+	pass, end := c.s.intercept(Received, &m)
+	if end {
+		return errEnd
+	}
+	if !pass {
+		return nil
+	}
+	if c.greeted && IsRecord(m.Verb) {
+		c.s.dst.record(c, m, raw)
+		return nil
+	}
+	if err := c.carryOut(m); err != nil {
+		if errors.Is(err, errEnd) {
+			return err
+		}
+		fault := *asError(err)
+		if fault.Tx == "" && ValidTx(m.Get("tx")) {
+			fault.Tx = m.Get("tx")
+		}
+		return c.send(fault.Message())
+	}
+	return nil
+}
+
+func (c *controlConn) carryOut(m Message) error {
+	switch {
+	case m.Verb == "HELLO":
+		return c.hello(m)
+	case !c.greeted:
+		c.send((&Error{Code: CodeHelloFirst, Text: "control begins with HELLO"}).Message())
+		return errEnd
+	case m.Verb == VerbOpen || m.Verb == VerbAttach:
+		return &Error{Code: CodeWrongConnection, Text: m.Verb + " belongs on a stream"}
+	}
+	handle := controlVerbs[m.Verb]
+	if handle == nil {
+		return &Error{Code: CodeUnknownVerb, Text: m.Verb}
+	}
+	return handle(c, m)
+}
+
+func (c *controlConn) hello(m Message) error {
+	h, err := HelloOf(m)
+	switch {
+	case err != nil:
+	case h.Major() != Version:
+		err = &Error{Code: CodeVersion, Text: "this ircd speaks HANDOFF/" + Version}
+	case c.s.cfg.Pass != "" && !EqualSecret(h.Pass, c.s.cfg.Pass):
+		err = &Error{Code: CodeDenied, Text: "wrong pass"}
+	case h.Role != "coordinator":
+		err = &Error{Code: CodeBadValue, Text: "HELLO role: not coordinator"}
+	}
+	if err != nil {
+		c.send(asError(err).Message())
+		return errEnd
+	}
+	c.greeted, c.coordinator = true, h.Name
+	c.conn.SetReadDeadline(time.Time{})
+	return c.send(c.s.hello(c.coordinator).Message())
+}
+
+func (c *controlConn) ping(m Message) error {
+	return c.send(NewMessage("PONG", "t", m.Get("t")))
+}
+
+func (c *controlConn) find(m Message) error {
+	u, nick, ok := c.s.ircd.Find(m.Get("nick"))
+	if !ok || u == "" {
+		return &Error{Code: CodeNotFound, Text: "nobody of a stream has the nick"}
+	}
+	return c.send(NewMessage("FOUND", "u", u, "nick", nick))
+}
+
+func (c *controlConn) status(m Message) error {
+	tx, err := txOf(m)
+	if err != nil {
+		return err
+	}
+	e := c.s.table.get(tx)
+	return c.send(NewMessage("STATUS", "tx", tx, "source", string(e.source), "dest", string(e.dest)))
+}
+
+func (c *controlConn) selectUser(m Message) error {
+	if c.selFault != nil {
+		return nil
+	}
+	u := m.Get("u")
+	in, err := m.Uint("in")
+	_, twice := c.selSeen[u]
+	switch {
+	case err != nil || !ValidU(u):
+		c.selFault = &Error{Code: CodeBadValue, Text: "SELECT: u or in make no sense"}
+	case twice:
+		c.selFault = &Error{Code: CodeBadValue, U: u, Text: "SELECT: the same u twice"}
+	case len(c.sel) == maxSelect:
+		c.selFault = &Error{Code: CodeLimit, Text: "too many SELECT"}
+	default:
+		if c.selSeen == nil {
+			c.selSeen = make(map[string]struct{})
+		}
+		c.selSeen[u] = struct{}{}
+		c.sel = append(c.sel, Selection{U: u, In: in})
+	}
+	return nil
+}
+
+// takeSelection returns what was selected and begins anew.
+func (c *controlConn) takeSelection() ([]Selection, *Error) {
+	sel, fault := c.sel, c.selFault
+	c.sel, c.selSeen, c.selFault = nil, nil, nil
+	return sel, fault
+}
+
+// send buffers a line that is no record.
+func (c *controlConn) send(m Message) error {
+	if c.s.cfg.Intercept != nil {
+		m = m.Clone()
+		if pass, end := c.s.intercept(Sending, &m); end {
+			c.conn.Close()
+			return errEnd
+		} else if !pass {
+			return nil
+		}
+	}
+	c.scratch = m.Append(c.scratch[:0])
+	return c.write(c.scratch)
+}
+
+// write buffers bytes. What the buffer cannot take is written within writeTime, or within a deadline that an export has set.
+func (c *controlConn) write(b []byte) error {
+	if len(b) > c.out.Available() && c.s.src.conn() != c {
+		c.conn.SetWriteDeadline(time.Now().Add(writeTime))
+	}
+	if _, err := c.out.Write(b); err != nil {
+		return errEnd
+	}
+	return nil
+}
+
+func (c *controlConn) flush() error {
+	if c.out.Buffered() > 0 {
+		c.conn.SetWriteDeadline(time.Now().Add(writeTime))
+	}
+	if err := c.out.Flush(); err != nil {
+		return errEnd
+	}
+	return nil
+}
+
+// txOf is the tx of a verb.
+func txOf(m Message) (string, error) {
+	tx := m.Get("tx")
+	if !ValidTx(tx) {
+		return "", &Error{Code: CodeBadValue, Text: m.Verb + " tx: not 32 lower-case hex digits"}
+	}
+	return tx, nil
+}
+
+func answer(verb, tx string, pairs ...string) Message {
+	return NewMessage(verb, append([]string{"tx", tx}, pairs...)...)
+}
+
+func itoa(n int) string { return strconv.Itoa(n) }

@@ -1,0 +1,303 @@
+package protocol
+
+import (
+	"net"
+	"sync"
+	"time"
+)
+
+// dest is the one import that a Server may have open. Its states are DestState, in the table. mu is held over the calls of
+// Destination, which may wait for a world that stands still; nothing that ends such a standstill takes it.
+type dest struct {
+	mu      sync.Mutex
+	tx      string // "": no import
+	tok     string
+	owner   *controlConn // who may send records
+	timer   *time.Timer  // lease
+	streams map[string]net.Conn
+
+	records   []Message
+	users     map[string]struct{} // of the records
+	channels  map[string]struct{}
+	tally     Tally
+	bytes     int
+	joiner    Joiner
+	fault     *Error // the first wrong record; PREPARE answers with it
+	conflicts int    // of PREPARED
+}
+
+func (c *controlConn) importTx(m Message) error {
+	tx, err := txOf(m)
+	if err != nil {
+		return err
+	}
+	lease, err := m.Uint("lease")
+	if err != nil || lease == 0 || lease > uint64(maxLease/time.Second) {
+		return &Error{Code: CodeBadValue, Text: "IMPORT lease: not within 1 s and 1 h"}
+	}
+	tok := m.Get("tok")
+	if !ValidTx(tok) {
+		return &Error{Code: CodeBadValue, Text: "IMPORT tok: not 32 lower-case hex digits"}
+	}
+	if err := c.s.dst.begin(c, tx, tok, time.Duration(lease)*time.Second); err != nil {
+		return err
+	}
+	return c.send(answer("IMPORTING", tx))
+}
+
+func (d *dest) begin(c *controlConn, tx, tok string, lease time.Duration) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if state := c.s.table.get(tx).dest; state != DestUnknown && state != DestAborted {
+		return &Error{Code: CodeState, Text: "the tx is " + state.String() + " here"}
+	}
+	if d.tx != "" {
+		return &Error{Code: CodeBusy, Text: "another import is open"}
+	}
+	if err := c.s.ircd.Begin(tx); err != nil {
+		return err
+	}
+	d.tx, d.tok, d.owner = tx, tok, c
+	d.streams = make(map[string]net.Conn)
+	d.users, d.channels = make(map[string]struct{}), make(map[string]struct{})
+	d.timer = time.AfterFunc(lease, func() { d.leaseOver(c.s, tok) })
+	c.s.table.setDest(tx, DestStaging)
+	return nil
+}
+
+// clearLocked forgets the transaction; its streams are somebody else's or closed.
+func (d *dest) clearLocked() {
+	d.timer.Stop()
+	d.tx, d.tok, d.owner, d.timer, d.streams = "", "", nil, nil, nil
+	d.records, d.users, d.channels = nil, nil, nil
+	d.tally, d.bytes, d.joiner, d.fault, d.conflicts = Tally{}, 0, Joiner{}, nil, 0
+}
+
+func (d *dest) abortLocked(s *Server) {
+	s.ircd.Abort()
+	s.table.setDest(d.tx, DestAborted)
+	for _, conn := range d.streams {
+		s.untrack(conn)
+		conn.Close()
+	}
+	d.clearLocked()
+}
+
+// leaseOver is the lease's timer. The tok, not the tx, says whether this import is still the one: a tx may be imported again.
+func (d *dest) leaseOver(s *Server, tok string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.tx != "" && d.tok == tok {
+		d.abortLocked(s)
+	}
+}
+
+func (d *dest) stop(s *Server) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.tx != "" {
+		d.abortLocked(s)
+	}
+}
+
+// record takes one line of records. Nothing is answered: what is wrong is told at PREPARE.
+func (d *dest) record(c *controlConn, m Message, raw []byte) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.tx == "" || d.owner != c || c.s.table.get(d.tx).dest != DestStaging {
+		return // PREPARE will say that there is no such transaction
+	}
+	d.tally.Add(m.Verb, raw)
+	if d.fault != nil {
+		return
+	}
+	if d.bytes += len(raw); d.bytes > c.s.cfg.MaxBytes {
+		d.fault = &Error{Code: CodeLimit, Text: "the records are over the limit"}
+	} else if rec, done, err := d.joiner.Add(m, len(raw)); err != nil {
+		d.fault = asError(err)
+	} else if done {
+		d.fault = d.takeLocked(rec, c.s.cfg.MaxUsers)
+	}
+	if d.fault != nil {
+		d.records = nil
+	}
+}
+
+// takeLocked checks one whole record against those before it.
+func (d *dest) takeLocked(m Message, maxUsers int) *Error {
+	if err := Validate(m); err != nil {
+		return asError(err)
+	}
+	switch m.Verb {
+	case VerbChan:
+		if _, twice := d.channels[m.Get("n")]; twice {
+			return badRecord(m, "CHAN twice")
+		}
+		d.channels[m.Get("n")] = struct{}{}
+	case VerbUser:
+		if _, twice := d.users[m.Get("u")]; twice {
+			return badRecord(m, "USER twice")
+		}
+		if len(d.users) == maxUsers {
+			return &Error{Code: CodeLimit, Text: "over maxusers"}
+		}
+		for _, key := range [...]string{"in", "out", "rq", "sq"} {
+			if m.Has(key) {
+				return badRecord(m, "USER "+key+" is the coordinator's")
+			}
+		}
+		d.users[m.Get("u")] = struct{}{}
+	case VerbMemb:
+		if _, ok := d.users[m.Get("u")]; !ok {
+			return badRecord(m, "MEMB before its USER")
+		}
+		fallthrough
+	case VerbList:
+		if _, ok := d.channels[m.Get("c")]; !ok {
+			return badRecord(m, m.Verb+" before its CHAN")
+		}
+	}
+	d.records = append(d.records, m)
+	return nil
+}
+
+func (c *controlConn) prepare(m Message) error {
+	tx, err := txOf(m)
+	if err != nil {
+		return err
+	}
+	d := &c.s.dst
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.openLocked(c.s, tx); err != nil {
+		return err
+	}
+	if d.owner != c || c.s.table.get(tx).dest != DestStaging {
+		return &Error{Code: CodeState, Text: "PREPARE once, on the connection of the IMPORT"}
+	}
+	p, err := d.prepareLocked(c.s, m)
+	if err != nil {
+		d.abortLocked(c.s)
+		return err
+	}
+	c.s.table.setDest(tx, DestPrepared)
+	d.conflicts = len(p.Conflicts)
+	return c.sendPrepared(tx, p)
+}
+
+func (d *dest) prepareLocked(s *Server, m Message) (Prepared, error) {
+	if rec, ok := d.joiner.Flush(); ok && d.fault == nil {
+		d.fault = d.takeLocked(rec, s.cfg.MaxUsers)
+	}
+	records, err := m.Uint("records")
+	sum, ok := parseSum(m.Get("sum"))
+	switch {
+	case d.fault != nil:
+		return Prepared{}, d.fault
+	case err != nil || !ok:
+		return Prepared{}, &Error{Code: CodeBadValue, Text: "PREPARE: records or sum make no sense"}
+	case records != uint64(d.tally.Records):
+		return Prepared{}, &Error{Code: CodeCount, Text: "PREPARE tells " + m.Get("records") + " records, " + itoa(d.tally.Records) + " came"}
+	case sum != d.tally.Sum:
+		return Prepared{}, &Error{Code: CodeSum, Text: "PREPARE tells another sum than that of the records"}
+	}
+	p, err := s.ircd.Prepare(d.records)
+	d.records = nil // built: the ircd has them
+	p.Users = len(d.users)
+	return p, err
+}
+
+func (c *controlConn) sendPrepared(tx string, p Prepared) error {
+	for _, n := range p.Warns {
+		if err := c.send(n.Message("WARN", tx)); err != nil {
+			return err
+		}
+	}
+	for _, n := range p.Conflicts {
+		if err := c.send(n.Message("CONFLICT", tx)); err != nil {
+			return err
+		}
+	}
+	return c.send(answer("PREPARED", tx, "users", itoa(p.Users), "warns", itoa(len(p.Warns)), "conflicts", itoa(len(p.Conflicts))))
+}
+
+// openLocked is nil if tx is the open import, and else says why not.
+func (d *dest) openLocked(s *Server, tx string) error {
+	if d.tx == tx {
+		return nil
+	}
+	switch s.table.get(tx).dest {
+	case DestAborted:
+		return &Error{Code: CodeAborted, Text: "aborted, or its lease is over"}
+	case DestUnknown:
+		return &Error{Code: CodeUnknownTx, Text: "never imported here"}
+	}
+	return &Error{Code: CodeState, Text: "the tx is at its end here"}
+}
+
+func (c *controlConn) commit(m Message) error {
+	tx, err := txOf(m)
+	if err != nil {
+		return err
+	}
+	d := &c.s.dst
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if e := c.s.table.get(tx); e.dest == DestCommitted {
+		return c.send(answer("COMMITTED", tx, "users", itoa(e.users)))
+	}
+	if err := d.openLocked(c.s, tx); err != nil {
+		return err
+	}
+	users, err := d.commitLocked(c.s)
+	if err != nil {
+		return err
+	}
+	return c.send(answer("COMMITTED", tx, "users", itoa(users)))
+}
+
+func (d *dest) commitLocked(s *Server) (int, error) {
+	if s.table.get(d.tx).dest != DestPrepared {
+		return 0, &Error{Code: CodeState, Text: "COMMIT before PREPARE"}
+	}
+	if d.conflicts > 0 {
+		return 0, &Error{Code: CodeConflict, Text: "PREPARED told conflicts"}
+	}
+	streams := make(map[string]net.Conn, len(d.users))
+	for u := range d.users {
+		conn := d.streams[u]
+		if conn == nil || !alive(conn) {
+			return 0, &Error{Code: CodeNotAttached, U: u, Text: "no stream, or one that ended or spoke before LIVE"}
+		}
+		streams[u] = conn
+	}
+	users, err := s.ircd.Commit(streams)
+	if err != nil {
+		return 0, err
+	}
+	s.table.setCommitted(d.tx, users)
+	for u, conn := range d.streams {
+		s.untrack(conn)
+		if streams[u] == nil {
+			conn.Close() // attached, but in no record
+		}
+	}
+	d.clearLocked()
+	return users, nil
+}
+
+func (c *controlConn) abort(m Message) error {
+	tx, err := txOf(m)
+	if err != nil {
+		return err
+	}
+	d := &c.s.dst
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.tx == tx {
+		d.abortLocked(c.s)
+	} else if c.s.table.get(tx).dest == DestCommitted {
+		return &Error{Code: CodeCommitted, Text: "the users are live here"}
+	}
+	return c.send(answer("ABORTED", tx))
+}

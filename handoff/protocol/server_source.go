@@ -1,0 +1,273 @@
+package protocol
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// source is the one export that a Server may have open. Its states are SourceState, in the table; here is who owns the stopped world.
+// mu is held over Ircd.Resume and Ircd.Release, which do not block: so a RELEASE, the freeze's timer and the connection's end cannot
+// both have the world.
+type source struct {
+	mu        sync.Mutex
+	tx        string       // "": no export
+	owner     *controlConn // whose end resumes
+	exporting bool         // Freeze or Export runs, without mu
+	frozen    bool
+	timer     *time.Timer
+}
+
+func (c *controlConn) export(m Message) error {
+	sel, fault := c.takeSelection()
+	tx, err := txOf(m)
+	if err != nil {
+		return err
+	}
+	if fault != nil {
+		return fault
+	}
+	if m.Has("peek") {
+		return c.s.src.peek(c, tx, sel)
+	}
+	ms, err := m.Uint("freeze")
+	if err != nil || ms == 0 || ms > uint64(maxFreeze/time.Millisecond) {
+		return &Error{Code: CodeBadValue, Text: "EXPORT freeze: not within 1 ms and 60 s"}
+	}
+	return c.s.src.export(c, tx, sel, time.Duration(ms)*time.Millisecond)
+}
+
+// begin takes the one place for an export.
+func (x *source) begin(c *controlConn, tx string) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.tx != "" {
+		return &Error{Code: CodeBusy, Text: "another export is open"}
+	}
+	if c.s.table.get(tx).source != SourceUnknown {
+		return &Error{Code: CodeState, Text: "the tx was exported before"}
+	}
+	x.tx, x.owner, x.exporting, x.frozen = tx, c, true, false
+	return nil
+}
+
+// endLocked gives the place back.
+func (x *source) endLocked() {
+	if x.timer != nil {
+		x.timer.Stop()
+	}
+	x.tx, x.owner, x.exporting, x.frozen, x.timer = "", nil, false, false, nil
+}
+
+// conn is the connection that an export runs on.
+func (x *source) conn() *controlConn {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !x.exporting {
+		return nil
+	}
+	return x.owner
+}
+
+func (x *source) peek(c *controlConn, tx string, sel []Selection) error {
+	if err := x.begin(c, tx); err != nil {
+		return err
+	}
+	defer func() {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		x.endLocked()
+	}()
+	// All in memory first: the ircd holds its world while it emits, and must not wait for our reader.
+	var lines []Message
+	unmovable, err := c.s.ircd.Export(ExportScope{Coordinator: c.coordinator, Select: sel, Peek: true}, func(m Message) error {
+		lines = append(lines, m)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	w := recordWriter{c: c}
+	for _, m := range lines {
+		c.conn.SetWriteDeadline(time.Now().Add(writeTime))
+		if err := w.emit(m); err != nil {
+			return errEnd
+		}
+	}
+	return c.send(w.end(unmovable).Message(tx))
+}
+
+// export runs a freeze up to END. If it fails, the world has resumed when it returns.
+func (x *source) export(c *controlConn, tx string, sel []Selection, freeze time.Duration) error {
+	if err := x.begin(c, tx); err != nil {
+		return err
+	}
+	over := time.Now().Add(freeze)
+	ctx, cancel := context.WithDeadline(context.Background(), soonest(over, time.Now().Add(behindTime)))
+	err := c.s.ircd.Freeze(ctx, sel)
+	cancel()
+	if err != nil {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		x.endLocked()
+		return err
+	}
+	c.s.table.setSource(tx, SourceFrozen)
+	// A coordinator that does not read cannot hold the world longer than it said: writing ends with the freeze.
+	c.conn.SetWriteDeadline(over)
+	err = c.exportRecords(tx, sel)
+
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.exporting, x.frozen = false, true
+	if err != nil {
+		x.thawLocked(c.s)
+		return err
+	}
+	x.timer = time.AfterFunc(time.Until(over), func() { x.over(c.s, tx) })
+	return nil
+}
+
+func (c *controlConn) exportRecords(tx string, sel []Selection) error {
+	w := recordWriter{c: c}
+	unmovable, err := c.s.ircd.Export(ExportScope{Coordinator: c.coordinator, Select: sel}, w.emit)
+	if w.failed {
+		return errEnd
+	}
+	if err != nil {
+		return err
+	}
+	if err := c.send(w.end(unmovable).Message(tx)); err != nil {
+		return err
+	}
+	if c.out.Flush() != nil {
+		return errEnd
+	}
+	return nil
+}
+
+func soonest(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+// thawLocked is every way back but RELEASE.
+func (x *source) thawLocked(s *Server) {
+	s.table.setSource(x.tx, SourceResumed)
+	s.ircd.Resume()
+	x.endLocked()
+}
+
+// over is the freeze's timer.
+func (x *source) over(s *Server, tx string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.tx == tx && x.frozen {
+		x.thawLocked(s)
+	}
+}
+
+// leave is the end of a control connection.
+func (x *source) leave(s *Server, c *controlConn) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.owner == c && x.frozen {
+		x.thawLocked(s)
+	}
+}
+
+// stop is the end of the Server: no connection is left that could own the world.
+func (x *source) stop(s *Server) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.frozen {
+		x.thawLocked(s)
+	}
+}
+
+func (c *controlConn) release(m Message) error {
+	tx, err := txOf(m)
+	if err != nil {
+		return err
+	}
+	x := &c.s.src
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	switch {
+	case x.tx == tx && x.frozen:
+		c.s.table.setSource(tx, SourceReleased)
+		c.s.ircd.Release(m.Get("quit"))
+		x.endLocked()
+	case x.tx == tx:
+		return &Error{Code: CodeBusy, Text: "the export is not at its end"}
+	default:
+		switch c.s.table.get(tx).source {
+		case SourceReleased:
+		case SourceResumed:
+			return &Error{Code: CodeResumed, Text: "the world went on"}
+		default:
+			return &Error{Code: CodeUnknownTx, Text: "never exported here"}
+		}
+	}
+	return c.send(answer("RELEASED", tx))
+}
+
+func (c *controlConn) resume(m Message) error {
+	tx, err := txOf(m)
+	if err != nil {
+		return err
+	}
+	x := &c.s.src
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	switch {
+	case x.tx == tx && x.frozen:
+		x.thawLocked(c.s)
+	case x.tx == tx:
+		return &Error{Code: CodeBusy, Text: "the export is not at its end"}
+	case c.s.table.get(tx).source == SourceReleased:
+		return &Error{Code: CodeReleased, Text: "the users are forgotten"}
+	}
+	return c.send(answer("RESUMED", tx))
+}
+
+// recordWriter writes the records of an export.
+type recordWriter struct {
+	c      *controlConn
+	tally  Tally
+	failed bool // of the connection
+}
+
+func (w *recordWriter) emit(m Message) error {
+	c := w.c
+	var err error
+	c.scratch, err = AppendRecord(c.scratch[:0], m, MaxLine, &w.tally)
+	if err != nil {
+		return err
+	}
+	if c.s.cfg.Intercept != nil {
+		m = m.Clone()
+		pass, end := c.s.intercept(Sending, &m)
+		if end {
+			w.failed = true
+			return errEnd
+		}
+		if !pass {
+			return nil
+		}
+		if c.scratch, err = AppendRecord(c.scratch[:0], m, MaxLine, nil); err != nil {
+			return err
+		}
+	}
+	if _, err := c.out.Write(c.scratch); err != nil {
+		w.failed = true
+		return errEnd
+	}
+	return nil
+}
+
+func (w *recordWriter) end(unmovable int) End {
+	return End{Channels: w.tally.Channels, Users: w.tally.Users, Unmovable: unmovable, Records: w.tally.Records, Sum: w.tally.Sum}
+}
