@@ -143,17 +143,19 @@ type Report struct {
 
 // Plan is what a dry run found: nothing was changed.
 type Plan struct {
-	Pool, From, To string
-	Users          int       `json:"users"`
-	Channels       int       `json:"channels"`
-	Unmovable      int       `json:"unmovable"` // users of the ircd who came in past us
-	Links          int       `json:"links"`
-	Unregistered   int       `json:"unregistered"`
-	Warnings       []Warning `json:"warnings,omitempty"`
-	Conflicts      []Warning `json:"conflicts,omitempty"`
-	CapsLost       []string  `json:"caps_lost,omitempty"`     // the source offers them, the destination does not
-	ISupport       []string  `json:"isupport_diff,omitempty"` // "TOKEN=source|destination"
-	Refusals       []string  `json:"refusals,omitempty"`      // guards that would refuse the move
+	Pool         string    `json:"pool"`
+	From         string    `json:"from"`
+	To           string    `json:"to,omitempty"`
+	Users        int       `json:"users"`
+	Channels     int       `json:"channels"`
+	Unmovable    int       `json:"unmovable"` // users of the ircd who came in past us
+	Links        int       `json:"links"`
+	Unregistered int       `json:"unregistered"`
+	Warnings     []Warning `json:"warnings,omitempty"`
+	Conflicts    []Warning `json:"conflicts,omitempty"`
+	CapsLost     []string  `json:"caps_lost,omitempty"`     // the source offers them, the destination does not
+	ISupport     []string  `json:"isupport_diff,omitempty"` // "TOKEN=source|destination"
+	Refusals     []string  `json:"refusals,omitempty"`      // guards that would refuse the move
 }
 
 // Why a move's time was over before the point of no return.

@@ -1,0 +1,288 @@
+package admin
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/ircferry/ircferry/backend"
+	"github.com/ircferry/ircferry/handoff"
+)
+
+// Done is the answer of a changing command.
+type Done struct {
+	Move    *Move         `json:"move,omitempty"`    // the move that was begun or goes on
+	Plan    *handoff.Plan `json:"plan,omitempty"`    // of a dry run
+	Backend *Backend      `json:"backend,omitempty"` // as it is now, if its state was set
+	Reload  *Reloaded     `json:"reload,omitempty"`
+	Note    string        `json:"note,omitempty"` // what the operator should know, a sentence
+}
+
+type arguments interface {
+	object() string
+	arguments() string
+}
+
+// command serves one changing verb: a strict body, then do, then the audit line, whatever came out.
+func command[A arguments](s *Server, verb string, do func(context.Context, A, Peer) (Done, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		var args A
+		peer, _ := peerFrom(r.Context())
+		e := entry{peer: peer, verb: verb, began: time.Now()}
+		var done Done
+		if e.err = decode(w, r, &args); e.err == nil {
+			e.object, e.arguments = args.object(), args.arguments()
+			// A command that was taken is carried out, also if whoever asked hangs up meanwhile.
+			done, e.err = do(context.WithoutCancel(r.Context()), args, peer)
+		}
+		if done.Move != nil {
+			e.move = done.Move.ID
+		}
+		s.audit.command(e)
+		if e.err != nil {
+			writeError(w, e.err)
+			return
+		}
+		writeJSON(w, http.StatusOK, done)
+	}
+}
+
+func (s *Server) drain(ctx context.Context, a DrainRequest, p Peer) (Done, error) {
+	b, err := s.backend(a.Backend)
+	if err != nil {
+		return Done{}, err
+	}
+	if a.To != "" {
+		to, err := s.backend(b.Pool + "/" + a.To)
+		if err != nil {
+			return Done{}, err
+		}
+		if to.Name == b.Name {
+			return Done{}, fail(CodeRefused, "name another backend of pool "+b.Pool, "backend %s cannot take over its own users", b.FullName())
+		}
+	}
+	if s.opt.Moves == nil {
+		return Done{}, errUnsupported
+	}
+	if b.Driver != driverNative && a.To != "" {
+		return Done{}, fail(CodeRefused, "drain it without --to: it gets no new sessions, and the old ones stay until they leave",
+			"backend %s has no driver, so its users cannot be moved to %s", b.FullName(), a.To)
+	}
+	if b.Driver != driverNative && a.DryRun {
+		return s.dryRunRelayed(b)
+	}
+	req := handoff.Request{Kind: handoff.KindDrain, Pool: b.Pool, From: b.Name, To: a.To, Strict: a.Strict,
+		AllowVisible: a.AllowVisible, Timeout: time.Duration(a.Timeout), Actor: p.Actor()}
+	if a.DryRun {
+		return s.dryRun(ctx, req)
+	}
+	id, err := s.opt.Moves.Drain(req)
+	return s.began(id, err)
+}
+
+func (s *Server) dryRun(ctx context.Context, req handoff.Request) (Done, error) {
+	timeout := req.Timeout
+	if timeout == 0 {
+		timeout = time.Minute
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	plan, err := s.opt.Moves.DryRun(ctx, req)
+	if err != nil {
+		return Done{}, err
+	}
+	return Done{Plan: &plan}, nil
+}
+
+// dryRunRelayed says what the drain of a backend without a driver is: no new sessions, the old ones stay.
+func (s *Server) dryRunRelayed(b Backend) (Done, error) {
+	plan := handoff.Plan{Pool: b.Pool, From: b.Name, Unmovable: b.Sessions}
+	if !s.otherUsable(b) {
+		plan.Refusals = []string{fmt.Sprintf("backend %s is the last usable one of its pool: new clients would have nowhere to go", b.FullName())}
+	}
+	return Done{Plan: &plan, Note: fmt.Sprintf("backend %s has no driver: it would get no new sessions, and the %d it has would stay until they leave",
+		b.FullName(), b.Sessions)}, nil
+}
+
+func (s *Server) otherUsable(b Backend) bool {
+	for _, p := range s.pools() {
+		for _, o := range p.Backends {
+			if p.Name == b.Pool && o.Name != b.Name && o.Usable() {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (s *Server) hold(ctx context.Context, a HoldRequest, p Peer) (Done, error) {
+	b, err := s.native(a.Backend)
+	if err != nil {
+		return Done{}, err
+	}
+	kind := handoff.KindHold
+	if a.Restart {
+		kind = handoff.KindRestart
+	}
+	id, err := s.opt.Moves.Hold(handoff.Request{Kind: kind, Pool: b.Pool, From: b.Name, AllowVisible: a.AllowVisible,
+		Timeout: time.Duration(a.Timeout), Actor: p.Actor()})
+	return s.began(id, err)
+}
+
+func (s *Server) release(ctx context.Context, a ReleaseRequest, p Peer) (Done, error) {
+	b, err := s.native(a.Backend)
+	if err != nil {
+		return Done{}, err
+	}
+	if a.To != "" {
+		if _, err := s.native(b.Pool + "/" + a.To); err != nil {
+			return Done{}, err
+		}
+	}
+	id, err := s.opt.Moves.Release(b.Pool, b.Name, a.To, p.Actor())
+	return s.began(id, err)
+}
+
+func (s *Server) native(name string) (Backend, error) {
+	b, err := s.backend(name)
+	if err != nil {
+		return Backend{}, err
+	}
+	if b.Driver != driverNative {
+		return Backend{}, fail(CodeRefused, "ferryctl drain "+b.FullName()+" takes no new sessions there and leaves the old ones",
+			"backend %s has no driver, so its users can be neither pulled nor pushed", b.FullName())
+	}
+	if s.opt.Moves == nil {
+		return Backend{}, errUnsupported
+	}
+	return b, nil
+}
+
+func (s *Server) began(id string, err error) (Done, error) {
+	if err != nil {
+		return Done{}, err
+	}
+	s.Track(id)
+	r, _, ok := s.opt.Moves.Watch(id)
+	if !ok {
+		return Done{}, noMove(id)
+	}
+	m := picture(r)
+	return Done{Move: &m}, nil
+}
+
+func (s *Server) cancelMove(ctx context.Context, a CancelRequest, p Peer) (Done, error) {
+	if s.opt.Moves == nil {
+		return Done{}, errUnsupported
+	}
+	if _, _, ok := s.opt.Moves.Watch(a.Move); !ok {
+		return Done{}, noMove(a.Move)
+	}
+	return s.began(a.Move, s.opt.Moves.Cancel(a.Move))
+}
+
+func (s *Server) undrain(ctx context.Context, a BackendRequest, p Peer) (Done, error) {
+	b, err := s.backend(a.Backend)
+	if err != nil {
+		return Done{}, err
+	}
+	if b.Admin == string(backend.Maint) {
+		return Done{}, fail(CodeRefused, "use ferryctl ready "+b.FullName(), "backend %s is in maint, not in drain", b.FullName())
+	}
+	return s.setAdmin(b, backend.Ready)
+}
+
+func (s *Server) ready(ctx context.Context, a BackendRequest, p Peer) (Done, error) {
+	b, err := s.backend(a.Backend)
+	if err != nil {
+		return Done{}, err
+	}
+	return s.setAdmin(b, backend.Ready)
+}
+
+func (s *Server) maint(ctx context.Context, a BackendRequest, p Peer) (Done, error) {
+	b, err := s.backend(a.Backend)
+	if err != nil {
+		return Done{}, err
+	}
+	return s.setAdmin(b, backend.Maint)
+}
+
+func (s *Server) setAdmin(b Backend, state backend.AdminState) (Done, error) {
+	if id := s.moveOf(b); id != "" {
+		return Done{}, fail(CodeRefused, "wait for it, or ferryctl cancel "+id, "move %s of backend %s is under way", id, b.FullName())
+	}
+	if b.Admin == string(state) {
+		return Done{Backend: &b, Note: fmt.Sprintf("backend %s was %s already", b.FullName(), state)}, nil
+	}
+	if err := s.opt.Pools.SetAdmin(b.Pool, b.Name, state); err != nil {
+		return Done{}, fmt.Errorf("set backend %s to %s: %w", b.FullName(), state, err)
+	}
+	return s.stateSet(b, "")
+}
+
+// moveOf is the move under way that takes users from or to a backend.
+func (s *Server) moveOf(b Backend) string {
+	for _, r := range s.underWay() {
+		if r.Pool == b.Pool && (r.From == b.Name || r.To == b.Name) {
+			return r.ID
+		}
+	}
+	return ""
+}
+
+// stateSet answers a backend as it is after its state was set, and warns if nobody is left to take clients.
+func (s *Server) stateSet(b Backend, note string) (Done, error) {
+	now, err := s.backend(b.FullName())
+	if err != nil {
+		return Done{}, err
+	}
+	for _, p := range s.pools() {
+		if p.Name == b.Pool && !p.usable() {
+			note = strings.TrimPrefix(note+"; pool "+p.Name+" has no usable backend now: new clients are turned away", "; ")
+		}
+	}
+	return Done{Backend: &now, Note: note}, nil
+}
+
+func (s *Server) reload(ctx context.Context, _ ReloadRequest, _ Peer) (Done, error) {
+	if s.opt.Process == nil {
+		return Done{}, errUnsupported
+	}
+	r, err := s.opt.Process.Reload(ctx)
+	if err != nil {
+		return Done{}, &Error{Code: CodeFailed, Message: "reload: " + err.Error(),
+			Hint: "nothing was changed; ircferry check -c FILE says the same without trying"}
+	}
+	return Done{Reload: &r}, nil
+}
+
+// backend finds a backend by its full name, and says which there are if it is not there.
+func (s *Server) backend(full string) (Backend, error) {
+	if s.opt.Pools == nil {
+		return Backend{}, errUnsupported
+	}
+	pool, name, ok := strings.Cut(full, "/")
+	if !ok || pool == "" || name == "" || strings.Contains(name, "/") {
+		return Backend{}, fail(CodeBadRequest, "list them with ferryctl show backends", "backend %q is not written POOL/BACKEND", full)
+	}
+	var pools, backends []string
+	for _, p := range s.pools() {
+		pools = append(pools, p.Name)
+		if p.Name != pool {
+			continue
+		}
+		for _, b := range p.Backends {
+			if b.Name == name {
+				return b, nil
+			}
+			backends = append(backends, b.Name)
+		}
+	}
+	if backends != nil {
+		return Backend{}, fail(CodeNotFound, "it has "+strings.Join(backends, ", "), "pool %s has no backend %q", pool, name)
+	}
+	return Backend{}, fail(CodeNotFound, "there are "+strings.Join(pools, ", "), "pool %q does not exist", pool)
+}
