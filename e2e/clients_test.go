@@ -1,0 +1,188 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"io"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// What a real client says while the moves go on: "<nick> 1" to "<nick> <saidLines>", one each saidEvery.
+const (
+	saidLines = 150
+	saidEvery = 200 * time.Millisecond
+	channel   = "#ferry"
+)
+
+// realClient is an IRC client from the distribution, joined to the channel.
+type realClient struct {
+	nick string
+	// talk begins to say the numbered lines and returns at once.
+	talk func()
+	// log is what the client has shown of the channel so far, all is that and whatever else it has shown or logged.
+	log, all func() string
+}
+
+// weechat runs weechat-headless. It has no input of its own, so each SIGUSR1 makes it say the next line.
+func weechat(t *testing.T, port int) realClient {
+	program := need(t, "weechat-headless", "weechat-headless")
+	dir := shortDir(t)
+	writeFile(t, filepath.Join(dir, "irc.conf"), fmt.Sprintf(`[look]
+smart_filter = off
+[server_default]
+anti_flood_prio_high = 0
+anti_flood_prio_low = 0
+[server]
+ferry.addresses = "127.0.0.1/%d"
+ferry.nicks = "wee"
+ferry.username = "wee"
+ferry.realname = "wee"
+ferry.autojoin = "%s"
+ferry.autoconnect = on
+`, port, channel))
+	writeFile(t, filepath.Join(dir, "logger.conf"), "[file]\nflush_delay = 0\npath = \"${weechat_data_dir}/logs\"\n")
+	writeFile(t, filepath.Join(dir, "plugins.conf"), "[var]\ne2e.n = \"1\"\n")
+	writeFile(t, filepath.Join(dir, "weechat.conf"), fmt.Sprintf(
+		"[signal]\nsigusr1 = \"/command -buffer irc.ferry.%s irc /msg %s wee ${plugins.var.e2e.n};"+
+			"/set plugins.var.e2e.n ${calc:${plugins.var.e2e.n}+1}\"\n", channel, channel))
+	p := start(t, []string{"TERM=dumb", "HOME=" + dir}, program, "-d", dir)
+	return realClient{
+		nick: "wee",
+		talk: func() { everyTick(t, func(int) { p.signal(syscall.SIGUSR1) }) },
+		log:  func() string { return readFile(filepath.Join(dir, "logs", "irc.ferry."+channel+".weechatlog")) },
+		all:  func() string { return readAll(filepath.Join(dir, "logs", "*")) },
+	}
+}
+
+// irssi runs under tmux, as it does on many a shell server, and is typed into.
+func irssi(t *testing.T, port int) realClient {
+	program, tmux := need(t, "irssi", "irssi"), need(t, "tmux", "tmux")
+	dir := shortDir(t)
+	writeFile(t, filepath.Join(dir, "config"), fmt.Sprintf(`servers = ( { address = "127.0.0.1"; port = "%d"; chatnet = "ferry"; autoconnect = "yes"; } );
+chatnets = { ferry = { type = "IRC"; nick = "irs"; } };
+channels = ( { name = "%s"; chatnet = "ferry"; autojoin = "yes"; } );
+settings = {
+  core = { real_name = "irs"; user_name = "irs"; nick = "irs"; };
+  "irc/core" = { cmd_queue_speed = "10msec"; };
+  "fe-common/core" = { autolog = "yes"; autolog_path = "%s/logs/$0.log"; autolog_level = "ALL"; };
+};
+`, port, channel, dir))
+	run := func(args ...string) {
+		t.Helper()
+		args = append([]string{"-S", filepath.Join(dir, "tmux"), "-f", "/dev/null"}, args...)
+		cmd := exec.Command(tmux, args...)
+		cmd.Env = append(cmd.Environ(), "TERM=xterm", "LC_ALL=C.UTF-8")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("tmux %s: %v: %s", args, err, out)
+		}
+	}
+	run("new-session", "-d", "-x", "200", "-y", "50", program+" --home="+dir)
+	t.Cleanup(func() { run("kill-server") }) // the server of the socket in dir, which has this one client only
+	typed := func(text string) {
+		run("send-keys", "-l", text)
+		run("send-keys", "Enter")
+	}
+	raw := filepath.Join(dir, "raw.log")
+	return realClient{
+		nick: "irs",
+		talk: func() {
+			typed("/rawlog open " + raw)
+			everyTick(t, func(n int) { typed(fmt.Sprintf("/msg %s irs %d", channel, n)) })
+		},
+		log: func() string { return readFile(filepath.Join(dir, "logs", channel+".log")) },
+		all: func() string { return readAll(filepath.Join(dir, "logs", "*")) + readFile(raw) },
+	}
+}
+
+// sic prints every line that it gets, but PING.
+func sic(t *testing.T, port int) realClient {
+	p := start(t, nil, need(t, "sic", "sic"), "-h", "127.0.0.1", "-p", fmt.Sprint(port), "-n", "sic")
+	say := func(line string) {
+		if _, err := io.WriteString(p.stdin, line+"\n"); err != nil {
+			t.Errorf("type into sic: %v", err)
+		}
+	}
+	eventually(t, 20*time.Second, "sic is welcomed", func() bool { return strings.Contains(p.out.String(), "001") })
+	say(":j " + channel)
+	return realClient{
+		nick: "sic",
+		talk: func() { everyTick(t, func(n int) { say(fmt.Sprintf(":m %s sic %d", channel, n)) }) },
+		log:  p.out.String,
+		all:  p.out.String,
+	}
+}
+
+// everyTick calls say with 1 to saidLines in a goroutine that ends before what the test has started is ended.
+func everyTick(t *testing.T, say func(n int)) {
+	ended := make(chan struct{})
+	ctx := t.Context()
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(saidEvery)
+		defer tick.Stop()
+		for n := 1; n <= saidLines; n++ {
+			select {
+			case <-tick.C:
+				say(n)
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	t.Cleanup(func() { <-ended })
+}
+
+func readAll(pattern string) string {
+	files, _ := filepath.Glob(pattern)
+	var b strings.Builder
+	for _, f := range files {
+		b.WriteString(readFile(f))
+	}
+	return b.String()
+}
+
+// reportOnFailure prints what the client has shown if the test fails.
+func (c realClient) reportOnFailure(t *testing.T) {
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("%s showed:\n%s", c.nick, lastLines(c.all(), 60))
+		}
+	})
+}
+
+var (
+	numbered = regexp.MustCompile(`\b(wee|irs|sic|eye) [0-9]+$`)
+	pings    = regexp.MustCompile(`^(>>|<<) .*\bP[IO]NG\b`) // irssi measures its lag
+)
+
+// strange is what the client has shown that is none of the numbered lines.
+func (c realClient) strange() []string {
+	var s []string
+	for line := range strings.Lines(c.all()) {
+		line = strings.TrimRight(line, " \r\n")
+		if line != "" && !numbered.MatchString(line) && !pings.MatchString(line) {
+			s = append(s, line)
+		}
+	}
+	return s
+}
+
+// times counts how often each line "who n" is in a log.
+func times(log, who string) map[int]int {
+	count := map[int]int{}
+	for line := range strings.Lines(log) {
+		m := numbered.FindString(strings.TrimRight(line, " \r\n"))
+		if n, err := strconv.Atoi(strings.TrimPrefix(m, who+" ")); err == nil && m != "" {
+			count[n]++
+		}
+	}
+	return count
+}

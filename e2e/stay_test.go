@@ -1,0 +1,94 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestRealClientsStayThroughTenMoves is the promise seen from the user's chair: nine drains to and fro and a restart, and no client
+// shows anything of it, while every numbered line arrives once, in both directions.
+func TestRealClientsStayThroughTenMoves(t *testing.T) {
+	a, b := startEmbedded(t, "a"), startEmbedded(t, "b")
+	f := startFerry(t, nil, "", a.backend(), b.backend())
+	eye := login(t, f.port, "127.0.0.1", "eye")
+	eye.send("JOIN " + channel)
+	eye.expect(" 366 ")
+
+	clients := []realClient{weechat(t, f.port), irssi(t, f.port), sic(t, f.port)}
+	for _, c := range clients {
+		c.reportOnFailure(t)
+		eye.expect(":" + c.nick + "!")
+	}
+	for _, c := range clients {
+		c.talk()
+	}
+	everyTick(t, func(n int) { eye.send(fmt.Sprintf("PRIVMSG %s :eye %d", channel, n)) })
+	for _, c := range clients {
+		eye.expect(fmt.Sprintf(":%s 3", c.nick)) // all talk, and what belongs to joining has been shown
+		eventually(t, 10*time.Second, c.nick+" reads along", func() bool { return times(c.log(), "eye")[3] > 0 })
+	}
+	before, seen := map[string]int{}, eye.count()
+	for _, c := range clients {
+		before[c.nick] = len(c.strange())
+	}
+
+	moveTenTimes(t, f, a)
+
+	for _, c := range clients {
+		eye.expect(fmt.Sprintf("%s %d", c.nick, saidLines))
+		eventually(t, 60*time.Second, c.nick+" shows the last line", func() bool { return times(c.log(), "eye")[saidLines] > 0 })
+		if more := c.strange()[before[c.nick]:]; len(more) > 0 {
+			t.Errorf("%s showed during the moves:\n%s", c.nick, strings.Join(more, "\n"))
+		}
+		wantEachOnce(t, c.nick+"'s log", times(c.log(), "eye"))
+		wantEachOnce(t, "the lines of "+c.nick, times(strings.Join(eye.since(0), "\n"), c.nick))
+	}
+	for _, line := range eye.since(seen) {
+		if !strings.Contains(line, " PRIVMSG "+channel+" :") {
+			t.Errorf("the observer saw %q", line)
+		}
+	}
+}
+
+// moveTenTimes drains to and fro under the running conversation; the tenth move is a restart of a.
+func moveTenTimes(t *testing.T, f *ferry, a *embedded) {
+	t.Helper()
+	begin := time.Now()
+	for n := range 9 {
+		from, to := "a", "b"
+		if n%2 == 1 {
+			from, to = to, from
+		}
+		r := f.move("drain", "main/"+from, "--to", to)
+		t.Logf("move %d: drain %s to %s: %d sessions, pause p50 %.0f ms, max %.0f ms", n+1, from, to, r.Moved, r.PauseMS.P50, r.PauseMS.Max)
+		f.ctl("undrain", "main/"+from)
+		// The moves are spread over the conversation.
+		eventually(t, time.Minute, "the next move is due", func() bool { return time.Since(begin) > time.Duration(n+1)*2*time.Second })
+	}
+	f.move("drain", "main/b", "--to", "a")
+	f.ctl("undrain", "main/b")
+	old := a.proc
+	restarted := make(chan struct{})
+	go func() {
+		defer close(restarted)
+		<-old.done
+		a.run()
+	}()
+	r := f.move("restart", "main/a", "--exec", fmt.Sprintf("kill %d", old.cmd.Process.Pid))
+	<-restarted
+	t.Logf("restart of a: %d sessions, pause max %.0f ms", r.Moved, r.PauseMS.Max)
+}
+
+// wantEachOnce fails for every number from 1 to saidLines that is not there exactly once.
+func wantEachOnce(t *testing.T, what string, count map[int]int) {
+	t.Helper()
+	for n := 1; n <= saidLines; n++ {
+		if count[n] != 1 {
+			t.Errorf("%s: line %d is there %d times", what, n, count[n])
+		}
+	}
+}
