@@ -1,0 +1,181 @@
+package proxy
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/ircferry/ircferry/internal/config"
+)
+
+// limiter applies the limits of one listener. All loops that accept for it share it: its methods may be called from any goroutine,
+// hold one mutex for a map access, and never block otherwise.
+//
+// A loop calls enter when it has accepted, admit when the client's address is certain (at once, or after the PROXY header), and
+// leave or release, once each, for what was granted.
+//
+// Every address is counted, exempt or not and whatever the limits are, so that a reload can change both without counts that go
+// wrong. An address nobody is connected from, and whose rate has recovered, is forgotten.
+type limiter struct {
+	mu      sync.Mutex
+	limits  config.Limits
+	epoch   time.Time
+	open    int // accepted and not left
+	sources map[netip.Addr]source
+	sweepAt time.Duration // since epoch
+	sweepIn int           // number of sources at which it is done earlier
+}
+
+// source is what is known of an address, or of an IPv6 network of 64 bits.
+type source struct {
+	open int32
+	// full is when the rate's bucket will be full again (since epoch; the generic cell rate algorithm). A connection costs
+	// Per/N of time, and as long as full is not over Per away it is let in: N at once, then one each Per/N.
+	full time.Duration
+}
+
+const (
+	sweepEvery = time.Minute
+	sweepFrom  = 1024 // sources, about 100 KB
+	// maxSources bounds the memory of a flood from ever new addresses at some megabytes, beside those that are connected. Over it the
+	// addresses that have used the least of their rate are forgotten.
+	maxSources = 1 << 16
+)
+
+func newLimiter(l config.Limits) *limiter {
+	return &limiter{limits: l, epoch: time.Now(), sources: map[netip.Addr]source{}, sweepIn: sweepFrom}
+}
+
+// set changes the limits. Who is connected stays, also if there are more of them now than would be let in. Who had used up a longer
+// period has used up the new one.
+func (l *limiter) set(limits config.Limits, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if latest := now.Sub(l.epoch) + limits.PerIPRate.Per; limits.PerIPRate.Per < l.limits.PerIPRate.Per {
+		for k, s := range l.sources {
+			s.full = min(s.full, latest)
+			l.sources[k] = s
+		}
+	}
+	l.limits = limits
+}
+
+// enter counts an accepted connection, or answers ReasonLimitConnections.
+func (l *limiter) enter() CloseReason {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.limits.Connections > 0 && l.open >= l.limits.Connections {
+		return ReasonLimitConnections
+	}
+	l.open++
+	return reasonNone
+}
+
+// leave takes an enter back.
+func (l *limiter) leave() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.open == 0 {
+		panic("proxy: limiter left more often than entered")
+	}
+	l.open--
+}
+
+// admit counts a connection from addr, or answers why not: ReasonLimitPerIP or ReasonLimitRate. What is refused does not count.
+func (l *limiter) admit(addr netip.Addr, now time.Time) CloseReason {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	t := now.Sub(l.epoch)
+	l.sweepLocked(t)
+	key := sourceOf(addr)
+	s := l.sources[key]
+	if !l.exemptLocked(addr) {
+		if l.limits.PerIP > 0 && int(s.open) >= l.limits.PerIP {
+			return ReasonLimitPerIP
+		}
+		if r := l.limits.PerIPRate; r.N > 0 {
+			full := max(s.full, t) + r.Per/time.Duration(r.N)
+			if full > t+r.Per {
+				return ReasonLimitRate
+			}
+			s.full = full
+		}
+	}
+	s.open++
+	l.sources[key] = s
+	return reasonNone
+}
+
+// release takes an admit of the same address back.
+func (l *limiter) release(addr netip.Addr) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	key := sourceOf(addr)
+	s := l.sources[key]
+	if s.open == 0 {
+		panic("proxy: limiter released an address more often than admitted")
+	}
+	s.open--
+	if s.open == 0 && s.full == 0 { // never had a rate
+		delete(l.sources, key)
+		return
+	}
+	l.sources[key] = s
+}
+
+func (l *limiter) exemptLocked(addr netip.Addr) bool {
+	addr = addr.Unmap().WithZone("")
+	for _, p := range l.limits.Exempt {
+		if p.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}
+
+// sourceOf is what counts as one source: an IPv4 address, or an IPv6 network of 64 bits, as that is the least that a customer gets.
+func sourceOf(addr netip.Addr) netip.Addr {
+	addr = addr.Unmap().WithZone("")
+	if addr.Is4() {
+		return addr
+	}
+	p, err := addr.Prefix(64)
+	if err != nil {
+		return netip.Addr{} // the zero address: all of these are one source
+	}
+	return p.Addr()
+}
+
+// sweepLocked forgets sources that do not matter any more, each minute, and earlier when there are twice as many as were left.
+func (l *limiter) sweepLocked(t time.Duration) {
+	if t < l.sweepAt && len(l.sources) < l.sweepIn {
+		return
+	}
+	l.sweepAt = t + sweepEvery
+	if len(l.sources) < sweepFrom/8 {
+		l.sweepIn = sweepFrom
+		return // what is expired in a small map costs nothing
+	}
+	// A new map: a Go map keeps the room of what was deleted.
+	kept := make(map[netip.Addr]source)
+	for k, s := range l.sources {
+		if s.open > 0 || s.full > t {
+			kept[k] = s
+		}
+	}
+	l.sources = kept
+	for away := l.limits.PerIPRate.Per / 64; len(l.sources) >= maxSources && away > 0; away *= 2 {
+		for k, s := range l.sources {
+			if s.open == 0 && s.full <= t+away {
+				delete(l.sources, k)
+			}
+		}
+		if away >= l.limits.PerIPRate.Per {
+			break
+		}
+	}
+	l.sweepIn = max(sweepFrom, 2*len(l.sources))
+	if len(l.sources) < maxSources {
+		l.sweepIn = min(l.sweepIn, maxSources)
+	}
+}
