@@ -6,7 +6,7 @@ DESTDIR  ?=
 SYSCONFDIR ?= /etc
 UNITDIR  ?= $(PREFIX)/lib/systemd/system
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-LDFLAGS  := -X main.version=$(VERSION)
+LDFLAGS  := -X github.com/ircferry/ircferry/admin.release=$(VERSION)
 
 # Bounds of the single steps; all of `make test` stays under 20 minutes on two cores.
 RACE_TIMEOUT ?= 9m
