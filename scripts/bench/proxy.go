@@ -159,7 +159,7 @@ func (b *bench) awaitWelcome(px proxy) error {
 		c, err := net.DialTimeout("tcp", px.address, time.Second)
 		if err == nil {
 			_ = c.SetDeadline(time.Now().Add(time.Second))
-			_, _ = c.Write([]byte("NICK b\r\n"))
+			_, _ = c.Write([]byte("NICK w\r\nUSER w 0 * :w\r\n"))
 			_, err = bufio.NewReader(c).ReadString('\n')
 			_ = c.Close()
 		}
