@@ -1,0 +1,376 @@
+// Package ircclient is an IRC client for tests, benchmarks and the demo. It reads on its own, so that nothing of what the
+// server says is missed or waits; a dialogue is written as Send, Expect and Fence. Oracle checks numbered messages among many
+// clients: every one once, in order, and no line that nobody asked for.
+package ircclient
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Patience is how long Expect, Await and Fence wait.
+const Patience = 10 * time.Second
+
+// Line is one line as it came, without its end.
+type Line struct {
+	At   time.Time
+	Text string
+}
+
+// Options say what is special about a client. The zero value is an ordinary one.
+type Options struct {
+	Source  netip.Addr      // the address to come from; zero: the kernel's choice
+	Before  string          // bytes before all else, e.g. a PROXY header
+	Handler func(Line)      // gets every line but PING, in the reader's goroutine, from the first one on; nil: lines are queued
+	Closed  func(err error) // is told, once, why no more lines come
+	ReadBuf int             // the socket's receive buffer in bytes, for slow readers; 0: the kernel's choice
+}
+
+// Client is one connection. All methods may be called from any goroutine.
+type Client struct {
+	Nick string // set by Register
+
+	conn net.Conn
+	opts Options
+
+	reading sync.Mutex // held by Pause
+	writing sync.Mutex
+
+	mu      sync.Mutex
+	handler func(Line)
+	lines   []Line
+	err     error         // why reading ended
+	news    chan struct{} // has one entry if lines or err changed
+	fences  int
+	waiting map[string]chan struct{} // fences of a client with a handler
+	pings   int
+	done    chan struct{} // closed when the reader has ended
+}
+
+// Dial connects to host:port and begins to read. Close ends it.
+func Dial(ctx context.Context, addr string, opts Options) (*Client, error) {
+	d := net.Dialer{}
+	if opts.Source.IsValid() {
+		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(opts.Source, 0))
+	}
+	conn, err := d.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	if opts.ReadBuf > 0 {
+		conn.(*net.TCPConn).SetReadBuffer(opts.ReadBuf)
+	}
+	c := &Client{conn: conn, opts: opts, handler: opts.Handler, news: make(chan struct{}, 1), done: make(chan struct{})}
+	if opts.Before != "" {
+		if _, err := conn.Write([]byte(opts.Before)); err != nil {
+			conn.Close()
+			return nil, err
+		}
+	}
+	go c.read()
+	return c, nil
+}
+
+// Close closes the connection and waits for the reader.
+func (c *Client) Close() error {
+	err := c.conn.Close()
+	<-c.done
+	return err
+}
+
+// CloseWrite sends FIN; reading goes on.
+func (c *Client) CloseWrite() error { return c.conn.(*net.TCPConn).CloseWrite() }
+
+// Reset closes with a reset (RST).
+func (c *Client) Reset() error {
+	c.conn.(*net.TCPConn).SetLinger(0)
+	return c.Close()
+}
+
+// LocalAddr is the client's end of the connection.
+func (c *Client) LocalAddr() netip.AddrPort { return c.conn.LocalAddr().(*net.TCPAddr).AddrPort() }
+
+// Pause stops reading after what is being read now, and answers how to go on.
+func (c *Client) Pause() (resume func()) {
+	c.reading.Lock()
+	return sync.OnceFunc(c.reading.Unlock)
+}
+
+// read is the goroutine of a client.
+func (c *Client) read() {
+	defer close(c.done)
+	r := bufio.NewReaderSize(gatedReader{c}, 2048)
+	for {
+		text, err := r.ReadString('\n')
+		if err != nil {
+			c.end(err)
+			return
+		}
+		text = strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r")
+		c.got(Line{time.Now(), text})
+	}
+}
+
+// gatedReader reads while Pause is not in force.
+type gatedReader struct{ c *Client }
+
+func (g gatedReader) Read(b []byte) (int, error) {
+	g.c.reading.Lock()
+	g.c.reading.Unlock() //lint:ignore SA2001 only to wait: a reader that sleeps must not hold it
+	return g.c.conn.Read(b)
+}
+
+func (c *Client) got(l Line) {
+	switch l.Command() {
+	case "PING":
+		c.mu.Lock()
+		c.pings++
+		c.mu.Unlock()
+		c.Send("PONG :" + l.Param(0))
+		return
+	case "PONG":
+		if c.passed(l) {
+			return
+		}
+	}
+	c.mu.Lock()
+	handler := c.handler
+	if handler == nil {
+		c.lines = append(c.lines, l)
+	}
+	c.mu.Unlock()
+	if handler != nil {
+		handler(l)
+		return
+	}
+	c.wake()
+}
+
+// passed ends the fence of a client with a handler.
+func (c *Client) passed(l Line) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	token := l.Param(1)
+	waits, ok := c.waiting[token]
+	if ok {
+		close(waits)
+		delete(c.waiting, token)
+	}
+	return ok
+}
+
+func (c *Client) end(err error) {
+	c.mu.Lock()
+	c.err = err
+	c.mu.Unlock()
+	c.wake()
+	if c.opts.Closed != nil {
+		c.opts.Closed(err)
+	}
+}
+
+func (c *Client) wake() {
+	select {
+	case c.news <- struct{}{}:
+	default:
+	}
+}
+
+// Handle gives all further lines, and those still queued, to f; nil queues them again. f runs in the reader's goroutine, except
+// for the queued lines.
+func (c *Client) Handle(f func(Line)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if f != nil {
+		for _, l := range c.lines {
+			f(l)
+		}
+		c.lines = nil
+	}
+	c.handler = f
+}
+
+// Send writes one line.
+func (c *Client) Send(line string) error { return c.Write([]byte(line + "\r\n")) }
+
+// Sendf writes one formatted line.
+func (c *Client) Sendf(format string, args ...any) error { return c.Send(fmt.Sprintf(format, args...)) }
+
+// Write writes bytes as they are.
+func (c *Client) Write(b []byte) error {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	_, err := c.conn.Write(b)
+	return err
+}
+
+// ErrTimeout is what Next answers when nothing came.
+var ErrTimeout = errors.New("no line in time")
+
+// Next takes the next queued line.
+func (c *Client) Next(timeout time.Duration) (Line, error) {
+	var timer <-chan time.Time
+	for {
+		c.mu.Lock()
+		if len(c.lines) > 0 {
+			l := c.lines[0]
+			c.lines = c.lines[1:]
+			c.mu.Unlock()
+			return l, nil
+		}
+		err := c.err
+		c.mu.Unlock()
+		if err != nil {
+			return Line{}, err
+		}
+		if timer == nil {
+			timer = time.After(timeout)
+		}
+		select {
+		case <-c.news:
+		case <-timer:
+			return Line{}, ErrTimeout
+		}
+	}
+}
+
+// Expect takes the next line, which must contain text.
+func (c *Client) Expect(text string) (Line, error) {
+	l, err := c.Next(Patience)
+	if err != nil {
+		return l, fmt.Errorf("expect %q: %w", text, err)
+	}
+	if !strings.Contains(l.Text, text) {
+		return l, fmt.Errorf("expect %q: got %q", text, l.Text)
+	}
+	return l, nil
+}
+
+// Await takes lines up to one that contains text, and answers it; the others are dropped.
+func (c *Client) Await(text string) (Line, error) {
+	deadline := time.Now().Add(Patience)
+	var last string
+	for {
+		l, err := c.Next(time.Until(deadline))
+		if err != nil {
+			return l, fmt.Errorf("await %q: %w (last line %q)", text, err, last)
+		}
+		if last = l.Text; strings.Contains(last, text) {
+			return l, nil
+		}
+	}
+}
+
+// Fence asks the server PING and answers all queued lines up to its PONG: whatever was sent before has been run. A client with
+// a handler has given the lines to it by then.
+func (c *Client) Fence() ([]Line, error) {
+	c.mu.Lock()
+	c.fences++
+	token := fmt.Sprintf("fence-%d", c.fences)
+	handled := c.handler != nil
+	passed := make(chan struct{})
+	if handled {
+		if c.waiting == nil {
+			c.waiting = make(map[string]chan struct{})
+		}
+		c.waiting[token] = passed
+	}
+	c.mu.Unlock()
+	if err := c.Send("PING " + token); err != nil {
+		return nil, fmt.Errorf("fence: %w", err)
+	}
+	if !handled {
+		return c.fenceQueued(token)
+	}
+	select {
+	case <-passed:
+		return nil, nil
+	case <-c.done:
+		return nil, fmt.Errorf("fence: %w", c.Err())
+	case <-time.After(Patience):
+		return nil, fmt.Errorf("fence: %w", ErrTimeout)
+	}
+}
+
+func (c *Client) fenceQueued(token string) ([]Line, error) {
+	var before []Line
+	deadline := time.Now().Add(Patience)
+	for {
+		l, err := c.Next(time.Until(deadline))
+		if err != nil {
+			return before, fmt.Errorf("fence: %w", err)
+		}
+		if l.Command() == "PONG" && l.Param(1) == token {
+			return before, nil
+		}
+		before = append(before, l)
+	}
+}
+
+// Ask sends a line, fences, and answers the lines between.
+func (c *Client) Ask(line string) ([]Line, error) {
+	if err := c.Send(line); err != nil {
+		return nil, err
+	}
+	return c.Fence()
+}
+
+// Register says CAP (if caps are given), NICK and USER, and returns after the end of the MOTD. Lines must be queued.
+func (c *Client) Register(nick string, caps ...string) error {
+	c.Nick = nick
+	if len(caps) > 0 {
+		c.Send("CAP LS 302")
+		c.Send("CAP REQ :" + strings.Join(caps, " "))
+	}
+	c.Send("NICK " + nick)
+	c.Send("USER " + strings.ToLower(nick) + " 0 * :" + nick + " the client")
+	if len(caps) > 0 {
+		if _, err := c.Await(" ACK "); err != nil {
+			return fmt.Errorf("register %s: %w", nick, err)
+		}
+		c.Send("CAP END")
+	}
+	deadline := time.Now().Add(Patience)
+	for {
+		l, err := c.Next(time.Until(deadline))
+		if err != nil {
+			return fmt.Errorf("register %s: %w", nick, err)
+		}
+		switch l.Command() {
+		case "376", "422":
+			return nil
+		case "432", "433", "465", "ERROR":
+			return fmt.Errorf("register %s: %s", nick, l.Text)
+		}
+	}
+}
+
+// Join joins a channel and returns after the end of its names. Lines must be queued.
+func (c *Client) Join(channel string) error {
+	if err := c.Send("JOIN " + channel); err != nil {
+		return err
+	}
+	_, err := c.Await(" 366 " + c.Nick + " " + channel + " ")
+	return err
+}
+
+// Pings answers how many PINGs of the server were answered.
+func (c *Client) Pings() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.pings
+}
+
+// Err answers why reading ended, or nil.
+func (c *Client) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
