@@ -2,7 +2,6 @@ package protocol
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -38,14 +37,18 @@ type End struct {
 // Resume, or Close.
 func (c *Control) Export(ctx context.Context, req ExportRequest, emit func(Message) error) (End, error) {
 	var end End
+	var failed error
 	err := c.during(ctx, "EXPORT", func() error {
 		if err := c.sendExport(req); err != nil {
 			return err
 		}
 		var err error
-		end, err = c.readExport(req.Tx, emit)
+		end, failed, err = c.readExport(req.Tx, emit)
 		return err
 	})
+	if err == nil {
+		err = failed
+	}
 	return end, err
 }
 
@@ -70,11 +73,11 @@ func (c *Control) sendExport(req ExportRequest) error {
 	return c.out.Flush()
 }
 
-func (c *Control) readExport(tx string, emit func(Message) error) (End, error) {
+// readExport reads up to END. failed is an error of emit or of what the records say, after which the connection is as good as before.
+func (c *Control) readExport(tx string, emit func(Message) error) (end End, failed, err error) {
 	var (
 		tally  Tally
 		joiner Joiner
-		failed error // of emit, or of a record: the rest is read all the same
 	)
 	give := func(rec Message, done bool) {
 		if done && failed == nil {
@@ -84,7 +87,7 @@ func (c *Control) readExport(tx string, emit func(Message) error) (End, error) {
 	for {
 		m, raw, err := c.in.next()
 		if err != nil {
-			return End{}, c.readFailed(err)
+			return End{}, nil, c.readFailed(err)
 		}
 		if IsRecord(m.Verb) {
 			tally.Add(m.Verb, raw)
@@ -96,14 +99,17 @@ func (c *Control) readExport(tx string, emit func(Message) error) (End, error) {
 			continue
 		}
 		if err := c.expect(m, "END", tx); err != nil {
-			return End{}, err
+			return End{}, nil, err
 		}
 		give(joiner.Flush())
+		if failed != nil {
+			return End{}, failed, nil
+		}
 		end, err := endOf(m)
 		if err == nil {
 			err = end.check(tally)
 		}
-		return end, errors.Join(failed, err)
+		return end, err, nil
 	}
 }
 

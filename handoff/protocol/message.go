@@ -83,8 +83,13 @@ func (m Message) Uint(key string) (uint64, error) {
 	return n, nil
 }
 
-// List returns a key's value split at spaces.
-func (m Message) List(key string) []string { return strings.Fields(m.Get(key)) }
+// List returns a key's value split at spaces; nil if nothing is in it.
+func (m Message) List(key string) []string {
+	if list := strings.Fields(m.Get(key)); len(list) > 0 {
+		return list
+	}
+	return nil
+}
 
 // Set gives a key a value: in place, or at the end if it is new.
 func (m *Message) Set(key, value string) {
