@@ -14,6 +14,10 @@ E2E_TIMEOUT  ?= 8m
 FUZZTIME     ?= 3s
 
 export GO
+# Where git does not answer (an unpacked archive, a tree of another user) go would not build for want of a revision.
+ifneq ($(shell git rev-parse HEAD >/dev/null 2>&1 && echo yes),yes)
+export GOFLAGS += -buildvcs=false
+endif
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo test check fmt vet lint race fuzz e2e bench deps install clean
@@ -33,7 +37,7 @@ test: ## everything CI runs: packages, checks, race, fuzz, end to end; sums up w
 check: fmt vet lint ## gofmt, go vet, staticcheck
 
 fmt: ## fails if a file is not gofmt-ed
-	@files=$$(git ls-files -z '*.go' | xargs -0 -r gofmt -l); \
+	@files=$$($$(command -v gofmt || echo "$$($(GO) env GOROOT)/bin/gofmt") -l .) || exit 1; \
 	if [ -n "$$files" ]; then echo "not gofmt-ed (run gofmt -w):"; echo "$$files"; exit 1; fi
 
 vet: ## go vet, also of the files behind the e2e tag
