@@ -29,7 +29,9 @@ type Options struct {
 	Journals string        // directory of the journals
 	Limits   func() Limits // of the present configuration
 	OnChange func(Report)  // told at each step and outcome, never concurrently for one move; may be nil
-	Log      *slog.Logger
+	// Paused is told how long each moved or reverted session was not served; may be nil.
+	Paused func(pool string, kind Kind, pause time.Duration)
+	Log    *slog.Logger
 }
 
 // Coordinator takes the operator's commands and carries moves out, one at a time in a pool. Its methods may be called from
@@ -99,7 +101,7 @@ func (c *Coordinator) Hold(r Request) (*Move, error) {
 // Release pushes the users of the parked move of pool/name: back, or to another backend of the pool.
 func (c *Coordinator) Release(pool, name, to, actor string) (*Move, error) {
 	m := c.of(pool)
-	if m == nil || m.request.From != name || m.Report().State != StateParked {
+	if m == nil || m.request.From != name || !m.Report().waits() {
 		return nil, &Refused{Reason: fmt.Sprintf("%s/%s is not held", pool, name), Hint: "ferryctl show moves tells what is"}
 	}
 	place := placing{to: name, newEpoch: m.request.Kind == KindRestart}
@@ -126,9 +128,9 @@ func (c *Coordinator) Cancel(id string) error {
 	switch report := m.Report(); {
 	case report.State.Ended():
 		return &Refused{Reason: fmt.Sprintf("move %s has ended (%s)", id, report.State)}
-	case report.State == StateParked:
+	case report.waits():
 		return m.place(placing{to: report.From})
-	case report.Step == StepRelease || report.Step == StepCommit || report.Step == StepSplice || report.Step == StepThaw || report.Step == StepPark:
+	case report.Step == StepRelease || report.Step == StepCommit || report.Step == StepSplice || report.Step == StepThaw:
 		return &Refused{Reason: fmt.Sprintf("move %s is past the point of no return", id), Hint: "it ends by itself; move the users back afterwards"}
 	default:
 		m.cancel(ErrCancelled)

@@ -281,6 +281,7 @@ func (x *run) spliceAll(to *backend.Backend) {
 
 // count: a drain whose users went back into the old backend has moved nobody.
 func (x *run) count(r backend.Moved, to *backend.Backend) {
+	x.paused(r)
 	if x.to != nil && to == x.from {
 		x.tally.addReverted(r)
 		return

@@ -59,9 +59,16 @@ func (x *run) thawAll(gone backend.Cause) {
 			x.tally.addLeft(r.U, r.Cause)
 			continue
 		}
+		x.paused(r)
 		x.tally.addReverted(r)
 	}
 	x.detachAll()
+}
+
+func (x *run) paused(r backend.Moved) {
+	if x.c.opt.Paused != nil {
+		x.c.opt.Paused(x.r.Pool, x.r.Kind, r.Pause)
+	}
 }
 
 // detachAll closes the attached streams of all sessions of the old backend.

@@ -141,6 +141,12 @@ type Report struct {
 	Journal   string    `json:"journal,omitempty"`   // kept only if the move failed
 }
 
+// waits reports whether the users are in the journal and the operator can say where they go: parked, or waiting for an ircd
+// that does not answer yet.
+func (r Report) waits() bool {
+	return r.State == StateParked || r.State == StateRunning && r.Step == StepPark
+}
+
 // Plan is what a dry run found: nothing was changed.
 type Plan struct {
 	Pool         string    `json:"pool"`

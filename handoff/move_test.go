@@ -1,0 +1,416 @@
+package handoff
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ircferry/ircferry/backend"
+	"github.com/ircferry/ircferry/handoff/protocol"
+)
+
+// in runs a test with a rig of three users at a in a bubble, where time costs nothing.
+func in(t *testing.T, f func(t *testing.T, r *rig)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, "u1", "u2", "u3")
+		defer r.set.Close()
+		f(t, r)
+	})
+}
+
+// on answers a fault for the nth time that a verb is asked, and none otherwise.
+func on(verb string, n int, f fault) func(string) fault {
+	seen := 0
+	return func(v string) fault {
+		if v == verb {
+			if seen++; seen == n {
+				return f
+			}
+		}
+		return fault{}
+	}
+}
+
+func journals(t *testing.T, dir string) []string {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(dir, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+func TestDrainMovesEverybody(t *testing.T) {
+	in(t, func(t *testing.T, r *rig) {
+		report, err := r.drain(Request{})
+		if err != nil || report.State != StateDone || report.Moved != 3 || report.To != "b" {
+			t.Fatalf("report %+v, err %v", report, err)
+		}
+		balanced(t, report)
+		r.owners()
+		if x := r.sessions.splices["u1"]; string(x.RQ) != "PRIVMSG x :y\r\n" || string(x.SQ) != "sq" {
+			t.Errorf("queues did not come along: %+v", x)
+		}
+		if left := journals(t, r.dir); len(left) > 0 {
+			t.Errorf("journals left: %v", left)
+		}
+		from, _ := r.c.find("main", "a")
+		if from.Admin() != backend.Drain || from.Pool().Serving() != "b" {
+			t.Errorf("a is %s, serving is %s", from.Admin(), from.Pool().Serving())
+		}
+	})
+}
+
+// The failure table of doc.go, before the point of no return: everybody is on the old backend and live in it only
+// (lessons C3.17, C3.18, C3.21, C3.23).
+func TestC3_17FailureBeforeReleaseReverts(t *testing.T) {
+	refusal := &protocol.Error{Code: "refused", Text: "no"}
+	for name, c := range map[string]struct {
+		break_ func(*rig)
+		step   Step
+		req    Request
+	}{
+		"import refused":                {func(r *rig) { r.b.fault = on("IMPORT", 1, fault{err: refusal}) }, StepPrepare, Request{}},
+		"a stream cannot be attached":   {func(r *rig) { r.sessions.attach = causes("u2", backend.CauseAttach) }, StepPrepare, Request{}},
+		"source refuses export":         {func(r *rig) { r.a.fault = on("EXPORT", 1, fault{err: refusal}) }, StepPull, Request{}},
+		"source stalls in export":       {func(r *rig) { r.a.fault = on("EXPORT", 1, fault{stall: true}) }, StepPull, Request{}},
+		"connection lost in export":     {func(r *rig) { r.a.fault = on("EXPORT", 1, fault{err: errLost, doIt: true}) }, StepPull, Request{}},
+		"source lies about its counts":  {func(r *rig) { r.sessions.readUp = causes("u2", backend.CauseCount) }, StepPull, Request{}},
+		"stream shorter than its count": {func(r *rig) { r.sessions.readUp = causes("u2", backend.CauseBehind) }, StepPull, Request{}},
+		"old stream stalls":             {func(r *rig) { r.sessions.readUp = causes("u2", backend.CauseTimeout) }, StepPull, Request{}},
+		"destination refuses records":   {func(r *rig) { r.b.fault = on("PREPARE", 1, fault{err: refusal}) }, StepPush, Request{}},
+		"destination stalls":            {func(r *rig) { r.b.fault = on("PREPARE", 1, fault{stall: true}) }, StepPush, Request{}},
+		"destination dies":              {func(r *rig) { r.b.fault = on("PREPARE", 1, fault{err: errLost, kill: true}) }, StepPush, Request{}},
+		"conflict": {func(r *rig) { r.b.notes.Conflicts = []protocol.Note{{U: "u2", Code: "nick-in-use"}} },
+			StepPush, Request{}},
+		"warning under --strict": {func(r *rig) { r.b.notes.Warns = []protocol.Note{{U: "u2", Code: "unknown-key"}} },
+			StepPush, Request{Strict: true}},
+		"freeze time over": {func(r *rig) {
+			r.a.fault = on("RELEASE", 1, fault{err: &protocol.Error{Code: protocol.CodeResumed}})
+		}, StepRelease, Request{}},
+		"release lost, source resumed": {func(r *rig) { r.a.fault = on("RELEASE", 1, fault{err: errLost}) }, StepRelease, Request{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in(t, func(t *testing.T, r *rig) {
+				c.break_(r)
+				report, err := r.drain(c.req)
+				var failure *Error
+				if err != nil || report.State != StateReverted || report.Moved > 0 || report.Failed > 0 {
+					t.Fatalf("report %+v, err %v", report, err)
+				}
+				if report.Error == "" || !strings.HasPrefix(report.Error, string(c.step)) || errors.As(err, &failure) {
+					t.Errorf("error %q, want one of step %s", report.Error, c.step)
+				}
+				for u, at := range r.sessions.at {
+					if at != "main/a" {
+						t.Errorf("session %s is at %q", u, at)
+					}
+				}
+				balanced(t, report)
+				r.owners()
+				if left := journals(t, r.dir); len(left) > 0 {
+					t.Errorf("journals left: %v", left)
+				}
+				if from, _ := r.c.find("main", "a"); from.Admin() != backend.Ready {
+					t.Errorf("a is %s after a reverted drain", from.Admin())
+				}
+			})
+		})
+	}
+}
+
+func causes(u string, c backend.Cause) map[string]backend.Cause {
+	return map[string]backend.Cause{u: c}
+}
+
+// After the point of no return the users are placed somewhere, and once.
+func TestFailureAfterReleaseStillPlacesEverybody(t *testing.T) {
+	refusal := &protocol.Error{Code: protocol.CodeNotAttached, U: "u2"}
+	for name, c := range map[string]struct {
+		break_ func(*rig)
+		at     string
+		state  State
+	}{
+		"release lost, released":        {func(r *rig) { r.a.fault = on("RELEASE", 1, fault{err: errLost, doIt: true}) }, "main/b", StateDone},
+		"source dies after END":         {func(r *rig) { r.a.fault = on("RELEASE", 1, fault{err: errLost, kill: true}) }, "main/b", StateDone},
+		"source restarts after END":     {func(r *rig) { r.a.fault = on("RELEASE", 1, fault{err: errLost, kill: true, revive: true}) }, "main/b", StateDone},
+		"commit lost, committed":        {func(r *rig) { r.b.fault = on("COMMIT", 1, fault{err: errLost, doIt: true}) }, "main/b", StateDone},
+		"commit lost, still prepared":   {func(r *rig) { r.b.fault = on("COMMIT", 1, fault{err: errLost}) }, "main/b", StateDone},
+		"commit stalls":                 {func(r *rig) { r.b.fault = on("COMMIT", 1, fault{stall: true}) }, "main/b", StateDone},
+		"commit refused once":           {func(r *rig) { r.b.fault = on("COMMIT", 1, fault{err: refusal}) }, "main/b", StateDone},
+		"destination restarts at once":  {func(r *rig) { r.b.fault = on("COMMIT", 1, fault{err: errLost, kill: true, revive: true}) }, "main/b", StateDone},
+		"destination dies, source back": {func(r *rig) { r.b.fault = on("COMMIT", 1, fault{err: errLost, kill: true}) }, "main/a", StateReverted},
+		"destination commits and dies":  {func(r *rig) { r.b.fault = on("COMMIT", 1, fault{err: errLost, doIt: true, kill: true}) }, "main/a", StateReverted},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in(t, func(t *testing.T, r *rig) {
+				c.break_(r)
+				report, err := r.drain(Request{})
+				if err != nil || report.State != c.state || report.Failed+report.Left > 0 {
+					t.Fatalf("report %+v, err %v", report, err)
+				}
+				for u, at := range r.sessions.at {
+					if at != c.at {
+						t.Errorf("session %s is at %q, want %s", u, at, c.at)
+					}
+				}
+				balanced(t, report)
+				r.owners()
+				if left := journals(t, r.dir); len(left) > 0 {
+					t.Errorf("journals left: %v", left)
+				}
+			})
+		})
+	}
+}
+
+func TestNobodyTakesTheUsersWithinTheParkTime(t *testing.T) {
+	in(t, func(t *testing.T, r *rig) {
+		r.a.fault = on("RELEASE", 1, fault{doIt: true, kill: true})
+		r.b.fault = on("COMMIT", 1, fault{err: errLost, kill: true})
+		report, err := r.drain(Request{})
+		if err != nil || report.State != StateFailed || report.Failed != 3 {
+			t.Fatalf("report %+v, err %v", report, err)
+		}
+		balanced(t, report)
+		if _, err := os.Stat(report.Journal); err != nil || report.Journal == "" {
+			t.Errorf("the journal %q is not kept: %v", report.Journal, err)
+		}
+		info, err := os.Stat(report.Journal)
+		if err == nil && info.Mode().Perm() != 0o600 {
+			t.Errorf("journal mode %v", info.Mode())
+		}
+	})
+}
+
+func TestSourceDiesWithOutputUnread(t *testing.T) {
+	in(t, func(t *testing.T, r *rig) {
+		r.sessions.readUp = causes("u2", backend.CauseBehind)
+		r.a.fault = func(v string) fault {
+			if v == "EXPORT" {
+				return fault{kill: true}
+			}
+			return fault{}
+		}
+		report, err := r.drain(Request{})
+		if err != nil || report.State != StateDone || report.Moved != 2 || report.Failed != 1 || report.Named[0].Cause != "behind" {
+			t.Fatalf("report %+v, err %v", report, err)
+		}
+		balanced(t, report)
+	})
+}
+
+func TestHoldParksUntilRelease(t *testing.T) {
+	in(t, func(t *testing.T, r *rig) {
+		m, err := r.c.Hold(Request{Pool: "main", From: "a"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-m.Parked()
+		if len(r.a.live) > 0 || m.Report().State != StateParked {
+			t.Fatalf("parked: %v live, %+v", r.a.live, m.Report())
+		}
+		if _, err := r.c.Hold(Request{Pool: "main", From: "a"}); !isRefused(err) {
+			t.Errorf("a second move in the pool: %v", err)
+		}
+		r.a.mu.Lock()
+		r.a.start()
+		r.a.mu.Unlock()
+		if _, err := r.c.Release("main", "a", "", "test"); err != nil {
+			t.Fatal(err)
+		}
+		report := r.await(m)
+		if report.State != StateDone || report.Moved != 3 {
+			t.Fatalf("report %+v", report)
+		}
+		balanced(t, report)
+		r.owners()
+	})
+}
+
+func TestRestartWaitsForANewEpoch(t *testing.T) {
+	in(t, func(t *testing.T, r *rig) {
+		m, err := r.c.Hold(Request{Kind: KindRestart, Pool: "main", From: "a"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-m.Parked()
+		if _, err := r.c.Release("main", "a", "", "test"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second) // of the bubble
+		synctest.Wait()
+		if report := m.Report(); report.State != StateRunning || len(r.a.live) > 0 {
+			t.Fatalf("pushed into the process that is to be restarted: %+v", report)
+		}
+		r.a.mu.Lock()
+		r.a.start()
+		r.a.mu.Unlock()
+		if report := r.await(m); report.State != StateDone || report.Moved != 3 {
+			t.Fatalf("report %+v", report)
+		}
+		r.owners()
+	})
+}
+
+func TestC3_25CancelOfAParkedMovePushesBack(t *testing.T) {
+	in(t, func(t *testing.T, r *rig) {
+		m, err := r.c.Hold(Request{Kind: KindRestart, Pool: "main", From: "a"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-m.Parked()
+		if err := r.c.Cancel(m.ID()); err != nil {
+			t.Fatal(err)
+		}
+		if report := r.await(m); report.State != StateDone || report.Moved != 3 || r.a.epoch != 1 {
+			t.Fatalf("report %+v", report)
+		}
+		r.owners()
+	})
+}
+
+func TestC3_25CancelWhileItWaitsForANewEpoch(t *testing.T) {
+	in(t, func(t *testing.T, r *rig) {
+		m, err := r.c.Hold(Request{Kind: KindRestart, Pool: "main", From: "a"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-m.Parked()
+		if _, err := r.c.Release("main", "a", "", "test"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second) // of the bubble: it waits by then
+		if err := r.c.Cancel(m.ID()); err != nil {
+			t.Fatal(err)
+		}
+		if report := r.await(m); report.State != StateDone || r.a.epoch != 1 {
+			t.Fatalf("report %+v", report)
+		}
+		r.owners()
+	})
+}
+
+func TestC3_25CancelBeforeReleaseReverts(t *testing.T) {
+	in(t, func(t *testing.T, r *rig) {
+		r.sessions.unreg["u3"] = true // prepare takes two seconds for it
+		from, _ := r.c.find("main", "a")
+		to, _ := r.c.find("main", "b")
+		m, err := r.c.start(Request{Kind: KindDrain, Pool: "main", From: "a", To: "b"}, from, to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if err := r.c.Cancel(m.ID()); err != nil {
+			t.Fatal(err)
+		}
+		report := r.await(m)
+		if report.State != StateReverted || !strings.Contains(report.Error, ErrCancelled.Error()) {
+			t.Fatalf("report %+v", report)
+		}
+		r.owners()
+	})
+}
+
+func TestNotRegisteredIsOpenedAnew(t *testing.T) {
+	in(t, func(t *testing.T, r *rig) {
+		r.sessions.unreg["u2"], r.sessions.unreg["u3"] = true, true
+		delete(r.a.live, "u2")
+		delete(r.a.live, "u3")
+		r.sessions.reopen = causes("u3", backend.CauseRegistration)
+		report, err := r.drain(Request{})
+		if err != nil || report.State != StateDone || report.Moved != 2 || report.Reopened != 1 || report.Failed != 1 {
+			t.Fatalf("report %+v, err %v", report, err)
+		}
+		balanced(t, report)
+	})
+}
+
+func TestC1_9QuitInFlightIsLeftToItsStream(t *testing.T) {
+	in(t, func(t *testing.T, r *rig) {
+		delete(r.a.live, "u2") // the ircd has run its QUIT, the session does not know yet
+		report, err := r.drain(Request{})
+		if err != nil || report.State != StateDone || report.Moved != 2 || report.Left != 1 || report.Named[0].Cause != "not-exported" {
+			t.Fatalf("report %+v, err %v", report, err)
+		}
+		balanced(t, report)
+		if r.sessions.at["u2"] != "main/a" || r.b.live["u2"] {
+			t.Errorf("u2 is at %q, live in b %v", r.sessions.at["u2"], r.b.live["u2"])
+		}
+	})
+}
+
+func TestGuards(t *testing.T) {
+	for name, c := range map[string]struct {
+		make func(*rig)
+		say  string
+	}{
+		"descriptors":      {func(r *rig) { r.sessions.limit = 60 }, "descriptors"},
+		"users past us":    {func(r *rig) { r.a.hello.Unmovable = 2 }, "--allow-visible"},
+		"linked servers":   {func(r *rig) { r.a.hello.Links = 1 }, "--allow-visible"},
+		"destination full": {func(r *rig) { r.b.hello.MaxUsers = 2 }, "takes 2 users"},
+		"C3.20 same ircd":  {func(r *rig) { r.b = r.a }, "same ircd process"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in(t, func(t *testing.T, r *rig) {
+				c.make(r)
+				_, err := r.drain(Request{})
+				if !isRefused(err) || !strings.Contains(err.Error(), c.say) {
+					t.Fatalf("err %v, want a refusal with %q", err, c.say)
+				}
+				if from, _ := r.c.find("main", "a"); from.Admin() != backend.Ready {
+					t.Errorf("a is %s after a refusal", from.Admin())
+				}
+				if r.a != r.b {
+					r.owners()
+				}
+				if len(r.c.active) > 0 || len(journals(t, r.dir)) > 0 {
+					t.Errorf("a refusal left something behind")
+				}
+			})
+		})
+	}
+}
+
+func isRefused(err error) bool {
+	var refused *Refused
+	return errors.As(err, &refused)
+}
+
+func TestJournalNotWritableReverts(t *testing.T) {
+	in(t, func(t *testing.T, r *rig) {
+		r.c.opt.Journals = "/dev/full/moves"
+		report, err := r.drain(Request{})
+		if err != nil || report.State != StateReverted {
+			t.Fatalf("report %+v, err %v", report, err)
+		}
+		r.owners()
+	})
+}
+
+func TestInterruptedMoveIsFoundAndKept(t *testing.T) {
+	dir := t.TempDir()
+	j, err := createJournal(dir, "1120-101010-abcd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	j.begin(Request{Kind: KindHold, Pool: "main", From: "a"}, "1120-101010-abcd", token(16), "e1")
+	j.record(protocol.NewMessage("USER", "u", "u1", "nick", "n", "sq", "secret"))
+	j.sync(protocol.NewMessage("RELEASE", "tx", token(16)))
+	j.keep()
+	_, found, err := New(Options{Journals: dir})
+	if err != nil || len(found) != 1 || found[0].Users != 1 || !found[0].Released || found[0].From != "a" {
+		t.Fatalf("found %+v, err %v", found, err)
+	}
+	if _, err := os.Stat(found[0].Path); err != nil {
+		t.Error(err)
+	}
+	if _, again, _ := New(Options{Journals: dir}); len(again) > 0 {
+		t.Errorf("reported again: %+v", again)
+	}
+}
