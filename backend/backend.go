@@ -1,82 +1,301 @@
 package backend
 
 import (
+	"errors"
+	"fmt"
 	"net/netip"
+	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/ircferry/ircferry/handoff/protocol"
 	"github.com/ircferry/ircferry/internal/config"
 )
 
-// Client is who came in: U is the session's stream id, Addr and Local are the connection's ends as the client has them, after
-// the PROXY header.
-type Client struct {
-	U     string
-	Addr  netip.AddrPort
-	Local netip.AddrPort
-}
-
-// Opening is how a stream to a backend begins.
-type Opening struct {
-	Addr        netip.AddrPort // dial this
-	Preface     []byte         // write this first: OPEN line, PROXY header, WEBIRC line, or nil. Holds secrets, never logged
-	Native      bool           // the first line back is "OPENED u=.." or "ERROR code=.."; strip it
-	HoldForUser bool           // keep the client's lines until USER was seen (at most 2 s), then write WebIRC(c, user) before them
-}
-
-// Backend is one ircd.
+// Backend is one ircd. It keeps its identity, sessions and health over reloads for as long as its pool and name stay the same. All
+// methods may be called from any goroutine and none but SetAdmin ever blocks.
 type Backend struct {
-	pool *Pool
-	conf config.Backend
+	set        *Set
+	pool       *Pool
+	name, full string
+
+	sessions atomic.Int64
+	picked   atomic.Int64  // chosen lately and not yet among sessions, so that a storm of clients is spread
+	troubled atomic.Bool   // a connect failed since the last good one: DialOK has something to do
+	wake     chan struct{} // capacity 1: check now
+	removed  atomic.Bool   // by a reload; sessions may be left
+	stop     func()        // ends the check goroutine and waits for it; of Apply and Close only
+
+	mu        sync.Mutex // guards all below; never held while calling out
+	plan      plan
+	version   int // of plan
+	admin     AdminState
+	health    health
+	backoff   backoff
+	fresh     bool           // the next check must use a new connection
+	lenient   int            // calls of PauseChecks that are not over
+	addr      netip.AddrPort // relay: resolved; native: the stream address
+	hello     Hello
+	helloAt   time.Time // zero: no HELLO known
+	lastCheck time.Time
+	took      time.Duration
+	lastErr   string
+}
+
+// plan is a backend's configuration, read and resolved. It is built before it is used and never changed.
+type plan struct {
+	conf     config.Backend
+	check    config.Check
+	password string         // of webirc; never logged
+	literal  netip.AddrPort // the address of a relay backend, if it is no host name
+	host     string         // and its parts
+	port     string
+	network  string // of the control connection of a native backend
+	control  string
+}
+
+func newBackend(p *Pool, name string) *Backend {
+	b := &Backend{set: p.set, pool: p, name: name, full: p.name + "/" + name, wake: make(chan struct{}, 1), admin: Ready}
+	b.health.forget("not checked yet", time.Now())
+	return b
 }
 
 // Name returns the backend's name within its pool.
-func (b *Backend) Name() string { return b.conf.Name }
+func (b *Backend) Name() string { return b.name }
 
 // FullName returns "pool/name".
-func (b *Backend) FullName() string { return b.pool.name + "/" + b.conf.Name }
+func (b *Backend) FullName() string { return b.full }
 
 // Pool returns the pool it belongs to.
 func (b *Backend) Pool() *Pool { return b.pool }
 
 // Config returns its configuration.
-func (b *Backend) Config() config.Backend { return b.conf }
+func (b *Backend) Config() config.Backend {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.plan.conf
+}
 
 // Native reports whether it speaks HANDOFF/1.
-func (b *Backend) Native() bool { return b.conf.Native() }
-
-// Open says how to reach the backend for this client. It never blocks; an error means that the backend is not known well enough
-// yet (no HELLO, name not resolved).
-func (b *Backend) Open(c Client) (Opening, error) { return Opening{Native: b.Native()}, nil }
-
-// WebIRC returns the WEBIRC line for a backend with webirc_after: user; user is parameter 1 of the client's USER line.
-func (b *Backend) WebIRC(c Client, user string) []byte { return nil }
-
-// SessionDelta counts sessions that got (+) or lost (-) their stream at this backend.
-func (b *Backend) SessionDelta(n int) {}
-
-// DialFailed reports a connect that failed, for health and backoff.
-func (b *Backend) DialFailed(err error) {}
-
-// DialOK reports a connect that was answered.
-func (b *Backend) DialOK() {}
-
-// OpenRefused reports that OPEN was answered with "ERROR code=<code>": a new process may be there, so HELLO is asked at once.
-func (b *Backend) OpenRefused(code string) {}
-
-// Admin returns what the operator wants.
-func (b *Backend) Admin() AdminState { return Ready }
-
-// SetAdmin sets what the operator wants and remembers it over restarts.
-func (b *Backend) SetAdmin(a AdminState) error { return nil }
-
-// Oper returns what the checks say.
-func (b *Backend) Oper() OperState { return Down }
+func (b *Backend) Native() bool { return b.Config().Native() }
 
 // Sessions returns how many sessions have their stream here.
-func (b *Backend) Sessions() int { return 0 }
+func (b *Backend) Sessions() int { return int(b.sessions.Load()) }
+
+// SessionDelta counts sessions that got (+) or lost (-) their stream at this backend. A removed backend goes with its last session.
+func (b *Backend) SessionDelta(n int) {
+	left := b.sessions.Add(int64(n))
+	if n > 0 {
+		b.unpick(int64(n))
+		if b.removed.Load() {
+			b.set.linger(b) // chosen just before the reload
+		}
+	}
+	if n < 0 && left <= 0 {
+		b.set.emptied(b)
+	}
+}
+
+// unpick takes back what Choose counted in advance.
+func (b *Backend) unpick(n int64) {
+	for {
+		old := b.picked.Load()
+		if old == 0 || b.picked.CompareAndSwap(old, max(old-n, 0)) {
+			return
+		}
+	}
+}
+
+// load is what leastconn compares.
+func (b *Backend) load() int64 { return b.sessions.Load() + b.picked.Load() }
+
+// Admin returns what the operator wants.
+func (b *Backend) Admin() AdminState {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.admin
+}
+
+// SetAdmin sets what the operator wants and remembers it over restarts; it writes to disk. If that fails the state holds all the same
+// and the error says that a restart will not know it.
+func (b *Backend) SetAdmin(a AdminState) error {
+	if _, err := ParseAdmin(string(a)); err != nil {
+		return err
+	}
+	b.mu.Lock()
+	was := b.admin
+	b.admin = a
+	if was != a && (was == Maint || a == Maint) {
+		b.health.forget("not checked: "+string(a), time.Now())
+	}
+	b.mu.Unlock()
+	if was != a {
+		b.set.event(b, EventAdmin, string(was)+" -> "+string(a))
+		b.Recheck()
+	}
+	if err := b.set.memory.setAdmin(b.full, a); err != nil {
+		return fmt.Errorf("%s is %s, but a restart will not know it: %w", b.full, a, err)
+	}
+	return nil
+}
+
+// Oper returns what the checks say. A backend that was not checked yet is down.
+func (b *Backend) Oper() OperState {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.health.oper
+}
 
 // Hello returns the last HELLO of a native backend and when it was answered.
-func (b *Backend) Hello() (Hello, time.Time, bool) { return Hello{}, time.Time{}, false }
+func (b *Backend) Hello() (Hello, time.Time, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.hello, b.helloAt, !b.helloAt.IsZero()
+}
 
-// Recheck asks for a check at once.
-func (b *Backend) Recheck() {}
+// Recheck asks for a check at once. At most ten a second are made, however often it is called.
+func (b *Backend) Recheck() {
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
+
+// PauseChecks makes checks that get no answer in time count for nothing until resume is called, once: a move stops the world of an
+// ircd on purpose, and a slow start after a hold is no failure. A refused connect still counts.
+func (b *Backend) PauseChecks() (resume func()) {
+	b.mu.Lock()
+	b.lenient++
+	b.mu.Unlock()
+	return sync.OnceFunc(func() {
+		b.mu.Lock()
+		b.lenient--
+		b.mu.Unlock()
+		b.Recheck()
+	})
+}
+
+// DialFailed reports a connect of a client's stream that failed. Failures feed fall like failed checks do, one for each wait of the
+// backoff; a local failure (out of descriptors or ports) is counted as reason local and else means nothing.
+func (b *Backend) DialFailed(err error) {
+	reason := ReasonOf(err)
+	b.unpick(1)
+	b.set.metrics.dialFailed(b, reason)
+	if reason == ReasonLocal {
+		return
+	}
+	b.stumble("connect: " + err.Error())
+}
+
+// OpenRefused reports that a stream's OPEN was answered with "ERROR code=<code>", or not at all (""). Unless the code is about that one
+// stream, or says that the ircd is full, a new process with another stream secret may be there: HELLO is asked at once, on a new
+// connection, and it counts like a failed connect.
+func (b *Backend) OpenRefused(code string) {
+	b.unpick(1)
+	b.set.metrics.dialFailed(b, ReasonAnswer)
+	switch protocol.Code(code) {
+	case protocol.CodeUInUse, protocol.CodeBadValue:
+		return
+	case protocol.CodeRefused:
+		b.mu.Lock()
+		b.troubled.Store(true)
+		b.backoff.failed(time.Now())
+		b.mu.Unlock()
+		return
+	}
+	b.mu.Lock()
+	b.fresh = true
+	b.mu.Unlock()
+	if code == "" {
+		code = "no answer"
+	}
+	b.stumble("OPEN: " + code)
+}
+
+// stumble counts a failed connect, lets the next client wait, and asks for a check.
+func (b *Backend) stumble(cause string) {
+	now := time.Now()
+	b.mu.Lock()
+	if b.backoff.waits(now) {
+		b.mu.Unlock()
+		return // of the same moment as one that was counted
+	}
+	b.troubled.Store(true)
+	b.backoff.failed(now)
+	changed := b.health.dialFailed(b.plan.check.Fall, cause, now)
+	b.mu.Unlock()
+	if changed {
+		b.set.event(b, EventDown, cause)
+	}
+	b.Recheck()
+}
+
+// DialOK reports that a client's stream was connected and, at a native backend, that OPEN was answered.
+func (b *Backend) DialOK() {
+	if !b.troubled.Load() {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.troubled.Store(false)
+	b.backoff = backoff{}
+	b.health.dialBad = 0
+}
+
+// errUnknown is why Open cannot answer yet.
+var errUnknown = errors.New("not known yet")
+
+// fitness is what Choose asks of one backend.
+type fitness int
+
+const (
+	unfit   fitness = iota // not wanted, or down
+	waiting                // to be known in a moment: first check, HELLO, the end of a backoff
+	fit
+)
+
+// fitness says whether a client can be sent here now.
+func (b *Backend) fitness(now time.Time) fitness {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case b.admin != Ready || b.removed.Load() || b.plan.conf.Weight == 0:
+		return unfit
+	case !b.health.checked:
+		return waiting
+	case b.health.oper == Down:
+		return unfit
+	case !b.addr.IsValid() || b.backoff.waits(now):
+		return waiting
+	}
+	return fit
+}
+
+// holds reports whether the users of this backend are about to be moved: a native one that is drained while it is alive. As long as it
+// has users nobody is sent elsewhere, because the two ircds are two networks.
+func (b *Backend) holds() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.admin == Drain && !b.removed.Load() && b.plan.conf.Native() && b.health.oper == Up && b.sessions.Load() > 0
+}
+
+// Status returns a picture of the backend.
+func (b *Backend) Status() Status {
+	serving := b.pool.Serving() == b.name
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	c := b.plan.conf
+	s := Status{Pool: b.pool.name, Name: b.name, Native: c.Native(), Where: c.Handoff + c.Address, Identity: string(c.Identity),
+		Admin: b.admin, Oper: b.health.oper, Checked: b.health.checked, Cause: b.health.cause, Since: b.health.since,
+		Weight: c.Weight, Backup: c.Backup, Serving: serving, Removed: b.removed.Load(), Sessions: b.Sessions(),
+		LastCheck: b.lastCheck, CheckTook: b.took, CheckError: b.lastErr}
+	if b.addr.IsValid() {
+		s.Stream = b.addr.String()
+	}
+	if !b.helloAt.IsZero() {
+		h := b.hello
+		s.Software, s.Epoch = h.Software+" "+h.Version, h.Epoch
+		s.Users, s.Unmovable, s.Channels, s.Links = h.Users, h.Unmovable, h.Channels, h.Links
+	}
+	return s
+}

@@ -1,19 +1,38 @@
 package backend
 
-import "time"
+import (
+	"fmt"
+	"time"
 
-// AdminState is what the operator wants of a backend.
+	"github.com/ircferry/ircferry/handoff/protocol"
+)
+
+// AdminState is what the operator wants of a backend. Each leads to each by SetAdmin, and all are remembered over restarts.
+//
+//	ready <-> drain <-> maint <-> ready
 type AdminState string
 
 const (
 	Ready AdminState = "ready" // takes clients
-	Drain AdminState = "drain" // takes no new clients, those it has stay or are moved
+	Drain AdminState = "drain" // takes no new clients, those that it has stay or are moved
 	Maint AdminState = "maint" // out of service: takes nobody, is not checked
 )
 
 func (a AdminState) String() string { return string(a) }
 
-// OperState is what the checks say of a backend.
+// ParseAdmin reads an AdminState.
+func ParseAdmin(s string) (AdminState, error) {
+	switch a := AdminState(s); a {
+	case Ready, Drain, Maint:
+		return a, nil
+	}
+	return "", fmt.Errorf("admin state %q is not one of ready, drain, maint", s)
+}
+
+// adminStates in the order in which metrics list them.
+var adminStates = []AdminState{Ready, Drain, Maint}
+
+// OperState is what the checks say of a backend; health.go has the transitions.
 type OperState string
 
 const (
@@ -23,10 +42,54 @@ const (
 
 func (o OperState) String() string { return string(o) }
 
+// EventKind is what an Event tells: a fixed word.
+type EventKind string
+
+const (
+	EventUp      EventKind = "up"      // the checks succeed
+	EventDown    EventKind = "down"    // the checks, or the connects of clients, fail
+	EventAdmin   EventKind = "admin"   // an operator, or a move, changed what is wanted
+	EventServing EventKind = "serving" // a standalone pool serves from here now
+	EventHello   EventKind = "hello"   // a native backend is a new process (another epoch)
+	EventAdded   EventKind = "added"   // a reload brought it
+	EventRemoved EventKind = "removed" // a reload took it away; its sessions stay until they end
+)
+
 // Event is one change that an operator wants to see.
 type Event struct {
 	Time    time.Time
 	Backend string // "pool/name"
-	Kind    string // up | down | admin | serving | hello
-	Text    string // the cause, for a person
+	Kind    EventKind
+	Text    string // for a person; the cause
+}
+
+// Hello is what a native backend said of itself. Its SKey is a secret of the streams, never logged.
+type Hello = protocol.Hello
+
+// Status is a picture of a backend for listings.
+type Status struct {
+	Pool, Name string
+	Native     bool
+	Where      string // the control address of a native backend, else its client address as configured
+	Stream     string // where clients' streams go now; "" as long as that is not known
+	Identity   string
+	Admin      AdminState
+	Oper       OperState
+	Checked    bool   // false: no check has ended yet, Oper says nothing
+	Cause      string // of Oper, for a person
+	Since      time.Time
+	Weight     int
+	Backup     bool
+	Serving    bool // only in standalone pools
+	Removed    bool // not in the configuration any more, sessions are left
+	Sessions   int
+	LastCheck  time.Time
+	CheckTook  time.Duration
+	CheckError string // of the last check
+	Software   string // and version, from HELLO
+	Epoch      string // from HELLO
+	Users      int    // from HELLO
+	Unmovable  int
+	Channels   int
+	Links      int
 }

@@ -115,8 +115,8 @@ func (c *checker) native(key string, b Backend) {
 	if err != nil {
 		c.errorf(key+".handoff", "%v", err)
 	}
-	if network == "tcp" && !isLoopback(address) {
-		c.warnf(key+".handoff", "%s leaves this machine in plain text: who can write there can become any user", b.Handoff)
+	if network == "tcp" && !IsLoopback(address) {
+		c.errorf(key+".handoff", "%s would leave this machine in plain text; use a unix socket or a loopback address", b.Handoff)
 	}
 	if b.Identity != "" {
 		c.errorf(key+".identity", "%s, but a backend with handoff hears the client's address in OPEN; leave it out", b.Identity)

@@ -172,7 +172,8 @@ func overlap(a, b string) bool {
 	return a == b || a == "" || b == "" || (a == all4 && is4(b)) || (b == all4 && is4(a))
 }
 
-func isLoopback(address string) bool {
+// IsLoopback reports whether host:port stays on this machine.
+func IsLoopback(address string) bool {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return false

@@ -39,17 +39,14 @@ func (p *Pool) setDefaults() {
 
 func (b *Backend) setDefaults() { b.Weight = 100 }
 
-// CheckFor returns the check of one backend of the pool, with type and interval resolved.
+// CheckFor returns the check of one backend of the pool, with type and interval resolved: a native backend is always asked over its
+// control connection, and one without a driver never.
 func (p Pool) CheckFor(b Backend) Check {
 	c := p.Check
-	if c.Type == "" {
-		c.Type = CheckTCP
-		if b.Native() {
-			c.Type = CheckHandoff
-		}
-	}
-	// A pool of both kinds can say "handoff" for those that speak it; the others are asked by tcp.
-	if c.Type == CheckHandoff && !b.Native() {
+	switch {
+	case b.Native():
+		c.Type = CheckHandoff
+	case c.Type == "" || c.Type == CheckHandoff:
 		c.Type = CheckTCP
 	}
 	if c.Inter == 0 {

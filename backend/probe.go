@@ -1,0 +1,131 @@
+package backend
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/ircferry/ircferry/handoff/protocol"
+	"github.com/ircferry/ircferry/internal/config"
+)
+
+// probeTime bounds the look at one backend; all are looked at together.
+const probeTime = 3 * time.Second
+
+// Probe looks at every backend of a configuration the way a check would and says what is wrong there. An ircd that is not running is a
+// warning, since it may be started later; a socket that we may not use and a protocol that we do not speak are errors. It is for
+// `ircferry check`: no set is needed and nothing is remembered.
+func Probe(ctx context.Context, cfg config.Config) []config.Finding {
+	ctx, cancel := context.WithTimeout(ctx, probeTime)
+	defer cancel()
+	var wg sync.WaitGroup
+	var all []*[]config.Finding // in the order of the configuration
+	for _, name := range slices.Sorted(maps.Keys(cfg.Pools)) {
+		for i, c := range cfg.Pools[name].Backends {
+			found := new([]config.Finding)
+			all = append(all, found)
+			pr := prober{key: fmt.Sprintf("pools.%s.backends[%d]", name, i), found: found}
+			wg.Go(func() { pr.probe(ctx, cfg.Pools[name], c) })
+		}
+	}
+	wg.Wait()
+	var out []config.Finding
+	for _, f := range all {
+		out = append(out, *f...)
+	}
+	return out
+}
+
+// prober looks at one backend.
+type prober struct {
+	key   string
+	found *[]config.Finding
+}
+
+func (p prober) add(s config.Severity, format string, args ...any) {
+	*p.found = append(*p.found, config.Finding{Severity: s, Key: p.key, Text: fmt.Sprintf(format, args...)})
+}
+
+func (p prober) probe(ctx context.Context, pool config.Pool, c config.Backend) {
+	pl, err := planOf(pool, c)
+	if err != nil {
+		return // config.Verify says so
+	}
+	if c.Native() {
+		p.native(ctx, pl)
+	} else {
+		p.relay(ctx, pl)
+	}
+}
+
+func (p prober) native(ctx context.Context, pl plan) {
+	control, err := protocol.Dial(ctx, pl.conf.Handoff)
+	if err != nil {
+		p.unreached(pl.conf.Handoff, err)
+		return
+	}
+	defer control.Close()
+	h, err := control.Hello(ctx, protocol.Hello{Name: "check"})
+	switch {
+	case protocol.HasCode(err, protocol.CodeVersion):
+		p.add(config.SeverityError, "%s speaks another major version of HANDOFF than %s", pl.conf.Handoff, protocol.Version)
+		return
+	case err != nil:
+		p.add(config.SeverityError, "%s does not answer HELLO: %v", pl.conf.Handoff, err)
+		return
+	}
+	if _, err := streamAddr(h, nil); err != nil {
+		p.add(config.SeverityError, "%s: %v", pl.conf.Handoff, err)
+	}
+	for _, feat := range []string{"open", "export", "import"} {
+		if !h.Can(feat) {
+			p.add(config.SeverityWarning, "%s %s cannot %s: users cannot be moved with it", h.Software, h.Version, feat)
+		}
+	}
+	p.caps(h.Caps)
+}
+
+func (p prober) relay(ctx context.Context, pl plan) {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "tcp", pl.conf.Address)
+	if err != nil {
+		p.unreached(pl.conf.Address, err)
+		return
+	}
+	defer conn.Close()
+	caps, err := askIRC(ctx, conn, pl.conf.Identity)
+	if err != nil {
+		p.add(config.SeverityWarning, "%s does not answer CAP LS as an ircd does: %v", pl.conf.Address, err)
+		return
+	}
+	p.caps(caps)
+}
+
+func (p prober) unreached(where string, err error) {
+	switch ReasonOf(err) {
+	case ReasonPermission:
+		p.add(config.SeverityError, "%s may not be used by this user: %v", where, err)
+	case ReasonMissing:
+		p.add(config.SeverityWarning, "%s is not there: the ircd does not run, or has its socket elsewhere", where)
+	case ReasonRefused:
+		p.add(config.SeverityWarning, "nobody listens at %s", where)
+	default:
+		p.add(config.SeverityWarning, "%s cannot be reached: %v", where, err)
+	}
+}
+
+// caps warns of what a client would be offered by an ircd that cannot see the client's TLS.
+func (p prober) caps(names []string) {
+	for _, n := range []struct{ cap, text string }{
+		{"tls", "clients are offered STARTTLS, which is answered 691 here: switch it off in the ircd"},
+		{"sts", "clients are told to come back by TLS to a port of the ircd's choice: switch it off in the ircd, or name a port here"},
+	} {
+		if slices.Contains(names, n.cap) {
+			p.add(config.SeverityWarning, "capability %s: %s", n.cap, n.text)
+		}
+	}
+}
