@@ -72,7 +72,7 @@ func (s *Set) Subscribe(f func(Event)) (cancel func()) {
 }
 
 // event tells everybody. It may be called from an event loop and with any lock held.
-func (s *Set) event(b *Backend, kind EventKind, text string) {
+func (s *Set) event(b *Backend, kind, text string) {
 	s.events.add(Event{Time: time.Now(), Backend: b.full, Kind: kind, Text: text}, false)
 }
 
@@ -116,5 +116,5 @@ func (s *Set) log(ev Event) {
 	if ev.Kind == EventDown {
 		level = slog.LevelWarn
 	}
-	s.opt.Log.Log(s.ctx, level, "backend "+string(ev.Kind), "backend", ev.Backend, "cause", ev.Text)
+	s.opt.Log.Log(s.ctx, level, "backend "+ev.Kind, "backend", ev.Backend, "cause", ev.Text)
 }

@@ -42,24 +42,22 @@ const (
 
 func (o OperState) String() string { return string(o) }
 
-// EventKind is what an Event tells: a fixed word.
-type EventKind string
-
+// What an Event tells: fixed words.
 const (
-	EventUp      EventKind = "up"      // the checks succeed
-	EventDown    EventKind = "down"    // the checks, or the connects of clients, fail
-	EventAdmin   EventKind = "admin"   // an operator, or a move, changed what is wanted
-	EventServing EventKind = "serving" // a standalone pool serves from here now
-	EventHello   EventKind = "hello"   // a native backend is a new process (another epoch)
-	EventAdded   EventKind = "added"   // a reload brought it
-	EventRemoved EventKind = "removed" // a reload took it away; its sessions stay until they end
+	EventUp      = "up"      // the checks succeed
+	EventDown    = "down"    // the checks, or the connects of clients, fail
+	EventAdmin   = "admin"   // an operator, or a move, changed what is wanted
+	EventServing = "serving" // a standalone pool serves from here now
+	EventHello   = "hello"   // a native backend is a new process (another epoch)
+	EventAdded   = "added"   // a reload brought it
+	EventRemoved = "removed" // a reload took it away; its sessions stay until they end
 )
 
 // Event is one change that an operator wants to see.
 type Event struct {
 	Time    time.Time
 	Backend string // "pool/name"
-	Kind    EventKind
+	Kind    string // EventUp and the others
 	Text    string // for a person; the cause
 }
 
