@@ -1,0 +1,165 @@
+package proxy
+
+import (
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ircferry/ircferry/proxy/loop"
+)
+
+const (
+	// acceptBatch bounds the new clients of a turn, so that a storm does not hold up those who are in.
+	acceptBatch = 32
+	// acceptPause is how long accept rests when there are no descriptors, before it tries again.
+	acceptPause = 100 * time.Millisecond
+)
+
+// accepting is a listener's socket on one worker.
+type accepting struct {
+	fd  int
+	lst *listener
+}
+
+func listenerKey(slot uint32) loop.Key { return loop.MakeKey(slot, 0, portListener) }
+
+// accept takes new clients.
+func (w *worker) accept(k loop.Key) {
+	a := w.listeners[k.Slot()]
+	if a == nil || w.paused {
+		return
+	}
+	w.acceptSome(a, acceptBatch)
+}
+
+// acceptSome takes at most n clients and answers whether there may be more.
+func (w *worker) acceptSome(a *accepting, n int) bool {
+	for range n {
+		fd, addr, errno := loop.Accept(a.fd)
+		switch {
+		case errno == unix.EAGAIN:
+			return false
+		case outOfDescriptors(errno), errno == unix.ENOBUFS, errno == unix.ENOMEM:
+			w.pauseAccept()
+			return false
+		case errno != 0:
+			continue // this one was gone before we came to it: ECONNABORTED and network errors, see accept(2)
+		}
+		w.arrived(a.lst, fd, addr)
+	}
+	return true
+}
+
+// arrived begins the session of an accepted client.
+func (w *worker) arrived(lst *listener, fd int, addr netip.AddrPort) {
+	lst.accepted.Add(1)
+	refusal := lst.limits.enter()
+	s, err := w.newSession()
+	if err != nil {
+		if refusal == reasonNone {
+			lst.limits.leave()
+		}
+		w.counts.closed[ReasonMemory].Add(1)
+		loop.Close(fd)
+		return
+	}
+	s.lst, s.clientFD, s.started = lst, int32(fd), w.loop.Now()
+	s.client = toEndpoint(addr)
+	if refusal != reasonNone {
+		w.refuse(s, refusal, "Too many connections")
+		return
+	}
+	s.set(entered)
+	lst.live.Add(1)
+	if err := w.loop.Watch(fd, s.key(portClient), false); err != nil {
+		w.noteEnd(s, ReasonMemory)
+		w.finish(s)
+		return
+	}
+	s.local = toEndpoint(lst.localAddr(fd))
+	if lst.conf.Load().ProxyProtocol != nil && trusted(lst.conf.Load(), addr.Addr()) {
+		w.within(s, headerTime)
+		return
+	}
+	w.admit(s)
+}
+
+// admit applies the limits by address, when the address is certain.
+func (w *worker) admit(s *session) {
+	switch s.lst.limits.admit(s.client.addrPort().Addr(), time.Now()) {
+	case ReasonLimitPerIP:
+		w.refuse(s, ReasonLimitPerIP, "Too many connections from your address")
+	case ReasonLimitRate:
+		w.refuse(s, ReasonLimitRate, "You are connecting too fast, please wait")
+	default:
+		s.set(admitted)
+		w.begin(s)
+	}
+}
+
+// release gives back what the listener's limits had granted.
+func (w *worker) release(s *session) {
+	if s.has(admitted) {
+		s.lst.limits.release(s.client.addrPort().Addr())
+	}
+	if s.has(entered) {
+		s.lst.limits.leave()
+		s.lst.live.Add(-1)
+	}
+}
+
+// pauseAccept lets new clients wait in the kernel's queue until descriptors are back. That is no fault of any backend's.
+func (w *worker) pauseAccept() {
+	if w.paused {
+		return
+	}
+	w.paused = true
+	w.counts.paused.Store(1)
+	w.counts.pauses.Add(1)
+	for _, a := range w.listeners {
+		w.loop.Unwatch(a.fd)
+	}
+	w.loop.After(acceptPause, listenerKey(0))
+}
+
+func (w *worker) resumeAccept() {
+	if !w.paused {
+		return
+	}
+	w.paused = false
+	w.counts.paused.Store(0)
+	for slot, a := range w.listeners {
+		if err := w.loop.WatchLevel(a.fd, listenerKey(slot)); err != nil {
+			w.pauseAccept()
+			return
+		}
+	}
+}
+
+// addListener and removeListener are posted by SetListeners.
+
+func (w *worker) addListener(slot uint32, a *accepting) {
+	w.listeners[slot] = a
+	if !w.paused {
+		if err := w.loop.WatchLevel(a.fd, listenerKey(slot)); err != nil {
+			w.pauseAccept()
+		}
+	}
+}
+
+// removeListener takes in who is in the socket's queue, because closing it would reset them.
+func (w *worker) removeListener(slot uint32) {
+	a := w.listeners[slot]
+	if a == nil {
+		return
+	}
+	delete(w.listeners, slot)
+	w.loop.Unwatch(a.fd)
+	for range 1 << 12 / acceptBatch {
+		if !w.acceptSome(a, acceptBatch) {
+			break
+		}
+	}
+	loop.Close(a.fd)
+}

@@ -1,0 +1,22 @@
+// Package proxy holds the clients: listeners, sessions, and the bytes between a client and its backend.
+//
+// The way of a session, and of the reading: SetListeners binds (listener.go), a loop accepts and applies limits (accept.go), reads
+// the PROXY header (header.go), chooses a backend or waits (choose.go), connects and says who the client is (connect.go), watches the
+// registration (register.go), relays (relay.go), and ends the session with one reason (ends.go). A move takes the session
+// off its backend and puts it onto another: freeze.go, attach.go, park.go, splice.go, reopen.go, driven by package handoff through
+// the methods of Proxy in moves.go.
+//
+// # Who owns what
+//
+// Each event loop is a worker, and a session belongs to one worker from accept to close: only its goroutine touches the session,
+// both its descriptors, its slot in the wire arena and everything else that hangs on it. There is no lock on the way of a byte.
+// Everybody else posts work to the loops and waits for the answer; what comes back are copies.
+//
+// # What is promised
+//
+//   - Client bytes reach the backend as whole lines, unchanged and in order; a half line waits here. Backend bytes reach the client
+//     as they come.
+//   - Memory per session is bounded: a side is not read while the other has not taken 64 KiB.
+//   - Each session ends with one CloseReason: log field and metric label alike.
+//   - The counts given by Freeze are exact to the byte.
+package proxy

@@ -1,0 +1,62 @@
+package proxy
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"time"
+)
+
+// endLogRoom is how many lines may wait for the log's writer before they are dropped and counted.
+const endLogRoom = 4096
+
+// ended is one session's line in the log.
+type ended struct {
+	u, listener, backend string
+	client               endpoint
+	reason               CloseReason
+	registered           bool
+	lasted               time.Duration
+	in, out              uint64
+}
+
+// endLog writes a line for each session that ends, without ever holding up a loop.
+type endLog struct {
+	log   *slog.Logger
+	lines chan ended
+	drops atomic.Uint64
+}
+
+func newEndLog(log *slog.Logger) *endLog {
+	return &endLog{log: log, lines: make(chan ended, endLogRoom)}
+}
+
+// add is called by the loops.
+func (l *endLog) add(w *worker, s *session) {
+	if !l.log.Enabled(context.Background(), slog.LevelInfo) {
+		return
+	}
+	e := ended{u: w.id(s), client: s.client, reason: s.reason, registered: s.registered(), lasted: w.loop.Now() - s.started,
+		in: s.slot.ClientIn, out: s.slot.ClientOut, listener: s.lst.name()}
+	if s.last != nil {
+		e.backend = s.last.name
+	}
+	select {
+	case l.lines <- e:
+	default:
+		l.drops.Add(1)
+	}
+}
+
+// write is the writer's goroutine, until stop.
+func (l *endLog) write() {
+	for e := range l.lines {
+		l.log.LogAttrs(context.Background(), slog.LevelInfo, "session ended",
+			slog.String("session", e.u), slog.String("client", e.client.addrPort().String()), slog.String("listener", e.listener),
+			slog.String("backend", e.backend), slog.String("reason", e.reason.String()), slog.Bool("registered", e.registered),
+			slog.Duration("lasted", e.lasted), slog.Uint64("bytes_in", e.in), slog.Uint64("bytes_out", e.out))
+	}
+}
+
+// stop ends write behind the lines that wait. No loop runs any more.
+func (l *endLog) stop() { close(l.lines) }

@@ -1,0 +1,72 @@
+package proxy
+
+import (
+	"sync/atomic"
+
+	"github.com/ircferry/ircferry/backend"
+	"github.com/ircferry/ircferry/proxy/wire"
+)
+
+// peer is a backend as one worker knows it. The counts are written by the worker's goroutine only.
+type peer struct {
+	b            *backend.Backend
+	name         string // "pool/name"
+	pool         string
+	live         atomic.Int64 // sessions with a stream here, or dialling one
+	unregistered atomic.Int64 // of these, without 001
+	onRegistered []func(left int64)
+}
+
+func (w *worker) peerOf(b *backend.Backend) *peer {
+	p := w.peers[b]
+	if p == nil {
+		p = &peer{b: b, name: b.FullName(), pool: b.Pool().Name()}
+		w.mu.Lock()
+		w.peers[b] = p
+		w.mu.Unlock()
+	}
+	return p
+}
+
+// setPeer notes whose stream the session has; nil: none.
+func (w *worker) setPeer(s *session, to *peer) {
+	from := s.peer
+	if from == to {
+		return
+	}
+	s.peer = to
+	if to != nil {
+		s.last = to
+		to.b.SessionDelta(1)
+		to.live.Add(1)
+		if !s.registered() {
+			to.unregistered.Add(1)
+		}
+	}
+	if from != nil {
+		from.b.SessionDelta(-1)
+		from.live.Add(-1)
+		if !s.registered() {
+			from.unregistered.Add(-1)
+			from.tellRegistered()
+		}
+	}
+}
+
+func (w *worker) setRegistered(s *session) {
+	if s.registered() {
+		return
+	}
+	s.slot.Flags |= wire.Registered
+	if s.peer != nil {
+		s.peer.unregistered.Add(-1)
+		s.peer.tellRegistered()
+	}
+}
+
+func (p *peer) tellRegistered() {
+	left := p.unregistered.Load()
+	for _, f := range p.onRegistered {
+		f(left)
+	}
+}

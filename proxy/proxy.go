@@ -1,0 +1,208 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/ircferry/ircferry/backend"
+	"github.com/ircferry/ircferry/proxy/loop"
+	"github.com/ircferry/ircferry/proxy/wire"
+)
+
+// Options of a Proxy.
+type Options struct {
+	Instance    string // our instance id, the first part of each stream id: at most 18 of A-Z a-z 0-9 - _
+	Loops       int    // event loops, 0: one per core
+	MaxSessions int    // room in the wire arena, 0: as many as descriptors allow. Costs address space only
+	MaxBytes    int64  // bound of the wire arena's memory, 0: wire.DefaultMaxBytes
+	Backends    *backend.Set
+	Log         *slog.Logger          // nil: discard
+	Registerer  prometheus.Registerer // nil: no metrics
+}
+
+// Proxy holds the clients. All exported methods may be called from any goroutine.
+type Proxy struct {
+	instance string
+	backends *backend.Set
+	log      *slog.Logger
+	arena    *wire.Arena
+	workers  []*worker
+	ends     *endLog
+	metrics  *metrics
+	running  sync.WaitGroup // loops and the log's writer
+
+	mu        sync.Mutex // held by SetListeners and the ends of life, never by a loop
+	listeners map[string]*listener
+	nextSlot  uint32
+	closed    bool
+}
+
+// New makes the arena and starts the loops; SetListeners lets clients in.
+func New(o Options) (*Proxy, error) {
+	if err := checkInstance(o.Instance); err != nil {
+		return nil, err
+	}
+	if o.Loops == 0 {
+		o.Loops = runtime.NumCPU()
+	}
+	if o.MaxSessions == 0 {
+		_, limit := descriptors()
+		o.MaxSessions = min(max(limit/2, 1024), 1<<20)
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	arena, err := wire.New(wire.Options{Slots: o.MaxSessions, Shards: o.Loops, MaxBytes: o.MaxBytes})
+	if err != nil {
+		return nil, err
+	}
+	p := &Proxy{instance: o.Instance, backends: o.Backends, log: o.Log, arena: arena, listeners: map[string]*listener{}}
+	for i := range o.Loops {
+		w, err := newWorker(p, i)
+		if err != nil {
+			for _, w := range p.workers {
+				w.loop.Close()
+			}
+			return nil, errors.Join(err, arena.Close())
+		}
+		p.workers = append(p.workers, w)
+	}
+	p.ends = newEndLog(o.Log)
+	p.metrics = newMetrics(p, o.Registerer)
+	p.running.Go(p.ends.write)
+	for _, w := range p.workers {
+		p.running.Go(w.run)
+	}
+	return p, nil
+}
+
+func checkInstance(id string) error {
+	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
+	if id == "" || len(id) > maxInstance || strings.Trim(id, letters) != "" {
+		return fmt.Errorf("instance id %q: 1 to %d letters, digits, - and _", id, maxInstance)
+	}
+	return nil
+}
+
+func newWorker(p *Proxy, i int) (*worker, error) {
+	w := &worker{p: p, index: i, shard: p.arena.Shard(i), listeners: map[uint32]*accepting{}, peers: map[*backend.Backend]*peer{},
+		gated: map[string]bool{}}
+	l, err := loop.New(w)
+	if err != nil {
+		return nil, fmt.Errorf("event loop %d: %w", i, err)
+	}
+	w.loop = l
+	return w, nil
+}
+
+func (w *worker) run() {
+	w.shard.Bind()
+	w.loop.Run()
+}
+
+// onAll runs f on every loop, in parallel, and waits for all or for ctx; the error is ctx's or ErrClosed.
+func (p *Proxy) onAll(ctx context.Context, f func(*worker)) error {
+	done := make(chan struct{}, len(p.workers))
+	for _, w := range p.workers {
+		if !w.loop.Post(func() {
+			defer func() { done <- struct{}{} }()
+			f(w)
+		}) {
+			return ErrClosed
+		}
+	}
+	for range p.workers {
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// ErrClosed is the answer of a Proxy that was closed.
+var ErrClosed = errors.New("proxy is closed")
+
+// watchdogBound is how long a loop may take for a turn before it counts as stuck. A turn is some milliseconds at most.
+const watchdogBound = 5 * time.Second
+
+// Watchdog answers nil if every loop has done posted work within 5 s: the way that all else goes, too.
+func (p *Proxy) Watchdog() error {
+	ctx, cancel := context.WithTimeout(context.Background(), watchdogBound)
+	defer cancel()
+	if err := p.onAll(ctx, func(*worker) {}); err != nil {
+		return fmt.Errorf("event loops: %w", err)
+	}
+	return nil
+}
+
+// CloseAll lets nobody in any more, ends every session with an ERROR line that has text in it, and returns when all are gone or ctx
+// is over. Then call Close.
+func (p *Proxy) CloseAll(ctx context.Context, text string) error {
+	if err := p.SetListeners(nil); err != nil {
+		return err
+	}
+	var gone []chan struct{}
+	var mu sync.Mutex
+	err := p.onAll(ctx, func(w *worker) {
+		w.each(func(s *session) { w.end(s, ReasonShutdown, text) })
+		c := make(chan struct{})
+		if w.live == 0 {
+			close(c)
+		} else {
+			w.empty = append(w.empty, c)
+		}
+		mu.Lock()
+		gone = append(gone, c)
+		mu.Unlock()
+	})
+	if err != nil {
+		return fmt.Errorf("close sessions: %w", err)
+	}
+	for _, c := range gone {
+		select {
+		case <-c:
+		case <-ctx.Done():
+			return fmt.Errorf("close sessions: %w", ctx.Err())
+		}
+	}
+	return nil
+}
+
+// Close ends what is left at once: listeners, sessions, loops, arena. The order: nobody comes in, sessions end on their loops, the
+// loops end, then what they used.
+func (p *Proxy) Close() error {
+	err := p.SetListeners(nil)
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return nil
+	}
+	p.closed = true
+	p.mu.Unlock()
+	for _, w := range p.workers {
+		w.loop.Post(func() {
+			w.each(func(s *session) {
+				w.noteEnd(s, ReasonShutdown)
+				w.finish(s)
+			})
+		})
+		w.loop.Stop()
+	}
+	for _, w := range p.workers {
+		<-w.loop.Done()
+	}
+	p.ends.stop()
+	p.running.Wait()
+	p.metrics.unregister()
+	return errors.Join(err, p.arena.Close())
+}

@@ -1,0 +1,49 @@
+package proxy
+
+// State is where a session is.
+//
+//	                accept
+//	                  |
+//	    +-------------+------+
+//	    v                    |
+//	header --(complete)--> waiting <--(refused, gate, none usable)--+
+//	    |                    |  backend chosen                      |
+//	    |                    v                                      |
+//	    |                 dialing ----------------------------------+
+//	    |                    | connected; relay only: straight on   |
+//	    |                    v                                      |
+//	    |                 opening --(ERROR code=, nothing sent)-----+
+//	    |                    | OPENED
+//	    |                    v
+//	    |                  relay <-----(thaw)------ frozen --(park)--> parked
+//	    |                    |  \-----(freeze)------>  |                 |
+//	    |                    |                         | splice          | splice, reopen
+//	    |                    |                         v                 v
+//	    |                    |<------(LIVE)-------- splicing          reopening
+//	    |                    |<------(same answers)-----------------------+
+//	    v                    v
+//	  (every state) -> closing -> free
+//
+// Closing is for the last words to the client: an ERROR line and FIN, at most two seconds. A session whose client has left
+// stays in relay (or frozen) until its backend has ended the stream, so that the ircd's QUIT is part of the ircd's state when users
+// are moved.
+type State uint8
+
+const (
+	stateFree State = iota
+	StateHeader
+	StateWaiting
+	StateDialing
+	StateOpening
+	StateRelay
+	StateFrozen
+	StateParked
+	StateSplicing
+	StateReopening
+	StateClosing
+	stateCount
+)
+
+var stateNames = [stateCount]string{"free", "header", "waiting", "dialing", "opening", "relay", "frozen", "parked", "splicing", "reopening", "closing"}
+
+func (s State) String() string { return stateNames[s] }
