@@ -8,13 +8,14 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/ircferry/ircferry/backend"
 	"github.com/ircferry/ircferry/handoff/protocol"
 )
 
 // Journal is what one move has written to disk, in this order: the parties, the records, the intent to release, released, and
 // committed or aborted. It is a text file of HANDOFF/1 lines (mode 0600, in a directory of mode 0700, since queues are chat text):
 //
-//	MOVE id= kind= pool= from= to= tx= epoch=
+//	MOVE id= kind= pool= from= to= tx= epoch= was=      was: the admin state of from before the command
 //	CHAN, LIST, USER, MEMB, DATA            as the source gave them
 //	END users= records=
 //	RELEASE tx=                             synced before RELEASE is sent
@@ -51,8 +52,8 @@ func createJournal(dir, id string) (*Journal, error) {
 func (j *Journal) Path() string { return j.path }
 
 // begin writes the parties of the move.
-func (j *Journal) begin(r Request, id, tx, epoch string) error {
-	return j.sync(protocol.NewMessage("MOVE", "id", id, "kind", string(r.Kind), "pool", r.Pool, "from", r.From, "to", r.To, "tx", tx, "epoch", epoch))
+func (j *Journal) begin(r Request, id, tx, epoch string, was backend.AdminState) error {
+	return j.sync(protocol.NewMessage("MOVE", "id", id, "kind", string(r.Kind), "pool", r.Pool, "from", r.From, "to", r.To, "tx", tx, "epoch", epoch, "was", string(was)))
 }
 
 // record writes one record of the source; nothing is on disk before sync.
@@ -101,6 +102,7 @@ func (j *Journal) keep() error {
 type Interrupted struct {
 	ID, Pool, From, To string
 	Tx                 string
+	Was                backend.AdminState // of From before the command
 	Users              int
 	Released           bool   // the source had been told to forget the users
 	Path               string // where the journal was put aside
@@ -149,6 +151,7 @@ func readJournal(path string) (in Interrupted, ended bool, err error) {
 		switch m.Verb {
 		case "MOVE":
 			in.Pool, in.From, in.To, in.Tx = m.Get("pool"), m.Get("from"), m.Get("to"), m.Get("tx")
+			in.Was = backend.AdminState(m.Get("was"))
 		case "USER":
 			in.Users++
 		case "RELEASE", "RELEASED":

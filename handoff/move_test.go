@@ -399,12 +399,12 @@ func TestInterruptedMoveIsFoundAndKept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	j.begin(Request{Kind: KindHold, Pool: "main", From: "a"}, "1120-101010-abcd", token(16), "e1")
+	j.begin(Request{Kind: KindHold, Pool: "main", From: "a"}, "1120-101010-abcd", token(16), "e1", backend.Ready)
 	j.record(protocol.NewMessage("USER", "u", "u1", "nick", "n", "sq", "secret"))
 	j.sync(protocol.NewMessage("RELEASE", "tx", token(16)))
 	j.keep()
 	_, found, err := New(Options{Journals: dir})
-	if err != nil || len(found) != 1 || found[0].Users != 1 || !found[0].Released || found[0].From != "a" {
+	if err != nil || len(found) != 1 || found[0].Users != 1 || !found[0].Released || found[0].From != "a" || found[0].Was != backend.Ready {
 		t.Fatalf("found %+v, err %v", found, err)
 	}
 	if _, err := os.Stat(found[0].Path); err != nil {

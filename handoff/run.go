@@ -58,7 +58,7 @@ func (c *Coordinator) start(r Request, from, to *backend.Backend) (*Move, error)
 		c.free(m)
 		return nil, err
 	}
-	if r.Kind == KindDrain {
+	if r.Kind == KindDrain || !x.gated() {
 		if err := from.SetAdmin(backend.Drain); err != nil {
 			x.hangUp()
 			c.free(m)
@@ -106,6 +106,7 @@ func (x *run) carryOut(ctx context.Context) {
 	defer x.c.free(x.m)
 	defer x.hangUp()
 	defer x.openGate()
+	defer x.endHold()
 	if err := x.takeOut(ctx); err != nil {
 		x.revert(err)
 		return
@@ -162,6 +163,13 @@ func (x *run) openGate() {
 	}
 }
 
+// endHold lets new clients come to a held backend of a linked pool again.
+func (x *run) endHold() {
+	if x.to == nil && !x.gated() {
+		x.restoreAdmin()
+	}
+}
+
 // gated: the clients of a linked pool need not wait for one of its servers.
 func (x *run) gated() bool { return x.from.Pool().Config().Topology != config.Linked }
 
@@ -174,7 +182,7 @@ func (x *run) prepare(ctx context.Context) error {
 		return err
 	}
 	x.journal = journal
-	if err := journal.begin(x.r, x.m.ID(), x.tx, x.source.Epoch); err != nil {
+	if err := journal.begin(x.r, x.m.ID(), x.tx, x.source.Epoch, x.was); err != nil {
 		return err
 	}
 	if x.dst != nil {

@@ -46,7 +46,7 @@ func Parse(line []byte) (Message, error) {
 		return Message{}, badLine("no verb")
 	}
 	m := Message{Verb: verb}
-	// One space before each key and a few of the values' own (none: they are escaped), so the count is exact or a little over.
+	rest = strings.Trim(rest, " ")
 	if n := strings.Count(rest, " ") + 1; rest != "" && n <= MaxFields {
 		m.Fields = make([]Field, 0, n)
 	}
@@ -54,7 +54,7 @@ func Parse(line []byte) (Message, error) {
 		var word string
 		word, rest, _ = strings.Cut(rest, " ")
 		if word == "" {
-			continue // runs of spaces, and one at the end
+			continue // runs of spaces
 		}
 		f, err := parseField(word)
 		if err != nil {
