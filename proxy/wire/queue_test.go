@@ -101,6 +101,41 @@ func TestPrependGoesFirstAndKeepsTheHalfLine(t *testing.T) {
 	}
 }
 
+func TestTakeHalf(t *testing.T) {
+	a := testArena(t, Options{Slots: 2, Shards: 1, MaxBytes: 4 << 20})
+	s := a.Shard(0)
+	for _, whole := range []int{0, 1, 10, ChunkBytes - 1, ChunkBytes, ChunkBytes + 1, 3 * ChunkBytes} {
+		for _, half := range []int{0, 1, 10, ChunkBytes - 1, ChunkBytes, ChunkBytes + 1, 16 << 10} {
+			for _, consumed := range []int{0, 1, whole / 2, whole} {
+				if consumed > whole {
+					continue
+				}
+				var q Queue
+				in := pattern(whole + half)
+				if whole > 0 {
+					in[whole-1] = '\n'
+				}
+				if err := s.AppendLines(&q, in); err != nil {
+					t.Fatal(err)
+				}
+				s.Consume(&q, consumed)
+				got := s.TakeHalf(&q, nil)
+				if !bytes.Equal(got, in[whole:]) || !bytes.Equal(queued(s, &q), in[consumed:whole]) || q.Half != 0 {
+					t.Errorf("%d whole (%d consumed), %d half: took %d, left %+v", whole, consumed, half, len(got), q)
+				}
+				if err := s.AppendLines(&q, in); err != nil {
+					t.Fatal(err)
+				}
+				if !bytes.Equal(queued(s, &q), append(bytes.Clone(in[consumed:whole]), in...)) {
+					t.Errorf("%d whole (%d consumed), %d half: what is appended then comes out otherwise", whole, consumed, half)
+				}
+				s.Clear(&q)
+				mustBeIdle(t, a)
+			}
+		}
+	}
+}
+
 // What was in a queue can hold passwords: nothing of it stays in the file.
 func TestFreedChunksAreZero(t *testing.T) {
 	a := testArena(t, Options{Slots: 2, Shards: 1, MaxBytes: 4 << 20})
@@ -144,7 +179,7 @@ func FuzzQueue(f *testing.F) {
 			i := int(program[0] & 1)
 			q, m, half := &qs[i], &models[i], &halves[i]
 			n := int(program[1]) * 97 // up to 12 chunks
-			switch program[0] >> 1 % 5 {
+			switch program[0] >> 1 % 6 {
 			case 0:
 				if err := s.AppendLines(q, src[:n]); err == nil {
 					*m = append(*m, src[:n]...)
@@ -172,6 +207,12 @@ func FuzzQueue(f *testing.F) {
 			case 4:
 				s.Clear(q)
 				*m = nil
+			case 5:
+				got := s.TakeHalf(q, []byte("x"))
+				if string(got) != "x"+string((*m)[len(*m)-*half:]) {
+					t.Fatalf("half line %q of %d bytes, want the last %d", got, len(*m), *half)
+				}
+				*m, *half = (*m)[:len(*m)-*half], 0
 			}
 			*half = min(*half, len(*m))
 			if q.Len() != len(*m) || int(q.Half) != *half || q.Whole() != len(*m)-*half {
