@@ -33,11 +33,11 @@ func peerFrom(ctx context.Context) (Peer, bool) {
 }
 
 func peerOf(c net.Conn) (Peer, error) {
-	sc, ok := c.(syscall.Conn)
+	unix, ok := c.(*net.UnixConn) // on other sockets the kernel answers SO_PEERCRED too, with nobody's credentials
 	if !ok {
-		return Peer{}, fmt.Errorf("read peer credentials: %T is not a socket", c)
+		return Peer{}, fmt.Errorf("read peer credentials: %s is no unix socket", c.RemoteAddr())
 	}
-	raw, err := sc.SyscallConn()
+	raw, err := unix.SyscallConn()
 	if err != nil {
 		return Peer{}, fmt.Errorf("read peer credentials: %w", err)
 	}
