@@ -1,0 +1,182 @@
+package backend
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ircferry/ircferry/handoff/protocol"
+)
+
+var alice = Client{U: "me.1", Addr: netip.MustParseAddrPort("198.51.100.7:4711"), Local: netip.MustParseAddrPort("192.0.2.80:6667")}
+
+func TestNativeBackendIsOpenedAsItsHelloSays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, d := newWorld(), newIrcd("e1")
+		s := w.newSet(t, "", one(natives("a")))
+		settle()
+		a := get(t, s, "a")
+		if _, err := a.Open(alice); err == nil {
+			t.Error("opened without HELLO")
+		}
+		w.set("/a", d.accept)
+		after(4 * time.Second)
+		o, err := a.Open(alice)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !o.Native || o.HoldForUser || o.Addr != netip.MustParseAddrPort("127.0.0.1:7001") {
+			t.Errorf("%+v", o)
+		}
+		m, err := protocol.Parse([]byte(strings.TrimSuffix(string(o.Preface), "\n")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		open, err := protocol.OpenOf(m)
+		if want := (protocol.Open{SKey: "k-e1", U: "me.1", Remote: alice.Addr, Local: alice.Local}); err != nil || open != want {
+			t.Errorf("got %+v, %v, want %+v", open, err, want)
+		}
+		h, at, ok := a.Hello()
+		if !ok || h.Epoch != "e1" || time.Since(at) > 3*time.Second {
+			t.Errorf("Hello: %v %v %v", h, at, ok)
+		}
+	})
+}
+
+// One control connection is kept, and every check asks HELLO over it: counts are fresh.
+func TestControlConnectionIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, d := newWorld(), newIrcd("e1")
+		w.set("/a", d.accept)
+		s := w.newSet(t, "", one(natives("a")))
+		settle()
+		d.mu.Lock()
+		d.hello.Users = 42
+		d.mu.Unlock()
+		after(time.Minute)
+		if n := w.dialled("/a"); n != 1 {
+			t.Errorf("%d connections in a minute", n)
+		}
+		if st := get(t, s, "a").Status(); st.Users != 42 {
+			t.Errorf("%d users are known", st.Users)
+		}
+	})
+}
+
+// The end of a process is seen at once by the end of its connection, and its successor too.
+func TestDeathOfANativeBackendIsSeenAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, d := newWorld(), newIrcd("e1")
+		w.set("/a", d.accept)
+		s := w.newSet(t, "", one(natives("a")))
+		after(time.Second)
+		w.events()
+		before := w.dialled("/a")
+		w.set("/a", newIrcd("e2").accept)
+		d.die()
+		settle()
+		if n := w.dialled("/a"); n != before+1 {
+			t.Errorf("%d connects after the end", n-before)
+		}
+		expect(t, "events", w.events(), "hello main/a")
+		h, _, _ := get(t, s, "a").Hello()
+		expect(t, "epoch", h.Epoch, "e2")
+		expect(t, "oper", get(t, s, "a").Oper().String(), "up")
+	})
+}
+
+// An OPEN that is answered with ERROR asks for a new HELLO over a new connection: the key may be another.
+func TestOpenRefusedAsksHelloAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, d := newWorld(), newIrcd("e1")
+		w.set("/a", d.accept)
+		s := w.newSet(t, "", one(natives("a")))
+		after(time.Second)
+		a := get(t, s, "a")
+		d2 := newIrcd("e2")
+		w.set("/a", d2.accept) // the old connection is still there
+		a.OpenRefused(string(protocol.CodeDenied))
+		expect(t, "while it asks", chosen(t, mainPool(t, s)), "none")
+		after(100 * time.Millisecond)
+		o, err := a.Open(alice)
+		if err != nil || !strings.Contains(string(o.Preface), "k=k-e2 ") {
+			t.Errorf("opened with %v", err)
+		}
+		expect(t, "afterwards", chosen(t, mainPool(t, s)), "a")
+	})
+}
+
+// A full ircd is not a dead one, and a stream id in use says nothing of the others.
+func TestOpenRefusedByAFullIrcdIsNoFall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, d := newWorld(), newIrcd("e1")
+		w.set("/a", d.accept)
+		s := w.newSet(t, "", one(natives("a")))
+		after(time.Second)
+		a := get(t, s, "a")
+		for range 20 {
+			a.OpenRefused(string(protocol.CodeRefused))
+			a.OpenRefused(string(protocol.CodeUInUse))
+			after(5 * time.Second)
+		}
+		expect(t, "oper", a.Oper().String(), "up")
+		a.OpenRefused(string(protocol.CodeRefused))
+		expect(t, "clients wait", chosen(t, mainPool(t, s)), "none")
+	})
+}
+
+// While a move stops an ircd's world on purpose, checks that get no answer count for nothing; a refused connect does.
+func TestPausedChecksForgiveSilenceOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, d := newWorld(), newIrcd("e1")
+		w.set("/a", d.accept)
+		s := w.newSet(t, "", one(natives("a")))
+		after(time.Second)
+		a := get(t, s, "a")
+		resume := a.PauseChecks()
+		d.setMute(true)
+		after(time.Minute)
+		expect(t, "silent and paused", a.Oper().String(), "up")
+		resume()
+		resume() // a second call does nothing
+		after(time.Minute)
+		expect(t, "silent", a.Oper().String(), "down")
+		d.setMute(false)
+		after(10 * time.Second)
+		expect(t, "answers again", a.Oper().String(), "up")
+		defer a.PauseChecks()()
+		w.set("/a", nil)
+		d.die()
+		after(10 * time.Second)
+		expect(t, "gone and paused", a.Oper().String(), "down")
+	})
+}
+
+func TestHelloThatMakesNoSenseIsNoGoodCheck(t *testing.T) {
+	for name, spoil := range map[string]func(*protocol.Hello){
+		"no stream":     func(h *protocol.Hello) { h.Stream = "" },
+		"stream a name": func(h *protocol.Hello) { h.Stream = "localhost:7001" },
+		"port 0":        func(h *protocol.Hello) { h.Stream = "127.0.0.1:0" },
+		"no secret":     func(h *protocol.Hello) { h.SKey = "" },
+		"version":       func(h *protocol.Hello) { h.V = "2" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w, d := newWorld(), newIrcd("e1")
+				spoil(&d.hello)
+				w.set("/a", d.accept)
+				s := w.newSet(t, "", one(natives("a")))
+				settle()
+				st := get(t, s, "a").Status()
+				if st.Oper != Down || !st.Checked || strings.Contains(st.Cause, "k-e1") {
+					t.Errorf("%s, %q", st.Oper, st.Cause)
+				}
+				if _, err := get(t, s, "a").Open(alice); err == nil {
+					t.Error("opened")
+				}
+			})
+		})
+	}
+}
