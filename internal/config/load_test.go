@@ -224,7 +224,7 @@ func TestCheckForBackend(t *testing.T) {
 	}
 }
 
-// FuzzParse: any bytes are a configuration or an error with a place, never a panic; what is accepted holds no negative duration.
+// FuzzParse: any bytes are a configuration or an error with a place, never a panic and never long; what is accepted holds no negative duration.
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(example))
 	if data, err := os.ReadFile(referenceFile); err == nil {
@@ -235,7 +235,11 @@ func FuzzParse(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
+		began := time.Now()
 		c, err := Parse("f", data)
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("took %s", took)
+		}
 		if err != nil {
 			if !strings.HasPrefix(err.Error(), "f:") {
 				t.Errorf("an error without a place: %v", err)
