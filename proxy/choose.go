@@ -23,6 +23,8 @@ type opening struct {
 	tries   int
 	refused bool // the last try was answered with ERROR code=
 	dialing bool // the connect is under way (in StateReopening; else StateDialing says it)
+	phase   reopenPhase
+	match   answerMatcher // of a session that is opened anew
 	stream  backend.Opening
 	first   []byte // beginning of the backend's first line, which is not the client's
 
@@ -166,26 +168,15 @@ func (w *worker) dialed(s *session) {
 	w.connected(s)
 }
 
-// dialFailed: what is our own lack is not held against the backend.
+// dialFailed: what is our own lack is not held against the backend, which knows the errors of that kind (lessons C5.35).
 func (w *worker) dialFailed(s *session, errno unix.Errno) {
-	if s.peer != nil && !localError(errno) {
-		s.peer.b.DialFailed(errno)
-	}
+	s.peer.b.DialFailed(errno)
 	if s.state == StateReopening {
 		w.reopenRetry(s)
 		return
 	}
 	s.reg.refused = false
 	w.retry(s)
-}
-
-// localError says that this machine, not the backend, could not (lessons C5.35).
-func localError(errno unix.Errno) bool {
-	switch errno {
-	case unix.ENOBUFS, unix.ENOMEM, unix.EADDRNOTAVAIL, unix.EACCES, unix.EPERM, unix.EAFNOSUPPORT, unix.EINVAL:
-		return true
-	}
-	return outOfDescriptors(errno)
 }
 
 func outOfDescriptors(errno unix.Errno) bool { return errno == unix.EMFILE || errno == unix.ENFILE }

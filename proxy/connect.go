@@ -11,7 +11,6 @@ import (
 
 // connected tells the backend who the client is.
 func (w *worker) connected(s *session) {
-	s.peer.b.DialOK()
 	o := &s.reg.stream
 	if n := len(o.Preface); n > 0 {
 		// The socket is new and its buffer larger than any preface: less than all is a broken connection.
@@ -29,6 +28,7 @@ func (w *worker) connected(s *session) {
 		w.within(s, openTime)
 		return
 	}
+	s.peer.b.DialOK()
 	w.opened(s)
 }
 
@@ -56,10 +56,6 @@ const maxFirstLine = 1024
 
 // openingBytes takes the backend's first line, which is for us, and passes on what is behind it.
 func (w *worker) openingBytes(s *session, p []byte) {
-	if s.state == StateReopening {
-		w.reopenBytes(s, p)
-		return
-	}
 	r := s.reg
 	line, rest, ok := r.firstLine(p)
 	if !ok {
@@ -75,6 +71,7 @@ func (w *worker) openingBytes(s *session, p []byte) {
 		return
 	}
 	s.slot.Flags |= wire.BackendStripped
+	s.peer.b.DialOK()
 	w.opened(s)
 	if len(rest) > 0 && s.state == StateRelay {
 		w.fromBackend(s, rest)
@@ -95,7 +92,7 @@ func (r *opening) firstLine(p []byte) (line, rest []byte, ok bool) {
 
 // openingLost: the stream ended, or the time, before OPEN was answered.
 func (w *worker) openingLost(s *session) {
-	s.peer.b.DialFailed(unix.ECONNRESET)
+	s.peer.b.OpenRefused("")
 	if s.state == StateReopening {
 		w.reopenRetry(s)
 		return

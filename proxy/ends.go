@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ircferry/ircferry/backend"
 	"github.com/ircferry/ircferry/proxy/loop"
 	"github.com/ircferry/ircferry/proxy/wire"
 )
@@ -36,6 +37,7 @@ func (w *worker) end(s *session, r CloseReason, text string) {
 		return
 	}
 	w.noteEnd(s, r)
+	w.leaveMove(s, backend.CauseGone)
 	w.dropAttached(s)
 	w.dropRegistration(s)
 	w.lastWords(s, text)
@@ -191,6 +193,8 @@ func (w *worker) backendEnded(s *session) {
 	switch s.state {
 	case StateOpening, StateReopening:
 		w.openingLost(s)
+	case StateSplicing:
+		w.notLive(s)
 	case StateFrozen:
 		w.frozenLost(s)
 	case StateRelay:
@@ -280,7 +284,7 @@ func (w *worker) finish(s *session) {
 	if s.state == stateFree {
 		return
 	}
-	w.leaveMove(s)
+	w.leaveMove(s, backend.CauseGone)
 	w.dropAttached(s)
 	w.dropBackend(s)
 	w.closeClient(s)
@@ -308,7 +312,7 @@ func (w *worker) timeOver(s *session) {
 	case StateFrozen, StateParked:
 		w.frozenTimeOver(s)
 	case StateReopening:
-		w.reopenFailed(s)
+		w.reopenTimeOver(s)
 	case StateClosing:
 		w.closeClient(s)
 		w.finish(s)

@@ -14,7 +14,7 @@ type peer struct {
 	pool         string
 	live         atomic.Int64 // sessions with a stream here, or dialling one
 	unregistered atomic.Int64 // of these, without 001
-	onRegistered []func(left int64)
+	onRegistered []func()     // called once, when unregistered is 0
 }
 
 func (w *worker) peerOf(b *backend.Backend) *peer {
@@ -65,8 +65,12 @@ func (w *worker) setRegistered(s *session) {
 }
 
 func (p *peer) tellRegistered() {
-	left := p.unregistered.Load()
-	for _, f := range p.onRegistered {
-		f(left)
+	if p.unregistered.Load() > 0 || len(p.onRegistered) == 0 {
+		return
+	}
+	fs := p.onRegistered
+	p.onRegistered = nil
+	for _, f := range fs {
+		f()
 	}
 }

@@ -156,7 +156,7 @@ func (p *Proxy) CloseAll(ctx context.Context, text string) error {
 	err := p.onAll(ctx, func(w *worker) {
 		w.each(func(s *session) { w.end(s, ReasonShutdown, text) })
 		c := make(chan struct{})
-		if w.live == 0 {
+		if w.sessions == 0 {
 			close(c)
 		} else {
 			w.empty = append(w.empty, c)

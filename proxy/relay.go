@@ -120,6 +120,9 @@ func (w *worker) mayReadClient(s *session) bool {
 // fromClient takes bytes that were read.
 func (w *worker) fromClient(s *session, p []byte) {
 	s.slot.ClientIn += uint64(len(p))
+	if s.mv != nil && s.mv.counting {
+		s.mv.held(p)
+	}
 	switch {
 	case s.has(dismissed): // forgotten
 	case s.state == StateHeader:
@@ -261,7 +264,7 @@ func (w *worker) readBackend(s *session) {
 // backendRoom is how much may be read of the backend in this state, at most n.
 func (w *worker) backendRoom(s *session, n int) int {
 	switch s.state {
-	case StateOpening, StateReopening:
+	case StateOpening, StateReopening, StateSplicing:
 		return n
 	case StateRelay:
 		if s.slot.ToClient.Len() < highWater {
@@ -275,8 +278,15 @@ func (w *worker) backendRoom(s *session, n int) int {
 
 // fromBackend takes bytes that were read.
 func (w *worker) fromBackend(s *session, p []byte) {
-	if s.state == StateOpening || s.state == StateReopening {
+	switch s.state {
+	case StateOpening:
 		w.openingBytes(s, p)
+		return
+	case StateReopening:
+		w.reopenBytes(s, p)
+		return
+	case StateSplicing:
+		w.splicingBytes(s, p)
 		return
 	}
 	s.slot.BackendOut += uint64(len(p))
@@ -290,6 +300,9 @@ func (w *worker) fromBackend(s *session, p []byte) {
 	if r != nil && len(r.say) > 0 && s.state != stateFree && !s.has(midLine) {
 		w.toClient(s, r.say)
 		r.say = nil
+	}
+	if s.state == StateFrozen {
+		w.reachedCut(s)
 	}
 }
 

@@ -19,9 +19,9 @@ type worker struct {
 	loop  *loop.Loop
 	shard *wire.Shard
 
-	slabs []*[slabSize]session
-	free  []uint32
-	live  int // sessions in the table, closing ones included
+	slabs    []*[slabSize]session
+	free     []uint32
+	sessions int // in the table, closing ones included
 
 	listeners map[uint32]*accepting
 	mu        sync.Mutex // for peers: the worker writes with it held, others read with it held
@@ -33,7 +33,7 @@ type worker struct {
 	pieces [len(loop.Iovecs{})][]byte
 
 	counts workerCounts
-	empty  []chan struct{} // closed when live is 0
+	empty  []chan struct{} // closed when sessions is 0
 }
 
 // at is the session that a key names, or nil if that one is over.
@@ -78,7 +78,7 @@ func (w *worker) newSession() (*session, error) {
 	*s = session{slot: slot, slotID: id, index: i, gen: s.gen + 1, clientFD: -1, backendFD: -1}
 	slot.Session = w.number(s)
 	w.enter(s, StateHeader)
-	w.live++
+	w.sessions++
 	return s, nil
 }
 
@@ -88,8 +88,8 @@ func (w *worker) forget(s *session) {
 	w.shard.FreeSlot(s.slotID)
 	*s = session{index: s.index, gen: s.gen}
 	w.free = append(w.free, s.index)
-	w.live--
-	if w.live == 0 {
+	w.sessions--
+	if w.sessions == 0 {
 		for _, c := range w.empty {
 			close(c)
 		}
@@ -139,6 +139,10 @@ func (w *worker) Expired(k loop.Key) {
 	}
 	s := w.at(k)
 	if s == nil {
+		return
+	}
+	if k.Port() == portAttached {
+		w.attachedTimer(s)
 		return
 	}
 	now := w.loop.Now()

@@ -1,0 +1,126 @@
+package proxy
+
+import (
+	"context"
+	"net/netip"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ircferry/ircferry/proxy/wire"
+)
+
+// SessionInfo is a picture of one session.
+type SessionInfo struct {
+	ID         string         `json:"id"`
+	Client     netip.AddrPort `json:"client"`
+	Listener   string         `json:"listener"`
+	Pool       string         `json:"pool"`
+	Backend    string         `json:"backend,omitempty"` // "pool/name", "" while it has none
+	State      string         `json:"state"`
+	Registered bool           `json:"registered"`
+	Since      time.Time      `json:"since"`
+	BytesIn    uint64         `json:"bytes_in"`  // from the client
+	BytesOut   uint64         `json:"bytes_out"` // to the client
+	Held       int            `json:"held"`      // bytes that wait here, both ways
+	Nick       string         `json:"nick,omitempty"`
+}
+
+// Counts is how many sessions there are, in several ways of counting.
+type Counts struct {
+	Sessions  int            `json:"sessions"`
+	Listeners map[string]int `json:"listeners"`
+	Backends  map[string]int `json:"backends"` // by "pool/name"
+	States    map[string]int `json:"states"`
+	Waiting   int            `json:"waiting"` // for a backend
+	Paused    int            `json:"paused"`  // loops that take no clients for want of descriptors
+}
+
+// Sessions answers copies of all sessions that are not closing. Loops that do not answer before ctx is over are left out.
+func (p *Proxy) Sessions(ctx context.Context) ([]SessionInfo, error) {
+	var mu sync.Mutex
+	var all []SessionInfo
+	err := p.onAll(ctx, func(w *worker) {
+		mine := make([]SessionInfo, 0, w.sessions)
+		now := time.Now()
+		w.each(func(s *session) {
+			if s.state != StateClosing {
+				mine = append(mine, w.info(s, now))
+			}
+		})
+		mu.Lock()
+		defer mu.Unlock()
+		all = append(all, mine...)
+	})
+	mu.Lock()
+	defer mu.Unlock()
+	return all, err
+}
+
+func (w *worker) info(s *session, now time.Time) SessionInfo {
+	i := SessionInfo{
+		ID: w.id(s), Client: s.client.addrPort(), Listener: s.lst.name(), Pool: w.pool(s), State: s.state.String(),
+		Registered: s.registered(), Since: now.Add(s.started - w.loop.Now()), BytesIn: s.slot.ClientIn, BytesOut: s.slot.ClientOut,
+		Held: s.slot.ToBackend.Len() + s.slot.ToClient.Len(),
+	}
+	if s.peer != nil {
+		i.Backend = s.peer.name
+	}
+	if s.reg != nil {
+		i.Nick = s.reg.nick
+		i.Held += len(s.reg.half) + len(s.reg.held)
+	}
+	return i
+}
+
+// Counts reads the loops' own counts, without asking them.
+func (p *Proxy) Counts() Counts {
+	c := Counts{Listeners: map[string]int{}, Backends: map[string]int{}, States: map[string]int{}}
+	p.mu.Lock()
+	for _, l := range p.listeners {
+		c.Listeners[l.name()] += int(l.live.Load())
+	}
+	p.mu.Unlock()
+	for _, w := range p.workers {
+		for st := StateHeader; st < stateCount; st++ {
+			n := int(w.counts.states[st].Load())
+			c.States[st.String()] += n
+			c.Sessions += n
+		}
+		c.Waiting += int(w.counts.states[StateWaiting].Load())
+		c.Paused += int(w.counts.paused.Load())
+		w.eachPeer(func(p *peer) { c.Backends[p.name] += int(p.live.Load()) })
+	}
+	return c
+}
+
+// eachPeer may be called from any goroutine.
+func (w *worker) eachPeer(f func(*peer)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, p := range w.peers {
+		f(p)
+	}
+}
+
+// Descriptors answers how many descriptors the process has in use and how many it may have.
+func (p *Proxy) Descriptors() (used, limit int) { return descriptors() }
+
+func descriptors() (used, limit int) {
+	var r unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &r); err == nil {
+		limit = int(min(r.Cur, 1<<30))
+	}
+	if names, err := os.ReadDir("/proc/self/fd"); err == nil {
+		used = len(names) - 1 // the one that reads the directory
+	}
+	return used, limit
+}
+
+// streaming reports whether the session has a stream that lives, at a backend of this name.
+func (s *session) streaming(name string) bool {
+	return s.peer != nil && s.peer.name == name && (s.state == StateRelay || s.state == StateFrozen) &&
+		!s.slot.Flags.Has(wire.BackendFINSeen)
+}
