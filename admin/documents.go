@@ -59,6 +59,9 @@ type Pool struct {
 	Backends []Backend `json:"backends"`
 }
 
+// driverNative is the Driver of a backend whose users can be moved.
+const driverNative = "native"
+
 // Backend is one ircd.
 type Backend struct {
 	Name      string     `json:"name"` // within its pool

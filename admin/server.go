@@ -39,8 +39,9 @@ type Server struct {
 	work   sync.WaitGroup // trackers
 
 	mu      sync.Mutex
-	tracked map[string]bool // moves that have or had a tracker, so that none is counted twice; some 50 bytes for each
-	readers int             // followers of events
+	tracked map[string]bool       // moves that have or had a tracker, so that none is counted twice; some 50 bytes for each
+	readers int                   // followers of events
+	silent  map[net.Conn]struct{} // connections that have not asked anything yet
 }
 
 // New returns a server; Serve starts it.
@@ -51,12 +52,13 @@ func New(opt Options) *Server {
 	if opt.Events == nil {
 		opt.Events = NewEvents(1024)
 	}
-	s := &Server{opt: opt, tracked: map[string]bool{}}
+	s := &Server{opt: opt, tracked: map[string]bool{}, silent: map[net.Conn]struct{}{}}
 	s.audit = audit{log: opt.Log.With("component", "audit"), metrics: opt.Metrics, events: opt.Events}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.http = &http.Server{
 		Handler:           s.handler(),
 		ConnContext:       withPeer,
+		ConnState:         s.noteSilent,
 		ReadHeaderTimeout: 5 * time.Second, // with ReadTimeout: a client that says nothing holds a descriptor no longer than this
 		ReadTimeout:       10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
@@ -78,12 +80,35 @@ func (s *Server) Serve(l net.Listener) error {
 // Moves go on. It may be called once.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.cancel()
+	s.closeSilent()
 	err := s.http.Shutdown(ctx)
 	if err != nil {
 		s.http.Close()
 	}
 	s.work.Wait()
 	return err
+}
+
+// noteSilent keeps the set of connections without a request: http.Server.Shutdown would wait 5 s for each to say something.
+func (s *Server) noteSilent(c net.Conn, state http.ConnState) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case state != http.StateNew:
+		delete(s.silent, c)
+	case s.ctx.Err() != nil:
+		c.Close()
+	default:
+		s.silent[c] = struct{}{}
+	}
+}
+
+func (s *Server) closeSilent() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.silent {
+		c.Close()
+	}
 }
 
 // route is one path of the API.

@@ -268,6 +268,23 @@ func TestShutdownEndsLongPollsAndFollowers(t *testing.T) {
 	work.Wait()
 }
 
+func TestShutdownDoesNotWaitForSilentConnections(t *testing.T) {
+	r := newRig(t)
+	conn, err := net.Dial("unix", r.socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := r.client.Status(t.Context()); err != nil { // the silent one was accepted before this one
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	if err := r.server.Shutdown(ctx); err != nil {
+		t.Errorf("shutdown: %v", err)
+	}
+}
+
 func TestUndrainMaintReady(t *testing.T) {
 	r := newRig(t)
 	admin := func(d Done, err error) string {

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"syscall"
+	"time"
+
+	"github.com/ircferry/ircferry/handoff"
+)
+
+// commandGrace is how long COMMAND may go on after it was told to end, before the users are pushed back without it.
+const commandGrace = 5 * time.Second
+
+// runCommand runs COMMAND with the caller's rights, environment, terminal and process group (Ctrl-C reaches it by itself). why
+// is empty if it exited with 0; else it says what happened, and code is what ferryctl exits with.
+//
+// If the users do not stay parked meanwhile, because somebody else cancelled the move, COMMAND is told to end: it would stop the ircd
+// with the users in it.
+func (r *restart) runCommand(ctx context.Context) (code int, why string) {
+	cmd := exec.Command("sh", "-c", r.command)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = r.in, r.out, r.err
+	cmd.WaitDelay = time.Second // a daemon that COMMAND leaves behind may hold its output open
+	if r.output == "json" {
+		cmd.Stdout = r.err // stdout is for the document alone
+	}
+	if err := cmd.Start(); err != nil {
+		return exitError, fmt.Sprintf("the command could not be started: %v", err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	select {
+	case err := <-ended:
+		if err != nil && r.interruptFollows() {
+			return exitInterrupted, "interrupted"
+		}
+		return exitError, failure(err)
+	case s := <-r.interrupts:
+		return exitInterrupted, "interrupted" + end(cmd.Process, s, ended)
+	case state := <-r.unparked(ctx):
+		return exitError, fmt.Sprintf("somebody else ended the hold (%s) while the command ran", state) + end(cmd.Process, syscall.SIGTERM, ended)
+	}
+}
+
+// interruptFollows: Ctrl-C reaches COMMAND and ferryctl at the same time, and COMMAND's death may be seen first.
+func (r *restart) interruptFollows() bool {
+	select {
+	case <-r.interrupts:
+		return true
+	case <-time.After(100 * time.Millisecond):
+		return false
+	}
+}
+
+// unparked tells when the move is not parked any more. A daemon that cannot be asked tells nothing: the release will.
+func (r *restart) unparked(ctx context.Context) <-chan handoff.State {
+	told := make(chan handoff.State, 1)
+	go func() {
+		rev := ""
+		for {
+			m, err := r.client.AwaitMove(ctx, r.move, rev, 30*time.Second)
+			if err != nil {
+				return
+			}
+			if m.State != handoff.StateParked {
+				told <- m.State
+				return
+			}
+			rev = m.Rev
+		}
+	}()
+	return told
+}
+
+func failure(err error) string {
+	var exit *exec.ExitError
+	switch {
+	case err == nil || errors.Is(err, exec.ErrWaitDelay):
+		return ""
+	case errors.As(err, &exit):
+		return fmt.Sprintf("the command failed (%v)", exit)
+	}
+	return fmt.Sprintf("the command failed: %v", err)
+}
+
+// end passes a signal on to COMMAND and waits for its end, but not for ever.
+func end(p *os.Process, s os.Signal, ended <-chan error) string {
+	p.Signal(s) //nolint:errcheck // it may have ended
+	select {
+	case <-ended:
+		return ""
+	case <-time.After(commandGrace):
+		return fmt.Sprintf("; the command has not ended after %v and still runs", commandGrace)
+	}
+}

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ircferry/ircferry/admin"
+)
+
+func (c *ctl) drainCmd() *cobra.Command {
+	var r admin.DrainRequest
+	var timeout time.Duration
+	var noWait bool
+	cmd := &cobra.Command{
+		Use:   "drain POOL/BACKEND",
+		Short: "Take no new clients there, and move its users to another ircd",
+		Long: `drain chooses the backend no more for new clients and moves all its users, with their nicks, channels, modes and everything
+under way, to another backend of the pool. Clients notice a pause, usually well under a second, and nothing else.
+
+Until the point of no return any failure reverts the move: everybody goes on where he was, and the exit code says why (1, or
+124 if the time was over). After it the users are in a journal until an ircd has them. Ctrl-C cancels; a move past the point of no
+return goes on by itself.
+
+A guard refuses (5) what would lose or disturb users: the drain of the last usable backend, a destination that is down, users who
+came in past ircferry or linked servers who would see the others leave (--allow-visible goes on all the same), more
+sessions than descriptors.
+
+A backend without a driver is drained as HAProxy does it: no new sessions, and the old ones stay until they leave (4, since they
+are left).
+
+With --dry-run the two ircds are asked what would move, what could not, and what not exactly; nothing is changed. It
+exits with 5 if the move would be refused, would meet a conflict, or, with --strict, a warning.`,
+		Example: `  ferryctl drain main/a --dry-run
+  ferryctl drain main/a --to b --strict
+  ferryctl drain main/a --no-wait -o json`,
+		Args:              one("POOL/BACKEND"),
+		ValidArgsFunction: c.backendNames,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r.Backend, r.Timeout = args[0], admin.Duration(timeout)
+			if timeout < 0 {
+				return usagef("--timeout %v is not possible", timeout)
+			}
+			done, err := c.begin(cmd, func(ctx context.Context) (admin.Done, error) { return c.client.Drain(ctx, r) })
+			switch {
+			case err != nil:
+				return err
+			case done.Plan != nil:
+				return c.plan(done, r.Strict)
+			case noWait:
+				return c.began(*done.Move)
+			}
+			return c.waitFor(cmd.Context(), done)
+		},
+	}
+	cmd.Flags().StringVar(&r.To, "to", "", "name of the backend that takes the users (default: the pool chooses)")
+	cmd.Flags().BoolVar(&r.DryRun, "dry-run", false, "only say what would happen")
+	cmd.Flags().BoolVar(&r.Strict, "strict", false, "revert if the destination warns of anything that it cannot keep exactly")
+	cmd.Flags().BoolVar(&r.AllowVisible, "allow-visible", false, "go on although users who came in past ircferry, or linked servers, will see it")
+	cmd.Flags().DurationVar(&timeout, "timeout", 0, "revert if the point of no return is not reached by then, e.g. 60s (default: moves.deadline)")
+	cmd.Flags().BoolVar(&noWait, "no-wait", false, "return when the move has begun")
+	return cmd
+}
+
+// begin asks for a move; the daemon answers when it has begun or was refused. Ctrl-C waits for that answer: who has asked for a move
+// must know which one to cancel.
+func (c *ctl) begin(cmd *cobra.Command, ask func(context.Context) (admin.Done, error)) (admin.Done, error) {
+	ctx, cancel := context.WithTimeout(cmd.Context(), askTime)
+	defer cancel()
+	done, err := ask(ctx)
+	if err == nil && done.Move == nil && done.Plan == nil {
+		return done, fmt.Errorf("the daemon at %s answered without a move; is it another version? ferryctl version tells", c.socket)
+	}
+	return done, err
+}
+
+// stateCmd is undrain, maint and ready.
+func (c *ctl) stateCmd(cmd *cobra.Command, set func(context.Context, string) (admin.Done, error)) *cobra.Command {
+	cmd.Args = one("POOL/BACKEND")
+	cmd.ValidArgsFunction = c.backendNames
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return c.ask(cmd, func(ctx context.Context) error {
+			done, err := set(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			return c.print(done, func(w io.Writer) {
+				fmt.Fprintf(w, "%s is %s, %s\n", done.Backend.FullName(), done.Backend.Admin, done.Backend.Oper)
+				if done.Note != "" {
+					fmt.Fprintln(w, "note: "+clean(done.Note))
+				}
+			})
+		})
+	}
+	return cmd
+}

@@ -1,0 +1,46 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ircferry/ircferry/admin"
+)
+
+func (c *ctl) eventsCmd() *cobra.Command {
+	var follow bool
+	cmd := &cobra.Command{
+		Use:   "events",
+		Short: "What happened: backends, moves, commands, listeners",
+		Long: `events prints what the daemon still remembers of what happened, oldest first (the newest 1024 events), and with -f goes on until
+Ctrl-C. With -o json it is one document a line. A reader that is too slow loses the oldest and is told how many.`,
+		Args: usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, stop := c.interruptible(cmd.Context())
+			defer stop()
+			err := c.client.Events(ctx, 0, follow, c.writeEvent)
+			if ctx.Err() != nil && cmd.Context().Err() == nil {
+				return coded{exitInterrupted}
+			}
+			return err
+		},
+	}
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what happens from now on")
+	return cmd
+}
+
+func (c *ctl) writeEvent(ev admin.Event) error {
+	if c.output == "json" {
+		return json.NewEncoder(c.out).Encode(ev)
+	}
+	at := ev.Time.Local().Format(time.DateTime)
+	if ev.Kind == admin.EventDropped {
+		_, err := fmt.Fprintf(c.out, "%s  %d events were lost to this reader\n", at, ev.Count)
+		return err
+	}
+	_, err := fmt.Fprintf(c.out, "%s  %-8s %-20s %-10s %s\n", at, ev.Kind, dash(clean(ev.Object)), dash(ev.Word), clean(ev.Text))
+	return err
+}

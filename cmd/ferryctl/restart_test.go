@@ -1,0 +1,198 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/ircferry/ircferry/handoff"
+)
+
+var (
+	backAgain = []change{func(r *handoff.Report) { r.State = handoff.StateRunning }, at(handoff.StepPush), done}
+	putBack   = backAgain // a cancel of a parked move: the same, into what is there
+)
+
+func TestRestartRunsTheCommandWhileUsersAreParked(t *testing.T) {
+	d := newDaemon(t)
+	d.onHold, d.onRelease = []change{at(handoff.StepPull), parked}, backAgain
+	ran := filepath.Join(t.TempDir(), "ran")
+	a := d.call(t, "restart", "main/a", "--exec", "echo to stdout; echo to stderr >&2; touch "+ran)
+	a.want(t, 0, []string{"to stdout\n", "restart m1 of main/a: done"}, []string{"to stderr\n"})
+	if _, err := os.Stat(ran); err != nil {
+		t.Error(err)
+	}
+	if got, want := d.said(), "restart main/a, release main/a"; got != want {
+		t.Errorf("the daemon was asked: %s, want %s", got, want)
+	}
+}
+
+func TestRestartWithJSONKeepsStdoutForTheDocument(t *testing.T) {
+	d := newDaemon(t)
+	d.onHold, d.onRelease = []change{parked}, backAgain
+	a := d.call(t, "restart", "main/a", "-o", "json", "--exec", "echo noise")
+	a.want(t, 0, []string{`"state": "done"`}, []string{"noise"})
+	if !strings.HasPrefix(a.out, "{") {
+		t.Errorf("stdout is not one document: %v", a)
+	}
+}
+
+func TestFailingCommandPushesUsersBack(t *testing.T) {
+	d := newDaemon(t)
+	d.onHold, d.onCancel = []change{parked}, putBack
+	d.call(t, "restart", "main/a", "--exec", "exit 7").want(t, 1, []string{"done"},
+		[]string{"the command failed (exit status 7); the users of main/a go back into the ircd that answers there"})
+	if got, want := d.said(), "restart main/a, cancel m1"; got != want {
+		t.Errorf("the daemon was asked: %s, want %s", got, want)
+	}
+}
+
+func TestCommandIsNotRunIfUsersCouldNotBeParked(t *testing.T) {
+	d := newDaemon(t)
+	d.onHold = []change{reverted}
+	ran := filepath.Join(t.TempDir(), "ran")
+	d.call(t, "restart", "main/a", "--exec", "touch "+ran).want(t, 1, []string{"reverted"}, []string{"the command was not run"})
+	if _, err := os.Stat(ran); err == nil {
+		t.Error("the command was run")
+	}
+}
+
+// Somebody else cancels while COMMAND runs: the users are in the old ircd again, and COMMAND must not stop it now.
+func TestCancelByAnotherEndsTheCommand(t *testing.T) {
+	d := newDaemon(t)
+	dir := t.TempDir()
+	fifo := filepath.Join(dir, "fifo")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.onHold, d.onCancel = []change{parked}, putBack
+	go func() {
+		if _, err := os.ReadFile(fifo); err != nil { // until the command runs
+			t.Error(err)
+		}
+		d.scripted.play("m1", putBack)
+	}()
+	d.cancelErr = &handoff.Refused{Reason: "move m1 has ended (done)"}
+	a := d.call(t, "restart", "main/a", "--exec", "echo > "+fifo+"; exec sleep 60")
+	a.want(t, 1, []string{"done"}, []string{"somebody else ended the hold (", "while the command ran"})
+}
+
+func TestRestartWithoutCommandWaitsForTheIrcd(t *testing.T) {
+	d := newDaemon(t)
+	d.onHold, d.onRelease = []change{parked}, backAgain
+	d.call(t, "restart", "main/a").want(t, 0, []string{"done"}, []string{"the users of main/a are parked; restart its ircd now"})
+}
+
+// process runs ferryctl as a process of its own, so that signals are real ones.
+func process(t *testing.T, d *daemon, args ...string) (*os.Process, func() answer) {
+	t.Helper()
+	dir := t.TempDir()
+	open := func(name string) *os.File {
+		f, err := os.OpenFile(filepath.Join(dir, name), os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { f.Close() })
+		return f
+	}
+	null := open("in")
+	out, errs := open("out"), open("err")
+	p, err := os.StartProcess(os.Args[0], append([]string{"ferryctl"}, args...), &os.ProcAttr{
+		Env: append(os.Environ(), "FERRYCTL_TEST_MAIN=1", "IRCFERRY_SOCKET="+d.socket), Files: []*os.File{null, out, errs},
+		Sys: &syscall.SysProcAttr{Setpgid: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	watchdog := time.AfterFunc(30*time.Second, func() { p.Kill() })
+	return p, func() answer {
+		state, err := p.Wait()
+		if err != nil {
+			t.Fatal(err)
+		}
+		watchdog.Stop()
+		o, _ := os.ReadFile(out.Name())
+		e, _ := os.ReadFile(errs.Name())
+		return answer{state.ExitCode(), string(o), string(e)}
+	}
+}
+
+func TestInterruptDuringTheCommandPushesUsersBack(t *testing.T) {
+	for _, signal := range []func(*os.Process){
+		func(p *os.Process) { p.Signal(syscall.SIGINT) },
+		func(p *os.Process) { p.Signal(syscall.SIGTERM) },
+		func(p *os.Process) { syscall.Kill(-p.Pid, syscall.SIGINT) }, // Ctrl-C: the command gets it as well
+	} {
+		d := newDaemon(t)
+		fifo := filepath.Join(t.TempDir(), "fifo")
+		if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		d.scripted.mu.Lock() // another process is no order that the race detector knows
+		d.onHold, d.onCancel = []change{parked}, putBack
+		d.scripted.mu.Unlock()
+		p, wait := process(t, d, "restart", "main/a", "--exec", "echo > "+fifo+"; exec sleep 60")
+		if _, err := os.ReadFile(fifo); err != nil { // until the command runs
+			t.Fatal(err)
+		}
+		signal(p)
+		wait().want(t, exitInterrupted, []string{"done"}, []string{"interrupted; the users of main/a go back"})
+		if got, want := d.said(), "restart main/a, cancel m1"; got != want {
+			t.Errorf("the daemon was asked: %s, want %s", got, want)
+		}
+	}
+}
+
+// interruptAt calls ferryctl and interrupts it as soon as the move has come to that point of its script.
+func interruptAt(t *testing.T, d *daemon, script *[]change, args ...string) answer {
+	t.Helper()
+	interrupts := make(chan os.Signal, 2)
+	*script = append(*script, func(*handoff.Report) { interrupts <- os.Interrupt })
+	return call(t, interrupts, append([]string{"--socket", d.socket}, args...)...)
+}
+
+func TestInterruptOfADrainCancelsIt(t *testing.T) {
+	d := newDaemon(t)
+	d.onDrain, d.onCancel = []change{at(handoff.StepPrepare)}, []change{reverted}
+	interruptAt(t, d, &d.onDrain, "drain", "main/a").want(t, exitInterrupted, []string{"reverted"}, []string{"interrupted; cancelling move m1"})
+}
+
+func TestInterruptPastThePointOfNoReturnWaits(t *testing.T) {
+	d := newDaemon(t)
+	d.onDrain = []change{at(handoff.StepCommit)}
+	d.cancelErr = &handoff.Refused{Reason: "move m1 is past the point of no return", Hint: "it ends by itself"}
+	go func() {
+		for !strings.Contains(d.said(), "cancel m1") {
+			time.Sleep(time.Millisecond)
+		}
+		d.scripted.play("m1", []change{done})
+	}()
+	interruptAt(t, d, &d.onDrain, "drain", "main/a").want(t, exitInterrupted, []string{"done"}, []string{"past the point of no return; it ends by itself"})
+}
+
+func TestInterruptOfARestartBeforeTheParkReverts(t *testing.T) {
+	d := newDaemon(t)
+	d.onHold, d.onCancel = []change{at(handoff.StepPrepare)}, []change{reverted}
+	interruptAt(t, d, &d.onHold, "restart", "main/a", "--exec", "true").want(t, exitInterrupted, []string{"reverted"}, []string{"interrupted before the users were parked"})
+}
+
+func TestInterruptOfAReleaseOnlyEndsTheWaiting(t *testing.T) {
+	d := newDaemon(t)
+	d.onHold, d.onRelease = []change{parked}, []change{func(r *handoff.Report) { r.State = handoff.StateRunning }}
+	d.call(t, "hold", "main/a")
+	interruptAt(t, d, &d.onRelease, "release", "main/a").want(t, exitInterrupted, nil, []string{"move m1 goes on, ferryctl show move m1 tells how it ends"})
+	if strings.Contains(d.said(), "cancel") {
+		t.Errorf("it was cancelled: %s", d.said())
+	}
+}
+
+func TestEventsFollowUntilInterrupted(t *testing.T) {
+	d := newDaemon(t)
+	d.call(t, "maint", "main/b")
+	d.call(t, "events").want(t, 0, []string{"command  main/b", "maint"}, nil)
+	interrupts := make(chan os.Signal, 1)
+	interrupts <- os.Interrupt
+	call(t, interrupts, "--socket", d.socket, "events", "-f").want(t, exitInterrupted, nil, nil)
+}

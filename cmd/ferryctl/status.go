@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ircferry/ircferry/admin"
+)
+
+func (c *ctl) statusCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "status",
+		Short: "One screen: listeners, pools, backends, sessions, moves",
+		Long: `status shows the whole daemon on one screen, its warnings first. A backend has two states, as in HAProxy: what
+the operator wants (ready, drain, maint) and what the checks say (up, down).`,
+		Args: usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return c.ask(cmd, func(ctx context.Context) error {
+				st, err := c.client.Status(ctx)
+				if err != nil {
+					return err
+				}
+				return c.print(st, func(w io.Writer) { c.writeStatus(w, st) })
+			})
+		},
+	}
+}
+
+func (c *ctl) writeStatus(w io.Writer, st admin.Status) {
+	fmt.Fprintf(w, "%s %s, %s, up %s, pid %d, descriptors %d of %d\n", c.color(bold, "ircferry"), st.Version.Version, st.State,
+		span(time.Duration(st.UptimeSeconds*float64(time.Second))), st.PID, st.Descriptors.Used, st.Descriptors.Limit)
+	for _, warning := range st.Warnings {
+		fmt.Fprintln(w, c.color(bad, "warning: "+clean(warning)))
+	}
+	fmt.Fprintln(w)
+	writeListeners(w, st.Listeners)
+	fmt.Fprintln(w)
+	writePools(w, st.Pools)
+	fmt.Fprintln(w)
+	fmt.Fprintf(w, "SESSIONS  %d%s\n", st.Sessions.Total, states(st.Sessions))
+	if len(st.Moves) > 0 {
+		fmt.Fprintln(w)
+		writeMoves(w, st.Moves)
+	}
+}
+
+func writeListeners(w io.Writer, listeners []admin.Listener) {
+	var g grid
+	g.add("LISTENER", "ADDRESS", "POOL", "STATE", "CONNECTIONS", "LIMIT", "ACCEPTED", "REJECTED")
+	for _, l := range listeners {
+		state, limit := "accepting", "-"
+		if !l.Accepting {
+			state = "not accepting"
+		}
+		if l.Limit > 0 {
+			limit = strconv.Itoa(l.Limit)
+		}
+		var rejected uint64
+		for _, n := range l.Rejected {
+			rejected += n
+		}
+		g.add(l.Name, l.Address, l.Pool, state, strconv.Itoa(l.Connections), limit, strconv.FormatUint(l.Accepted, 10), strconv.FormatUint(rejected, 10))
+	}
+	g.write(w)
+}
+
+func writePools(w io.Writer, pools []admin.Pool) {
+	var g grid
+	g.add("POOL/BACKEND", "TOPOLOGY", "ADMIN", "OPER", "ROLE", "SESSIONS", "DRIVER", "SOFTWARE")
+	for _, p := range pools {
+		for _, b := range p.Backends {
+			g.add(b.FullName(), p.Topology, b.Admin, b.Oper, role(p, b), strconv.Itoa(b.Sessions), b.Driver,
+				dash(clean(strings.TrimSpace(b.Software+" "+b.Version))))
+		}
+	}
+	g.write(w)
+}
+
+// role is a backend's part in its pool.
+func role(p admin.Pool, b admin.Backend) string {
+	var words []string
+	if b.Serving {
+		words = append(words, "serving")
+	}
+	if b.Backup {
+		words = append(words, "backup")
+	}
+	if p.Gated && b.Serving {
+		words = append(words, "moving")
+	}
+	return dash(strings.Join(words, ","))
+}
+
+func states(n admin.Counts) string {
+	var words []string
+	for state, count := range n.States {
+		if count > 0 {
+			words = append(words, fmt.Sprintf("%s %d", state, count))
+		}
+	}
+	slices.Sort(words)
+	if len(words) == 0 {
+		return ""
+	}
+	return ": " + strings.Join(words, ", ")
+}
