@@ -40,8 +40,12 @@ type Client struct {
 	conn net.Conn
 	opts Options
 
-	reading sync.Mutex // held by Pause
 	writing sync.Mutex
+
+	gate   sync.Mutex
+	change *sync.Cond // of paused and closed, under gate
+	paused bool
+	closed bool
 
 	mu      sync.Mutex
 	handler func(Line)
@@ -68,6 +72,7 @@ func Dial(ctx context.Context, addr string, opts Options) (*Client, error) {
 		conn.(*net.TCPConn).SetReadBuffer(opts.ReadBuf)
 	}
 	c := &Client{conn: conn, opts: opts, handler: opts.Handler, news: make(chan struct{}, 1), done: make(chan struct{})}
+	c.change = sync.NewCond(&c.gate)
 	if opts.Before != "" {
 		if _, err := conn.Write([]byte(opts.Before)); err != nil {
 			conn.Close()
@@ -81,6 +86,7 @@ func Dial(ctx context.Context, addr string, opts Options) (*Client, error) {
 // Close closes the connection and waits for the reader.
 func (c *Client) Close() error {
 	err := c.conn.Close()
+	c.setGate(func() { c.closed = true })
 	<-c.done
 	return err
 }
@@ -99,8 +105,15 @@ func (c *Client) LocalAddr() netip.AddrPort { return c.conn.LocalAddr().(*net.TC
 
 // Pause stops reading after what is being read now, and answers how to go on.
 func (c *Client) Pause() (resume func()) {
-	c.reading.Lock()
-	return sync.OnceFunc(c.reading.Unlock)
+	c.setGate(func() { c.paused = true })
+	return func() { c.setGate(func() { c.paused = false }) }
+}
+
+func (c *Client) setGate(f func()) {
+	c.gate.Lock()
+	defer c.gate.Unlock()
+	f()
+	c.change.Broadcast()
 }
 
 // read is the goroutine of a client.
@@ -122,8 +135,11 @@ func (c *Client) read() {
 type gatedReader struct{ c *Client }
 
 func (g gatedReader) Read(b []byte) (int, error) {
-	g.c.reading.Lock()
-	g.c.reading.Unlock() //lint:ignore SA2001 only to wait: a reader that sleeps must not hold it
+	g.c.gate.Lock()
+	for g.c.paused && !g.c.closed {
+		g.c.change.Wait()
+	}
+	g.c.gate.Unlock()
 	return g.c.conn.Read(b)
 }
 
