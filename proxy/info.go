@@ -124,3 +124,6 @@ func (s *session) streaming(name string) bool {
 	return s.peer != nil && s.peer.name == name && (s.state == StateRelay || s.state == StateFrozen) &&
 		!s.slot.Flags.Has(wire.BackendFINSeen)
 }
+
+// Arena answers how full the wire arena is.
+func (p *Proxy) Arena() wire.Stats { return p.arena.Stats() }

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ircferry/ircferry/backend"
+	"github.com/ircferry/ircferry/internal/config"
+)
+
+// probeTime bounds the live part of a check: two seconds for a socket that answers nothing, some backends at a time.
+const probeTime = 15 * time.Second
+
+func newCheckCommand() *cobra.Command {
+	path, strict, offline := defaultConfig, false, false
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "say what is wrong with a configuration, and whether the backends answer; changes nothing",
+		Long: "Read the file as run and reload do, say what cannot be on this machine, and ask every backend with a handoff socket who it is.\n" +
+			"Exit code 0: it can be used (warnings are printed); 1: it cannot, or --strict and there are warnings.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return check(cmd.Context(), cmd.OutOrStdout(), path, strict, offline)
+		},
+	}
+	cmd.Flags().StringVarP(&path, "config", "c", path, "configuration file")
+	cmd.Flags().BoolVar(&strict, "strict", false, "warnings are errors")
+	cmd.Flags().BoolVar(&offline, "offline", false, "do not connect to the backends")
+	return cmd
+}
+
+func check(ctx context.Context, out io.Writer, path string, strict, offline bool) error {
+	cfg, err := config.Load(path)
+	if err != nil {
+		return failed(err)
+	}
+	found := config.Verify(cfg)
+	if !offline {
+		ctx, cancel := context.WithTimeout(ctx, probeTime)
+		defer cancel()
+		found = append(found, backend.Probe(ctx, cfg)...)
+	}
+	errs, warns := 0, 0
+	for _, f := range found {
+		fmt.Fprintf(out, "%s: %s: %s: %s\n", path, f.Severity, f.Key, f.Text)
+		if f.Severity == config.SeverityError {
+			errs++
+		} else {
+			warns++
+		}
+	}
+	fmt.Fprintf(out, "%s: %d listeners, %d pools: %d errors, %d warnings\n", path, len(cfg.Listeners), len(cfg.Pools), errs, warns)
+	if errs > 0 || strict && warns > 0 {
+		return exitError{code: 1, err: errors.New("the configuration cannot be used as it is")}
+	}
+	return nil
+}

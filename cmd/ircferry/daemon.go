@@ -1,0 +1,250 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/ircferry/ircferry/admin"
+	"github.com/ircferry/ircferry/backend"
+	"github.com/ircferry/ircferry/handoff"
+	"github.com/ircferry/ircferry/handoff/native"
+	"github.com/ircferry/ircferry/internal/config"
+	"github.com/ircferry/ircferry/proxy"
+)
+
+// daemonOptions say how a daemon is started: from a file, or from a value (the demo).
+type daemonOptions struct {
+	path   string         // configuration file; "": config
+	config *config.Config // used if path is ""
+	log    *slog.Logger
+	setLog func(config.Log) error // called with each loaded configuration; may be nil
+}
+
+// daemon is all rooms wired together.
+type daemon struct {
+	opt      daemonOptions
+	log      *slog.Logger
+	instance string
+	started  time.Time
+
+	lock     *os.File
+	registry *prometheus.Registry
+	backends *backend.Set
+	proxy    *proxy.Proxy
+	moves    *handoff.Coordinator
+	events   *admin.Events
+	metrics  *admin.Metrics
+	api      *admin.Server
+	public   *http.Server
+	serving  sync.WaitGroup // admin API and HTTP port
+
+	cfg      atomic.Pointer[loaded]
+	stopping atomic.Bool
+	reload   sync.Mutex // one at a time
+}
+
+// loaded is the running configuration and where it came from.
+type loaded struct {
+	config.Config
+	sha256    string
+	at        time.Time
+	lastError string // of the last reload, if it changed nothing
+}
+
+// startDaemon starts everything or nothing. The order: what can be wrong with the file, the lock, the backends and their checks, the
+// loops, the admin socket, and the listeners last, so that no client comes before the rest stands.
+func startDaemon(opt daemonOptions) (d *daemon, err error) {
+	cfg, sum, err := opt.read()
+	if err != nil {
+		return nil, err
+	}
+	d = &daemon{opt: opt, log: opt.log, instance: newInstance(), started: time.Now(), registry: prometheus.NewRegistry(), events: admin.NewEvents(1024)}
+	d.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	d.metrics = admin.NewMetrics(d.registry)
+	d.cfg.Store(&loaded{Config: cfg, sha256: sum, at: time.Now()})
+	defer func() {
+		if err != nil {
+			d.release()
+		}
+	}()
+	if d.lock, err = lockState(cfg.State); err != nil {
+		return nil, err
+	}
+	if err := d.startRooms(cfg); err != nil {
+		return nil, err
+	}
+	if err := d.startAdmin(cfg); err != nil {
+		return nil, err
+	}
+	if err := d.proxy.SetListeners(cfg.Listeners); err != nil {
+		return nil, err
+	}
+	d.metrics.Loaded(true, sum)
+	d.log.Info("ircferry runs", "version", admin.BuildVersion().Version, "instance", d.instance, "config", opt.path)
+	return d, nil
+}
+
+// newInstance names this start of the daemon; stream ids begin with it.
+func newInstance() string {
+	b := make([]byte, 5)
+	rand.Read(b)
+	return "f" + hex.EncodeToString(b)
+}
+
+func (d *daemon) startRooms(cfg config.Config) (err error) {
+	loops := cfg.Loops
+	if loops == 0 {
+		loops = runtime.NumCPU()
+	}
+	// One thread more than loops: a loop in its wait must not make the scheduler hand its P around (each turn would pay for it).
+	runtime.GOMAXPROCS(loops + 1)
+	d.backends, err = backend.NewSet(backend.Options{State: cfg.State, Log: d.log.With("component", "backend"), Instance: d.instance, Registerer: d.registry})
+	if err != nil {
+		return err
+	}
+	d.backends.Subscribe(d.backendEvent)
+	if err := d.backends.Apply(cfg.Pools); err != nil {
+		return err
+	}
+	d.proxy, err = proxy.New(proxy.Options{Instance: d.instance, Loops: loops, Backends: d.backends, Log: d.log.With("component", "proxy"), Registerer: d.registry})
+	if err != nil {
+		return err
+	}
+	moves, interrupted, err := handoff.New(handoff.Options{Sessions: d.proxy, Backends: d.backends, Driver: native.Driver{Instance: d.instance},
+		Journals: filepath.Join(cfg.State, "moves"), Limits: d.limits, Log: d.log.With("component", "handoff"),
+		Paused: d.metrics.SessionPause})
+	if err != nil {
+		return err
+	}
+	d.moves = moves
+	for _, in := range interrupted {
+		d.reopenTo(in)
+		d.log.Error("a move of an earlier daemon has no end; its clients are gone, its journal is kept",
+			"move", in.ID, "pool", in.Pool, "from", in.From, "to", in.To, "users", in.Users, "released", in.Released, "journal", in.Path)
+	}
+	return nil
+}
+
+// reopenTo undoes what an interrupted drain had set: its users never left, so their backend takes new ones as before.
+func (d *daemon) reopenTo(in handoff.Interrupted) {
+	b, ok := d.backends.Backend(in.Pool + "/" + in.From)
+	if in.Released || in.Was == "" || !ok || b.Admin() == in.Was {
+		return
+	}
+	if err := b.SetAdmin(in.Was); err != nil {
+		d.log.Warn("admin state not set back", "backend", b.FullName(), "state", in.Was, "err", err)
+	}
+}
+
+func (d *daemon) limits() handoff.Limits {
+	m := d.cfg.Load().Moves
+	return handoff.Limits{Deadline: m.Deadline.D(), MaxPause: m.MaxPause.D(), Park: m.Park.D()}
+}
+
+func (d *daemon) backendEvent(e backend.Event) {
+	d.events.Publish(admin.Event{Time: e.Time, Kind: admin.EventBackend, Object: e.Backend, Word: e.Kind, Text: e.Text})
+}
+
+func (d *daemon) startAdmin(cfg config.Config) error {
+	l, err := admin.Listen(cfg.Admin.Socket, cfg.Admin.Group)
+	if err != nil {
+		return err
+	}
+	parts := pictures{d}
+	d.api = admin.New(admin.Options{Process: parts, Pools: parts, Sessions: parts, Moves: parts, Finder: parts, Events: d.events, Metrics: d.metrics, Log: d.log})
+	d.serving.Go(func() {
+		if err := d.api.Serve(l); err != nil {
+			d.log.Error("admin API ended", "err", err)
+		}
+	})
+	if cfg.HTTP.Address == "" {
+		return nil
+	}
+	web, err := net.Listen("tcp", cfg.HTTP.Address)
+	if err != nil {
+		return fmt.Errorf("http.address: %w", err)
+	}
+	d.public = admin.Public{Status: d.api.Status, Gatherer: d.registry, Alive: d.proxy.Watchdog, Log: d.log}.Server()
+	d.serving.Go(func() {
+		if err := d.public.Serve(web); !errors.Is(err, http.ErrServerClosed) {
+			d.log.Error("HTTP port ended", "err", err)
+		}
+	})
+	return nil
+}
+
+// Shutdown ends the daemon in order:
+//
+//  1. readyz says no, so that load balancers look elsewhere;
+//  2. a running move is reverted while its sessions still live, parked users stay in their journal;
+//  3. every client gets an ERROR line, and its ircd the end of its stream;
+//  4. the operator's doors close, since until here somebody may watch;
+//  5. loops, checks and the lock end.
+func (d *daemon) Shutdown(ctx context.Context) error {
+	d.stopping.Store(true)
+	err := d.moves.Close(ctx)
+	err = errors.Join(err, d.proxy.CloseAll(ctx, "the proxy is shutting down, please reconnect"))
+	if d.public != nil {
+		err = errors.Join(err, d.public.Shutdown(ctx))
+	}
+	err = errors.Join(err, d.api.Shutdown(ctx))
+	d.serving.Wait()
+	d.release()
+	return err
+}
+
+// release gives back what was started, also half of it.
+func (d *daemon) release() {
+	if d.api != nil {
+		d.api.Shutdown(expired())
+	}
+	if d.public != nil {
+		d.public.Close()
+	}
+	d.serving.Wait()
+	if d.proxy != nil {
+		d.proxy.Close()
+	}
+	if d.backends != nil {
+		d.backends.Close()
+	}
+	if d.lock != nil {
+		d.lock.Close()
+	}
+}
+
+// expired is a context that waits for nobody.
+func expired() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}
+
+// summary is the STATUS= line of systemd.
+func (d *daemon) summary() string {
+	if d.stopping.Load() {
+		return "stopping"
+	}
+	text := fmt.Sprintf("%d sessions", d.proxy.Counts().Sessions)
+	for _, r := range d.moves.Moves() {
+		if !r.State.Ended() {
+			text += fmt.Sprintf(", %s %s/%s: %s", r.Kind, r.Pool, r.From, r.Step)
+		}
+	}
+	return text
+}

@@ -1,0 +1,70 @@
+// Command ircferry stands in front of IRC servers and holds the clients' connections.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+)
+
+func main() {
+	os.Exit(execute(os.Args[1:]))
+}
+
+// execute runs a command line and answers the exit code: 0 done, 1 error, 2 usage.
+func execute(args []string) int {
+	root := newRootCommand()
+	root.SetArgs(args)
+	err := root.Execute()
+	if err == nil {
+		return 0
+	}
+	var coded exitError
+	if errors.As(err, &coded) {
+		if coded.err != nil {
+			fmt.Fprintln(os.Stderr, "ircferry:", coded.err)
+		}
+		return coded.code
+	}
+	fmt.Fprintln(os.Stderr, "ircferry:", err)
+	return 2
+}
+
+// exitError is an error with its exit code; a nil err says that all was said already.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit code %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e exitError) Unwrap() error { return e.err }
+
+// failed marks an error of the work, as against one of the command line.
+func failed(err error) error {
+	if err == nil {
+		return nil
+	}
+	return exitError{code: 1, err: err}
+}
+
+func newRootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "ircferry",
+		Short:         "hold IRC clients' connections while the ircds behind them are moved",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.AddCommand(newRunCommand(), newCheckCommand(), newVersionCommand(), newDemoIrcdCommand())
+	return root
+}
+
+// defaultConfig is where the systemd unit and the package put the file.
+const defaultConfig = "/etc/ircferry/ircferry.yaml"

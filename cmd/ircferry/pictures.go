@@ -1,0 +1,211 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/ircferry/ircferry/admin"
+	"github.com/ircferry/ircferry/backend"
+	"github.com/ircferry/ircferry/handoff"
+	"github.com/ircferry/ircferry/handoff/protocol"
+	"github.com/ircferry/ircferry/internal/config"
+	"github.com/ircferry/ircferry/proxy"
+)
+
+// pictures shows the rooms to the admin API in its own documents. It has no state.
+type pictures struct{ d *daemon }
+
+// Info implements admin.Process.
+func (p pictures) Info() admin.Status {
+	cfg := p.d.cfg.Load()
+	used, limit := p.d.proxy.Descriptors()
+	state := "running"
+	if p.d.stopping.Load() {
+		state = "stopping"
+	}
+	return admin.Status{
+		Version: admin.BuildVersion(), Instance: p.d.instance, PID: os.Getpid(), State: state, Started: p.d.started,
+		Config:      admin.ConfigInfo{Path: p.d.opt.path, SHA256: cfg.sha256, Loaded: cfg.at, LastError: cfg.lastError},
+		Descriptors: admin.Descriptors{Used: used, Limit: limit},
+	}
+}
+
+// Reload implements admin.Process.
+func (p pictures) Reload(ctx context.Context) (admin.Reloaded, error) { return p.d.Reload(ctx) }
+
+// Pools implements admin.Pools.
+func (p pictures) Pools() []admin.Pool {
+	var pools []admin.Pool
+	for _, pool := range p.d.backends.Pools() {
+		picture := admin.Pool{Name: pool.Name(), Topology: string(pool.Config().Topology), Serving: pool.Serving(), Gated: p.d.gated(pool)}
+		for _, b := range pool.Backends() {
+			picture.Backends = append(picture.Backends, backendPicture(b, pool))
+		}
+		pools = append(pools, picture)
+	}
+	slices.SortFunc(pools, func(a, b admin.Pool) int { return strings.Compare(a.Name, b.Name) })
+	return pools
+}
+
+func backendPicture(b *backend.Backend, pool *backend.Pool) admin.Backend {
+	c := b.Config()
+	out := admin.Backend{Name: b.Name(), Pool: pool.Name(), Driver: "none", Address: c.Address, Admin: b.Admin().String(), Oper: b.Oper().String(),
+		Serving: pool.Serving() == b.Name(), Backup: c.Backup, Weight: c.Weight, Sessions: b.Sessions()}
+	if !b.Native() {
+		return out
+	}
+	out.Driver, out.Address = "native", c.Handoff
+	if h, at, ok := b.Hello(); ok {
+		out.Software, out.Version, out.Server, out.Epoch = h.Software, h.Version, h.Name, h.Epoch
+		out.Users, out.Unmovable, out.Channels, out.Links, out.Hello = h.Users, h.Unmovable, h.Channels, h.Links, &at
+	}
+	return out
+}
+
+// SetAdmin implements admin.Pools.
+func (p pictures) SetAdmin(pool, name string, state backend.AdminState) error {
+	b, ok := p.d.backends.Backend(pool + "/" + name)
+	if !ok {
+		return fmt.Errorf("no backend %s/%s", pool, name)
+	}
+	return b.SetAdmin(state)
+}
+
+// gated: a move makes the new clients of a standalone pool wait.
+func (d *daemon) gated(pool *backend.Pool) bool {
+	return pool.Config().Topology != config.Linked && slices.ContainsFunc(d.moves.Moves(), func(r handoff.Report) bool {
+		return r.Pool == pool.Name() && !r.State.Ended()
+	})
+}
+
+// Listeners implements admin.Sessions, as do the following.
+func (p pictures) Listeners() []admin.Listener {
+	counts := p.d.proxy.Counts()
+	addrs := p.d.proxy.Addrs()
+	var out []admin.Listener
+	for _, l := range p.d.cfg.Load().Listeners {
+		picture := admin.Listener{Name: l.Name, Address: l.Address, Pool: l.Pool, Accepting: len(addrs[l.Name]) > 0 && counts.Paused == 0,
+			Connections: counts.Listeners[l.Name], Limit: l.Limits.Connections}
+		if len(addrs[l.Name]) > 0 {
+			picture.Address = addrs[l.Name][0].String()
+		}
+		if counts.Paused > 0 {
+			picture.Note = "no descriptors left: accepting rests until some are back"
+		}
+		out = append(out, picture)
+	}
+	return out
+}
+
+func (p pictures) Counts() admin.Counts {
+	c := p.d.proxy.Counts()
+	return admin.Counts{Total: c.Sessions, States: c.States}
+}
+
+func (p pictures) Sessions(ctx context.Context, backendName string) ([]admin.Session, error) {
+	all, err := p.d.proxy.Sessions(ctx)
+	var out []admin.Session
+	for _, s := range all {
+		if backendName == "" || s.Backend == backendName {
+			out = append(out, sessionPicture(s))
+		}
+	}
+	return out, err
+}
+
+func (p pictures) Session(ctx context.Context, id string) (admin.Session, bool, error) {
+	all, err := p.d.proxy.Sessions(ctx)
+	for _, s := range all {
+		if s.ID == id {
+			return sessionPicture(s), true, nil
+		}
+	}
+	return admin.Session{}, false, err
+}
+
+func sessionPicture(s proxy.SessionInfo) admin.Session {
+	return admin.Session{ID: s.ID, Client: s.Client.String(), Listener: s.Listener, Backend: s.Backend, State: s.State, Registered: s.Registered,
+		Started: s.Since, BytesIn: s.BytesIn, BytesOut: s.BytesOut, HeldBytes: s.Held, Nick: s.Nick}
+}
+
+// Drain implements admin.Moves, as do the following.
+func (p pictures) Drain(r handoff.Request) (string, error) { return idOf(p.d.moves.Drain(r)) }
+
+func (p pictures) Hold(r handoff.Request) (string, error) { return idOf(p.d.moves.Hold(r)) }
+
+func (p pictures) Release(pool, name, to, actor string) (string, error) {
+	return idOf(p.d.moves.Release(pool, name, to, actor))
+}
+
+func (p pictures) Cancel(id string) error { return p.d.moves.Cancel(id) }
+
+func (p pictures) DryRun(ctx context.Context, r handoff.Request) (handoff.Plan, error) {
+	return p.d.moves.DryRun(ctx, r)
+}
+
+func (p pictures) Moves() []handoff.Report {
+	moves := p.d.moves.Moves()
+	slices.Reverse(moves)
+	return moves
+}
+
+func (p pictures) Watch(id string) (handoff.Report, <-chan struct{}, bool) {
+	return p.d.moves.Watch(id)
+}
+
+func idOf(m *handoff.Move, err error) (string, error) {
+	if err != nil {
+		return "", err
+	}
+	return m.ID(), nil
+}
+
+// findTime bounds the question for a nick: a backend that does not answer must not keep the operator from the others' answers.
+const findTime = 3 * time.Second
+
+// Find implements admin.Finder: every native backend is asked at the same time.
+func (p pictures) Find(ctx context.Context, nick string) (found []admin.Found, err error) {
+	ctx, cancel := context.WithTimeout(ctx, findTime)
+	defer cancel()
+	var mu sync.Mutex
+	var asked sync.WaitGroup
+	for _, pool := range p.d.backends.Pools() {
+		for _, b := range pool.Backends() {
+			if !b.Native() || b.Oper() != backend.Up {
+				continue
+			}
+			asked.Go(func() {
+				u, e := findAt(ctx, b, p.d.instance, nick)
+				mu.Lock()
+				defer mu.Unlock()
+				switch {
+				case errors.Is(e, protocol.ErrNotFound):
+				case e != nil:
+					err = errors.Join(err, fmt.Errorf("ask %s for a nick: %w", b.FullName(), e))
+				default:
+					found = append(found, admin.Found{Backend: b.FullName(), U: u, Nick: nick})
+				}
+			})
+		}
+	}
+	asked.Wait()
+	return found, err
+}
+
+func findAt(ctx context.Context, b *backend.Backend, instance, nick string) (string, error) {
+	control, err := protocol.Dial(ctx, b.Config().Handoff)
+	if err != nil {
+		return "", err
+	}
+	defer control.Close()
+	if _, err := control.Hello(ctx, protocol.Hello{Name: instance}); err != nil {
+		return "", err
+	}
+	return control.Find(ctx, nick)
+}

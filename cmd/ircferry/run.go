@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ircferry/ircferry/internal/config"
+)
+
+// stopTime bounds an orderly end: a move is reverted, every client gets its ERROR line. systemd's TimeoutStopSec is longer.
+const stopTime = 15 * time.Second
+
+func newRunCommand() *cobra.Command {
+	path := defaultConfig
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "run the daemon",
+		Long: "Run the daemon in the foreground until SIGTERM or SIGINT. SIGHUP reloads the configuration: the whole new file is taken, or\n" +
+			"nothing is changed. Logs go to standard error.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return failed(runDaemon(cmd.Context(), path)) },
+	}
+	cmd.Flags().StringVarP(&path, "config", "c", path, "configuration file")
+	return cmd
+}
+
+// runDaemon starts the daemon, serves signals, and ends it.
+func runDaemon(ctx context.Context, path string) error {
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT)
+	defer signal.Stop(signals)
+	log, level := newLog(os.Stderr, config.Default().Log)
+	d, err := startDaemon(daemonOptions{path: path, log: log, setLog: level})
+	if err != nil {
+		return err
+	}
+	n := newNotifier(d, d.log)
+	n.ready()
+	stopWatching := n.watch()
+	defer stopWatching()
+	for {
+		switch s := <-signals; s {
+		case syscall.SIGHUP:
+			n.reloading()
+			if _, err := d.Reload(ctx); err != nil {
+				d.log.Error("configuration not reloaded, the running one stays", "err", err)
+			}
+			n.ready()
+		default:
+			n.stopping()
+			d.log.Info("stopping", "signal", s.String())
+			return endWithin(d, signals)
+		}
+	}
+}
+
+// endWithin ends the daemon in order; a second signal ends it at once.
+func endWithin(d *daemon, signals <-chan os.Signal) error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- d.Shutdown(ctx) }()
+	for {
+		select {
+		case err := <-ended:
+			return err
+		case s := <-signals:
+			if s != syscall.SIGHUP {
+				return fmt.Errorf("ended at once by a second signal (%s)", s)
+			}
+		}
+	}
+}
+
+// newLog makes the daemon's log. The returned function changes level and reports a format that cannot change while running.
+func newLog(to *os.File, c config.Log) (*slog.Logger, func(config.Log) error) {
+	h := &switchHandler{to: to}
+	if err := h.set(c); err != nil {
+		panic(err) // the defaults are valid
+	}
+	return slog.New(h), h.set
+}
+
+var errUnknownLog = errors.New("log: level is debug, info, warn or error; format is text or json")
