@@ -9,7 +9,9 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -217,7 +219,7 @@ func (c *conn) expect(text string) {
 	got := make([]byte, len(text))
 	n, err := io.ReadFull(c.r, got)
 	if string(got[:n]) != text {
-		c.t.Fatalf("got  %.300q (%v)\nwant %.300q", got[:n], err, text)
+		c.t.Fatalf("got  %d bytes %.300q (%v)\nwant %d bytes %.300q", n, got[:n], err, len(text), text)
 	}
 }
 
@@ -287,4 +289,135 @@ func ctxOf(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
 	return ctx
+}
+
+// native is a scripted ircd that speaks enough of HANDOFF/1: HELLO on control, and what the test says on streams.
+type native struct {
+	*ircd
+	name    string
+	control string
+}
+
+const skey = "00112233445566778899aabbccddeeff"
+
+func newNative(t testing.TB, name string) *native {
+	t.Helper()
+	n := &native{ircd: newIRCd(t), name: name, control: filepath.Join(t.TempDir(), name)}
+	l, err := net.Listen("unix", n.control)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go n.serveControl(c)
+		}
+	}()
+	return n
+}
+
+func (n *native) serveControl(c net.Conn) {
+	defer c.Close()
+	lines := bufio.NewScanner(c)
+	for lines.Scan() {
+		if strings.HasPrefix(lines.Text(), "HELLO") {
+			fmt.Fprintf(c, "HELLO v=1 software=fake version=1 name=irc.%s sid=1 epoch=%s users=0 unmovable=0 channels=0 links=0 stream=%s skey=%s"+
+				" caps= isupport= maxusers=0 maxline=65536 feat=open,export,import,peek,find\n", n.name, n.name, n.addr(), skey)
+		}
+	}
+}
+
+func (n *native) config() config.Backend {
+	return config.Backend{Name: n.name, Handoff: "unix:" + n.control}
+}
+
+// moves is a rig with two native backends; the first serves.
+func moves(t testing.TB, l config.Listener) (r *rig, a, b *native) {
+	t.Helper()
+	a, b = newNative(t, "a"), newNative(t, "b")
+	r = newRig(t, rigOptions{backends: []config.Backend{a.config(), b.config()}, listener: l})
+	for _, n := range []string{"main/a", "main/b"} {
+		r.eventually("up "+n, func() bool {
+			x, ok := r.set.Backend(n)
+			return ok && x.Oper() == backend.Up
+		})
+	}
+	return r, a, b
+}
+
+// opened is the next stream that begins with OPEN, answered.
+func (n *native) opened() (c *conn, u string) {
+	n.t.Helper()
+	c = n.next()
+	line := c.expectLine("OPEN k=" + skey + " u=test.")
+	u = field(line, "u")
+	c.send("OPENED u=" + u + "\n")
+	return c, u
+}
+
+// attached is the next stream that begins with ATTACH, answered.
+func (n *native) attached() (c *conn, u string) {
+	n.t.Helper()
+	c = n.next()
+	line := c.expectLine("ATTACH k=" + skey + " tx=")
+	u = field(line, "u")
+	c.send("ATTACHED u=" + u + "\n")
+	return c, u
+}
+
+func field(line, key string) string {
+	for _, f := range strings.Fields(line) {
+		if v, ok := strings.CutPrefix(f, key+"="); ok {
+			return v
+		}
+	}
+	return ""
+}
+
+// user is a registered session at a native backend.
+type user struct {
+	client, server *conn
+	u              string
+	in, out        uint64 // as the ircd has counted
+}
+
+func (r *rig) user(n *native, nick string) *user {
+	r.t.Helper()
+	x := &user{client: r.dial()}
+	x.server, x.u = n.opened()
+	x.toServer("NICK " + nick + "\r\n")
+	x.toClient(":irc 001 " + nick + " :hello\r\n")
+	return x
+}
+
+func (x *user) toServer(text string) {
+	x.server.t.Helper()
+	x.client.send(text)
+	x.server.expect(text)
+	x.in += uint64(len(text))
+}
+
+func (x *user) toClient(text string) {
+	x.server.t.Helper()
+	x.server.send(text)
+	x.client.expect(text)
+	x.out += uint64(len(text))
+}
+
+func (r *rig) to(n *native) backend.AttachTo {
+	b, _ := r.set.Backend("main/" + n.name)
+	h, _, _ := b.Hello()
+	return backend.AttachTo{Backend: "main/" + n.name, Stream: netip.MustParseAddrPort(h.Stream), SKey: h.SKey, Tx: "tx1", Tok: "tok1"}
+}
+
+func one(t testing.TB, ms []backend.Moved, cause backend.Cause) backend.Moved {
+	t.Helper()
+	if len(ms) != 1 || ms[0].Cause != cause {
+		t.Fatalf("outcome %+v, want one with cause %q", ms, cause)
+	}
+	return ms[0]
 }
