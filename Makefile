@@ -68,7 +68,7 @@ install: build ## binaries, systemd unit, reference configuration (PREFIX, DESTD
 	sed -E 's#(/usr/local|/usr)/bin/(ircferry|ferryctl)#$(PREFIX)/bin/\2#g' configs/ircferry.service > bin/ircferry.service
 	install -m 0644 bin/ircferry.service $(DESTDIR)$(UNITDIR)/ircferry.service
 	@if [ -e $(DESTDIR)$(SYSCONFDIR)/ircferry/ircferry.yaml ]; then echo "kept $(DESTDIR)$(SYSCONFDIR)/ircferry/ircferry.yaml"; \
-	else install -v -m 0640 configs/ircferry.yaml $(DESTDIR)$(SYSCONFDIR)/ircferry/ircferry.yaml; fi
+	else install -v -m 0644 configs/ircferry.yaml $(DESTDIR)$(SYSCONFDIR)/ircferry/ircferry.yaml; fi
 
 clean: ## bin/
 	rm -rf bin

@@ -1,0 +1,128 @@
+// Package configs holds the reference configuration, the systemd unit, alert rules and snippets for ircds; here are their tests. The
+// reference is tested where it is read, in internal/config.
+package configs
+
+import (
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/ircferry/ircferry/internal/config"
+)
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+// systemd-analyze has nothing to say of the unit, but for the program, which need not be installed here.
+func TestUnitIsVerified(t *testing.T) {
+	analyze, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		t.Skip("systemd-analyze is not here; install systemd to run this test")
+	}
+	text := read(t, "ircferry.service")
+	exec0 := regexp.MustCompile(`(?m)^ExecStart=\S+`)
+	if len(exec0.FindAllString(text, -1)) != 1 {
+		t.Fatal("the unit does not have one ExecStart")
+	}
+	// Unknown keys and values are told as warnings with exit code 0: any word on the unit fails.
+	unit := filepath.Join(t.TempDir(), "ircferry.service")
+	if err := os.WriteFile(unit, []byte(exec0.ReplaceAllString(text, "ExecStart=/bin/true")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), analyze, "verify", "--man=no", unit)
+	out, err := cmd.CombinedOutput()
+	var told []string
+	for _, line := range strings.Split(string(out), "\n") {
+		if strings.Contains(line, "ircferry.service") { // what is wrong with other units of this machine is not ours
+			told = append(told, line)
+		}
+	}
+	if err != nil || len(told) > 0 {
+		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
+	}
+}
+
+// What the daemon's promises rest on.
+func TestUnitSaysWhatTheDaemonNeeds(t *testing.T) {
+	text := read(t, "ircferry.service")
+	for _, want := range []string{
+		"Type=notify", "WatchdogSec=", "ExecReload=/bin/kill -HUP $MAINPID", "LimitNOFILE=1048576", "LimitMEMLOCK=infinity", "LimitCORE=0",
+		"StateDirectory=ircferry", "StateDirectoryMode=0700", "RuntimeDirectory=ircferry", "Restart=on-failure", "KillMode=mixed",
+		"NoNewPrivileges=yes", "ProtectSystem=strict", "MemoryDenyWriteExecute=yes", "RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX",
+	} {
+		if !regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(want)).MatchString(text) {
+			t.Errorf("no %s", want)
+		}
+	}
+	d := config.Default()
+	if d.State != "/var/lib/ircferry" || !strings.HasPrefix(d.Admin.Socket, "/run/ircferry/") {
+		t.Errorf("the defaults %s and %s are not the unit's directories", d.State, d.Admin.Socket)
+	}
+}
+
+// Alerts and dashboards speak only of metrics that the program has.
+func TestAlertsNameMetricsThatExist(t *testing.T) {
+	known := map[string]bool{}
+	metric := regexp.MustCompile(`"(ircferry_[a-z_]+)"`)
+	err := filepath.WalkDir("..", func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		for _, m := range metric.FindAllStringSubmatch(read(t, path), -1) {
+			known[m[1]] = true
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile(`\bircferry_[a-z_]+`).FindAllString(read(t, "prometheus-alerts.yaml"), -1)
+	if len(named) < 10 {
+		t.Fatalf("only %d metrics in the alerts", len(named))
+	}
+	for _, name := range named {
+		if !known[strings.TrimSuffix(name, "_bucket")] {
+			t.Errorf("no metric %s in the program", name)
+		}
+	}
+}
+
+// The backend entries that the snippets show are valid.
+func TestSnippetsShowValidBackends(t *testing.T) {
+	files, err := filepath.Glob("ircds/*")
+	if err != nil || len(files) != 7 {
+		t.Fatalf("%v %v", files, err)
+	}
+	entry := regexp.MustCompile(`(?m)^ ?[#*]   - (\{name: .*\})$`)
+	for _, f := range files {
+		if f == "ircds/README.md" {
+			continue
+		}
+		found := entry.FindAllStringSubmatch(read(t, f), -1)
+		if len(found) == 0 {
+			t.Errorf("%s shows no backend", f)
+		}
+		for _, m := range found {
+			c, err := config.Parse(f, []byte("listeners: [{name: l, address: ':0', pool: p}]\npools: {p: {backends: ["+m[1]+"]}}"))
+			if err != nil {
+				t.Error(err)
+				continue
+			}
+			for _, x := range config.Verify(c) {
+				if strings.HasPrefix(x.Key, "pools.") && x.Severity == config.SeverityError && !strings.Contains(x.Text, "/etc/ircferry/webirc") {
+					t.Errorf("%s: %s", f, x)
+				}
+			}
+		}
+	}
+}
