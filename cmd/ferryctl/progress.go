@@ -19,11 +19,11 @@ type bar struct {
 	w     io.Writer
 	width int // 0: no terminal
 	drawn bool
-	note  string
+	note  *string // the last that was told, also by a bar before this one
 }
 
 func (c *ctl) newBar() *bar {
-	b := &bar{w: c.err}
+	b := &bar{w: c.err, note: &c.note}
 	if f, ok := c.err.(*os.File); ok && terminal(c.err) && c.getenv("TERM") != "dumb" && c.output != "json" {
 		b.width = 80
 		if w, _, err := term.GetSize(int(f.Fd())); err == nil && w > 20 {
@@ -43,10 +43,10 @@ func (b *bar) patience() time.Duration {
 
 func (b *bar) draw(m admin.Move) {
 	if b.width == 0 {
-		if m.Note != b.note && m.Note != "" && !m.State.Ended() {
+		if m.Note != *b.note && m.Note != "" && !m.State.Ended() {
 			fmt.Fprintln(b.w, "ferryctl: "+clean(m.Note))
+			*b.note = m.Note
 		}
-		b.note = m.Note
 		return
 	}
 	fmt.Fprint(b.w, "\r\x1b[K"+line(m, b.width-1, time.Since(m.Started)))

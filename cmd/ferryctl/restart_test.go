@@ -22,6 +22,9 @@ func TestRestartRunsTheCommandWhileUsersAreParked(t *testing.T) {
 	ran := filepath.Join(t.TempDir(), "ran")
 	a := d.call(t, "restart", "main/a", "--exec", "echo to stdout; echo to stderr >&2; touch "+ran)
 	a.want(t, 0, []string{"to stdout\n", "restart m1 of main/a: done"}, []string{"to stderr\n"})
+	if n := strings.Count(a.err, "5 users of main/a are held"); n != 1 {
+		t.Errorf("the hold was told %d times: %v", n, a)
+	}
 	if _, err := os.Stat(ran); err != nil {
 		t.Error(err)
 	}

@@ -26,6 +26,7 @@ type ctl struct {
 	socket string
 	output string // table | json
 	client *admin.Client
+	note   string // of the move that is waited for, as it was told last
 }
 
 // askTime bounds questions that are answered at once. Commands that begin a move may take as long as both ircds need to say HELLO.
