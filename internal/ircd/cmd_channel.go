@@ -39,6 +39,10 @@ func (c *Client) join(name, key string) {
 		return
 	}
 	var modes memberModes
+	if _, reserved := s.reserved[fold(name)]; reserved {
+		c.numeric(errUnavailResource, name, "Nick/channel is temporarily unavailable")
+		return
+	}
 	if ch == nil {
 		ch, modes = s.newChannel(name), memberOp
 	} else if code, text := ch.refuses(c, key); code != "" {

@@ -90,6 +90,7 @@ const (
 	errBannedFromChan   = "474"
 	errBadChannelKey    = "475"
 	errBadChanName      = "479"
+	errUnavailResource  = "437"
 	errBanListFull      = "478"
 	errNoPrivileges     = "481"
 	errChanOpNeeded     = "482"

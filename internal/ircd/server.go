@@ -199,12 +199,15 @@ func (s *Server) sendQExceeded(c *conn) {
 	client.quit("SendQ exceeded")
 }
 
-// onClose registers what Close has to do first. Before Start only.
+// onClose registers what Close has to do first, without Server.mu. Not for several goroutines at once, nor beside Close.
 func (s *Server) onClose(f func()) { s.hooks = append(s.hooks, f) }
 
 // Close ends the server in order and waits for its goroutines: 1. nobody new comes in, 2. every client gets an ERROR line,
 // 3. for lingerTime they may read it, 4. what is left is closed, and then the loop, because closing needs it until here.
 func (s *Server) Close() error {
+	for _, f := range s.hooks { // without the lock: who has stopped the world must be able to let it go on
+		f()
+	}
 	s.mu.Lock()
 	if s.closing {
 		s.mu.Unlock()
@@ -213,9 +216,6 @@ func (s *Server) Close() error {
 	s.closing = true
 	drained := s.drained
 	s.closeListeners()
-	for _, f := range s.hooks {
-		f()
-	}
 	s.endClients("Server shutting down")
 	s.settle()
 	s.mu.Unlock()
