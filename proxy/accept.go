@@ -53,17 +53,19 @@ func (w *worker) acceptSome(a *accepting, n int) bool {
 
 // arrived begins the session of an accepted client.
 func (w *worker) arrived(lst *listener, fd int, addr netip.AddrPort) {
-	lst.accepted.Add(1)
+	tally := lst.tally.Load()
+	tally.accepted.Add(1)
 	refusal := lst.limits.enter()
 	s, err := w.newSession()
 	if err != nil {
 		if refusal == reasonNone {
 			lst.limits.leave()
 		}
-		w.counts.closed[ReasonMemory].Add(1)
+		tally.ended[ReasonMemory].Add(1)
 		loop.Close(fd)
 		return
 	}
+	s.tally = tally
 	s.lst, s.clientFD, s.started = lst, int32(fd), w.loop.Now()
 	s.client = toEndpoint(addr)
 	if refusal != reasonNone {
@@ -71,7 +73,7 @@ func (w *worker) arrived(lst *listener, fd int, addr netip.AddrPort) {
 		return
 	}
 	s.set(entered)
-	lst.live.Add(1)
+	tally.live.Add(1)
 	if err := w.loop.Watch(fd, s.key(portClient), false); err != nil {
 		w.noteEnd(s, ReasonMemory)
 		w.finish(s)
@@ -105,7 +107,7 @@ func (w *worker) release(s *session) {
 	}
 	if s.has(entered) {
 		s.lst.limits.leave()
-		s.lst.live.Add(-1)
+		s.tally.live.Add(-1)
 	}
 }
 

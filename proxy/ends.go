@@ -291,7 +291,7 @@ func (w *worker) finish(s *session) {
 	w.dropRegistration(s)
 	w.release(s)
 	w.noteEnd(s, ReasonClientClosed)
-	w.counts.closed[s.reason].Add(1)
+	s.tally.ended[s.reason].Add(1)
 	w.p.ends.add(w, s)
 	w.forget(s)
 }

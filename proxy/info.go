@@ -78,11 +78,9 @@ func (w *worker) info(s *session, now time.Time) SessionInfo {
 // Counts reads the loops' own counts, without asking them.
 func (p *Proxy) Counts() Counts {
 	c := Counts{Listeners: map[string]int{}, Backends: map[string]int{}, States: map[string]int{}}
-	p.mu.Lock()
-	for _, l := range p.listeners {
-		c.Listeners[l.name()] += int(l.live.Load())
+	for _, t := range p.tallies() {
+		c.Listeners[t.listener] = int(t.live.Load())
 	}
-	p.mu.Unlock()
 	for _, w := range p.workers {
 		for st := StateHeader; st < stateCount; st++ {
 			n := int(w.counts.states[st].Load())

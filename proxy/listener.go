@@ -22,9 +22,7 @@ type listener struct {
 	addr   netip.AddrPort
 	fds    []int // by worker; each belongs to its worker once it is posted
 	limits *limiter
-
-	live     atomic.Int64
-	accepted atomic.Uint64
+	tally  atomic.Pointer[tally] // of its name
 }
 
 func (l *listener) name() string { return l.conf.Load().Name }
@@ -71,6 +69,7 @@ func (p *Proxy) SetListeners(cs []config.Listener) error {
 		l := next[c.Address]
 		l.limits.set(c.Limits, time.Now())
 		l.conf.Store(&c)
+		l.tally.Store(p.tallyLocked(c.Name))
 	}
 	gone := p.listeners
 	p.listeners = next

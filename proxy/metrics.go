@@ -1,7 +1,12 @@
 package proxy
 
 import (
+	"context"
+	"fmt"
+	"strconv"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -9,13 +14,196 @@ import (
 // workerCounts are written by one worker and read by whoever collects.
 type workerCounts struct {
 	states            [stateCount]atomic.Int64
-	closed            [reasonCount]atomic.Uint64
-	bytesIn, bytesOut atomic.Uint64
-	paused            atomic.Int64
+	bytesIn, bytesOut atomic.Uint64 // from clients, from backends
+	paused            atomic.Int64  // 1 while accept rests
 	pauses            atomic.Uint64
+	violations        atomic.Uint64
 }
 
-type metrics struct{}
+// metrics collects the loops' counts at each scrape.
+type metrics struct {
+	p   *Proxy
+	reg prometheus.Registerer
+}
 
-func newMetrics(*Proxy, prometheus.Registerer) *metrics { return &metrics{} }
-func (*metrics) unregister()                            {}
+var (
+	byListener = []string{"listener"}
+
+	descConnections  = desc("listener_connections", "Clients that are connected.", byListener...)
+	descAccepted     = desc("listener_connections_total", "Clients that were accepted, also those that were refused then.", byListener...)
+	descEnded        = desc("sessions_ended_total", "Sessions that ended, by close reason.", "listener", "reason")
+	descRejected     = desc("listener_rejected_total", "Clients that were refused by a limit or for their PROXY header.", "listener", "reason")
+	descSessions     = desc("sessions", "Sessions by state.", "state")
+	descStreams      = desc("sessions_by_backend", "Sessions that have a stream at a backend or connect to it.", "pool", "backend")
+	descBytes        = desc("bytes_total", "Bytes read from clients and from backends.", "from")
+	descPaused       = desc("accept_paused", "Event loops that take no new clients because descriptors are used up.")
+	descPauses       = desc("accept_pauses_total", "How often an event loop stopped taking clients because descriptors were used up.")
+	descLag          = desc("loop_lag_seconds", "How long work waited for the event loop just now.", "loop")
+	descTurns        = desc("loop_turns_total", "Turns of the event loop.", "loop")
+	descPanics       = desc("loop_panics_total", "Panics that were caught in the event loop.", "loop")
+	descLogDrops     = desc("log_dropped_total", "Lines about ended sessions that were dropped because the log did not keep up.")
+	descArenaBytes   = desc("arena_bytes", "Memory of the wire arena: allocated, resident, or its bound (max).", "kind")
+	descArenaSlots   = desc("arena_slots", "Slots of the wire arena in use.")
+	descArenaChunks  = desc("arena_chunks", "Buffers of the wire arena in use.")
+	descArenaRefused = desc("arena_refused_total", "How often the wire arena had no room.")
+	descInvariant    = desc("invariant_violations_total", "Bookkeeping that did not add up. Always 0, or there is a bug.", "check")
+)
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("ircferry_"+name, help, labels, nil)
+}
+
+func newMetrics(p *Proxy, reg prometheus.Registerer) (*metrics, error) {
+	m := &metrics{p: p, reg: reg}
+	if reg != nil {
+		if err := reg.Register(m); err != nil {
+			return nil, fmt.Errorf("register proxy metrics: %w", err)
+		}
+	}
+	return m, nil
+}
+
+func (m *metrics) unregister() {
+	if m.reg != nil {
+		m.reg.Unregister(m)
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{descConnections, descAccepted, descEnded, descRejected, descSessions, descStreams, descBytes,
+		descPaused, descPauses, descLag, descTurns, descPanics, descLogDrops, descArenaBytes, descArenaSlots, descArenaChunks, descArenaRefused, descInvariant} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (m *metrics) Collect(ch chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+	}
+	m.listeners(gauge, counter)
+	m.loops(gauge, counter)
+	c := m.p.Counts()
+	for state, n := range c.States {
+		gauge(descSessions, float64(n), state)
+	}
+	gauge(descPaused, float64(c.Paused))
+	counter(descLogDrops, m.p.ends.drops.Load())
+	a := m.p.arena.Stats()
+	gauge(descArenaBytes, float64(a.Allocated), "allocated")
+	gauge(descArenaBytes, float64(a.Resident), "resident")
+	gauge(descArenaBytes, float64(a.Max), "max")
+	gauge(descArenaSlots, float64(a.Slots))
+	gauge(descArenaChunks, float64(a.Chunks))
+	counter(descArenaRefused, uint64(a.Refused))
+}
+
+func (m *metrics) listeners(gauge func(*prometheus.Desc, float64, ...string), counter func(*prometheus.Desc, uint64, ...string)) {
+	for _, t := range m.p.tallies() {
+		gauge(descConnections, float64(t.live.Load()), t.listener)
+		counter(descAccepted, t.accepted.Load(), t.listener)
+		for r := ReasonClientClosed; r < reasonCount; r++ {
+			n := t.ended[r].Load()
+			if r.refusal() {
+				counter(descRejected, n, t.listener, r.String())
+			}
+			counter(descEnded, n, t.listener, r.String())
+		}
+	}
+}
+
+func (m *metrics) loops(gauge func(*prometheus.Desc, float64, ...string), counter func(*prometheus.Desc, uint64, ...string)) {
+	var in, out, pauses, violations uint64
+	streams := map[[2]string]int64{}
+	for i, lag := range m.p.lag() {
+		w := m.p.workers[i]
+		label := strconv.Itoa(i)
+		gauge(descLag, lag.Seconds(), label)
+		counter(descTurns, w.loop.Turns(), label)
+		counter(descPanics, w.loop.Panics(), label)
+		in += w.counts.bytesIn.Load()
+		out += w.counts.bytesOut.Load()
+		pauses += w.counts.pauses.Load()
+		violations += w.counts.violations.Load()
+		w.eachPeer(func(p *peer) { streams[[2]string{p.pool, p.name[len(p.pool)+1:]}] += p.live.Load() })
+	}
+	for name, n := range streams {
+		gauge(descStreams, float64(n), name[0], name[1])
+	}
+	counter(descBytes, in, "client")
+	counter(descBytes, out, "backend")
+	counter(descPauses, pauses)
+	counter(descInvariant, violations, "sessions")
+}
+
+// lagBound is the longest lag that is measured.
+const lagBound = time.Second
+
+// lag asks each loop, which checks its books on the occasion, and answers how long that took to be heard.
+func (p *Proxy) lag() []time.Duration {
+	ctx, cancel := context.WithTimeout(context.Background(), lagBound)
+	defer cancel()
+	start := time.Now()
+	lags := make([]time.Duration, len(p.workers))
+	for i := range lags {
+		lags[i] = lagBound
+	}
+	var mu sync.Mutex
+	_ = p.onAll(ctx, func(w *worker) {
+		took := time.Since(start)
+		w.checkBooks()
+		mu.Lock()
+		defer mu.Unlock()
+		lags[w.index] = took
+	})
+	mu.Lock()
+	defer mu.Unlock()
+	return append([]time.Duration(nil), lags...)
+}
+
+// checkEvery is how often the books are checked when nobody scrapes.
+const checkEvery = 10 * time.Second
+
+// keepBooks is a goroutine of the Proxy until stop is closed.
+func (p *Proxy) keepBooks(stop <-chan struct{}) {
+	tick := time.NewTicker(checkEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			p.lag()
+		case <-stop:
+			return
+		}
+	}
+}
+
+// checkBooks compares what is counted with what is there (lessons C8.59): each session with a stream at exactly one backend, each
+// state's count with the sessions in it.
+func (w *worker) checkBooks() {
+	streams := map[*peer]int64{}
+	var states [stateCount]int64
+	sessions := 0
+	w.each(func(s *session) {
+		sessions++
+		states[s.state]++
+		if s.peer != nil {
+			streams[s.peer]++
+		}
+	})
+	wrong := sessions != w.sessions
+	for _, p := range w.peers {
+		wrong = wrong || p.live.Load() != streams[p]
+	}
+	for st := StateHeader; st < stateCount; st++ {
+		wrong = wrong || w.counts.states[st].Load() != states[st]
+	}
+	if wrong {
+		w.counts.violations.Add(1)
+		w.p.log.Error("sessions do not add up", "loop", w.index, "counted", w.sessions, "found", sessions)
+	}
+}

@@ -37,11 +37,13 @@ type Proxy struct {
 	workers  []*worker
 	ends     *endLog
 	metrics  *metrics
-	running  sync.WaitGroup // loops and the log's writer
+	running  sync.WaitGroup // loops, the log's writer, the books
+	stop     chan struct{}
 
 	mu        sync.Mutex // held by SetListeners and the ends of life, never by a loop
 	listeners map[string]*listener
 	nextSlot  uint32
+	tally     map[string]*tally // by the listener's name
 	closed    bool
 }
 
@@ -64,24 +66,33 @@ func New(o Options) (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Proxy{instance: o.Instance, backends: o.Backends, log: o.Log, arena: arena, listeners: map[string]*listener{}}
+	p := &Proxy{instance: o.Instance, backends: o.Backends, log: o.Log, arena: arena, listeners: map[string]*listener{}, tally: map[string]*tally{}}
 	for i := range o.Loops {
 		w, err := newWorker(p, i)
 		if err != nil {
-			for _, w := range p.workers {
-				w.loop.Close()
-			}
-			return nil, errors.Join(err, arena.Close())
+			return nil, errors.Join(err, p.giveUp())
 		}
 		p.workers = append(p.workers, w)
 	}
 	p.ends = newEndLog(o.Log)
-	p.metrics = newMetrics(p, o.Registerer)
+	if p.metrics, err = newMetrics(p, o.Registerer); err != nil {
+		return nil, errors.Join(err, p.giveUp())
+	}
+	p.stop = make(chan struct{})
 	p.running.Go(p.ends.write)
+	p.running.Go(func() { p.keepBooks(p.stop) })
 	for _, w := range p.workers {
 		p.running.Go(w.run)
 	}
 	return p, nil
+}
+
+// giveUp gives back what New had made of a Proxy that never ran.
+func (p *Proxy) giveUp() error {
+	for _, w := range p.workers {
+		w.loop.Close()
+	}
+	return p.arena.Close()
 }
 
 func checkInstance(id string) error {
@@ -201,8 +212,9 @@ func (p *Proxy) Close() error {
 	for _, w := range p.workers {
 		<-w.loop.Done()
 	}
+	close(p.stop)
+	p.metrics.unregister()
 	p.ends.stop()
 	p.running.Wait()
-	p.metrics.unregister()
 	return errors.Join(err, p.arena.Close())
 }

@@ -32,7 +32,7 @@ func (p *Proxy) Reopen(ctx context.Context, us []string, to string) []backend.Mo
 			case s == nil || s.state != StateFrozen && s.state != StateParked:
 				b.add(backend.Moved{U: u, Cause: backend.CauseGone})
 			case !ok || s.reg == nil || s.registered() || s.has(midLine) || !s.reg.talk.reopenable():
-				b.add(backend.Moved{U: u, Cause: backend.CauseRegistration})
+				b.add(backend.Moved{U: u, Cause: s.whyNotReopened()})
 				w.cannotReopen(s)
 			default:
 				b.wait(s)
@@ -42,13 +42,21 @@ func (p *Proxy) Reopen(ctx context.Context, us []string, to string) []backend.Mo
 	}, func(w *worker, s *session) { w.cannotReopen(s) })
 }
 
+// whyNotReopened: a session that its client or its ircd was ending anyway is not one that the move has closed.
+func (s *session) whyNotReopened() backend.Cause {
+	if s.saidError() || s.has(clientGone|clientEnding) || s.slot.Flags.Has(wire.ClientFINSeen) {
+		return backend.CauseGone
+	}
+	return backend.CauseRegistration
+}
+
 func (w *worker) cannotReopen(s *session) {
 	w.end(s, ReasonMoveRegistration, "The server is being replaced, please reconnect")
 }
 
 // reopenFailed ends a session that cannot be opened anew.
 func (w *worker) reopenFailed(s *session) {
-	w.took(s, backend.Moved{Cause: backend.CauseRegistration})
+	w.took(s, backend.Moved{Cause: s.whyNotReopened()})
 	w.cannotReopen(s)
 }
 

@@ -42,12 +42,13 @@ const (
 // session is one client from accept to close. It is what an idle client costs, together with its wire.Slot: keep it small.
 // What only some sessions have, and for a while, hangs on reg and mv.
 type session struct {
-	slot *wire.Slot
-	lst  *listener
-	peer *peer    // whose stream backendFD is; nil: none
-	last *peer    // the peer before it was nil, for the log
-	reg  *opening // until 001
-	mv   *moving  // in a move
+	slot  *wire.Slot
+	lst   *listener
+	tally *tally   // of the listener's name when it came in
+	peer  *peer    // whose stream backendFD is; nil: none
+	last  *peer    // the peer before it was nil, for the log
+	reg   *opening // until 001
+	mv    *moving  // in a move
 
 	started  time.Duration // loop time of the accept
 	deadline time.Duration // loop time when something is to happen, 0: nothing. What, is by state

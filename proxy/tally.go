@@ -1,0 +1,41 @@
+package proxy
+
+import "sync/atomic"
+
+// tally is the counts of a listener's name. It outlives the listener, so that a counter does not go back when an address changes.
+// Any goroutine may use it.
+type tally struct {
+	listener string
+	live     atomic.Int64
+	accepted atomic.Uint64
+	ended    [reasonCount]atomic.Uint64
+}
+
+// tallyLocked answers the tally of a name.
+func (p *Proxy) tallyLocked(name string) *tally {
+	t := p.tally[name]
+	if t == nil {
+		t = &tally{listener: name}
+		p.tally[name] = t
+	}
+	return t
+}
+
+func (p *Proxy) tallies() []*tally {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all := make([]*tally, 0, len(p.tally))
+	for _, t := range p.tally {
+		all = append(all, t)
+	}
+	return all
+}
+
+// refusal reports whether clients with this reason were never let in.
+func (r CloseReason) refusal() bool {
+	switch r {
+	case ReasonHeaderTimeout, ReasonHeaderRefused, ReasonHeaderBad, ReasonLimitConnections, ReasonLimitPerIP, ReasonLimitRate:
+		return true
+	}
+	return false
+}
