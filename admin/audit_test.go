@@ -135,11 +135,11 @@ func TestC8_60AttemptedIsTheSumOfOutcomes(t *testing.T) {
 	}
 	close(stop)
 	<-ended
-	if v := value(scrape(t, registry), `ircferry_invariant_violations_total{check="move_sessions"}`); v != 0 {
+	if v := value(scrape(t, registry), `ircferry_move_invariant_violations_total`); v != 0 {
 		t.Errorf("%v violations", v)
 	}
 	m.MoveEnded(handoff.Report{ID: "x", Pool: "main", Kind: handoff.KindDrain, State: handoff.StateDone, Attempted: 3, Moved: 2})
-	if v := value(scrape(t, registry), `ircferry_invariant_violations_total{check="move_sessions"}`); v != 1 {
+	if v := value(scrape(t, registry), `ircferry_move_invariant_violations_total`); v != 1 {
 		t.Errorf("a move whose books do not balance: %v violations, want 1", v)
 	}
 }

@@ -8,9 +8,6 @@ import (
 	"github.com/ircferry/ircferry/handoff"
 )
 
-// checkMoveSessions is the violation "attempted is not moved + reverted + failed + left" of a move that has ended.
-const checkMoveSessions = "move_sessions"
-
 // pauseBuckets go from what nobody feels to the length at which clients' own ping timers begin to matter.
 var pauseBuckets = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
 
