@@ -68,35 +68,35 @@ type loaded struct {
 
 // startDaemon starts everything or nothing. The order: what can be wrong with the file, the lock, the backends and their checks, the
 // loops, the admin socket, and the listeners last, so that no client comes before the rest stands.
-func startDaemon(opt daemonOptions) (d *daemon, err error) {
+func startDaemon(opt daemonOptions) (*daemon, error) {
 	cfg, sum, err := opt.read()
 	if err != nil {
 		return nil, err
 	}
-	d = &daemon{opt: opt, log: opt.log, instance: newInstance(), started: time.Now(), registry: prometheus.NewRegistry(), events: admin.NewEvents(1024)}
+	d := &daemon{opt: opt, log: opt.log, instance: newInstance(), started: time.Now(), registry: prometheus.NewRegistry(), events: admin.NewEvents(1024)}
 	d.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	d.metrics = admin.NewMetrics(d.registry)
 	d.cfg.Store(&loaded{Config: cfg, sha256: sum, at: time.Now()})
-	defer func() {
-		if err != nil {
-			d.release()
-		}
-	}()
-	if d.lock, err = lockState(cfg.State); err != nil {
-		return nil, err
-	}
-	if err := d.startRooms(cfg); err != nil {
-		return nil, err
-	}
-	if err := d.startAdmin(cfg); err != nil {
-		return nil, err
-	}
-	if err := d.proxy.SetListeners(cfg.Listeners); err != nil {
+	if err := d.start(cfg); err != nil {
+		d.release()
 		return nil, err
 	}
 	d.metrics.Loaded(true, sum)
 	d.log.Info("ircferry runs", "version", admin.BuildVersion().Version, "instance", d.instance, "config", opt.path)
 	return d, nil
+}
+
+func (d *daemon) start(cfg config.Config) (err error) {
+	if d.lock, err = lockState(cfg.State); err != nil {
+		return err
+	}
+	if err := d.startRooms(cfg); err != nil {
+		return err
+	}
+	if err := d.startAdmin(cfg); err != nil {
+		return err
+	}
+	return d.proxy.SetListeners(cfg.Listeners)
 }
 
 // newInstance names this start of the daemon; stream ids begin with it.
