@@ -74,7 +74,11 @@ func (m *Metrics) MoveStarted(r handoff.Report) {
 }
 
 func (m *Metrics) MoveEnded(r handoff.Report) {
-	if m != nil && !m.moves.ended(r) {
+	if m == nil {
+		return
+	}
+	m.moves.ended(r)
+	if !balanced(r) {
 		m.violations.Inc()
 	}
 }

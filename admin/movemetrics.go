@@ -43,8 +43,11 @@ func (c *moveMetrics) started(r handoff.Report) {
 	}
 }
 
-// ended adds a move up, and reports whether its figures balance.
-func (c *moveMetrics) ended(r handoff.Report) (balanced bool) {
+// balanced reports whether every session of an ended move is counted with exactly one outcome (every scrape shows it).
+func balanced(r handoff.Report) bool { return r.Attempted == r.Moved+r.Reverted+r.Failed+r.Left }
+
+// ended adds a move up.
+func (c *moveMetrics) ended(r handoff.Report) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.running, r.ID)
@@ -57,7 +60,6 @@ func (c *moveMetrics) ended(r handoff.Report) (balanced bool) {
 	s.heldLines += r.HeldLines
 	s.heldBytes += r.HeldBytes
 	s.results[r.State]++
-	return r.Attempted == r.Moved+r.Reverted+r.Failed+r.Left
 }
 
 func (c *moveMetrics) keyLocked(r handoff.Report) moveKey {

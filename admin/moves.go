@@ -106,6 +106,10 @@ func (s *Server) track(id string) {
 		if r.State.Ended() {
 			s.opt.Metrics.MoveEnded(r)
 			s.audit.moveEnded(r)
+			if !balanced(r) {
+				s.opt.Log.Error("the books of a move do not balance", "component", "admin", "move", r.ID, "attempted", r.Attempted,
+					"moved", r.Moved, "reverted", r.Reverted, "failed", r.Failed, "left", r.Left)
+			}
 			return
 		}
 		last = r

@@ -39,3 +39,24 @@ func (r CloseReason) refusal() bool {
 	}
 	return false
 }
+
+// Taken is what a listener has let in and turned away since its name came into the configuration.
+type Taken struct {
+	Accepted uint64            // also those that were refused then
+	Rejected map[string]uint64 // by close reason
+}
+
+// Taken answers the totals of each listener by its name. Any goroutine may call it.
+func (p *Proxy) Taken() map[string]Taken {
+	all := map[string]Taken{}
+	for _, t := range p.tallies() {
+		taken := Taken{Accepted: t.accepted.Load(), Rejected: map[string]uint64{}}
+		for r := ReasonClientClosed; r < reasonCount; r++ {
+			if n := t.ended[r].Load(); r.refusal() && n > 0 {
+				taken.Rejected[r.String()] = n
+			}
+		}
+		all[t.listener] = taken
+	}
+	return all
+}

@@ -87,11 +87,12 @@ func (d *daemon) gated(pool *backend.Pool) bool {
 // Listeners implements admin.Sessions, as do the following.
 func (p pictures) Listeners() []admin.Listener {
 	counts := p.d.proxy.Counts()
-	addrs := p.d.proxy.Addrs()
+	addrs, taken := p.d.proxy.Addrs(), p.d.proxy.Taken()
 	var out []admin.Listener
 	for _, l := range p.d.cfg.Load().Listeners {
 		picture := admin.Listener{Name: l.Name, Address: l.Address, Pool: l.Pool, Accepting: len(addrs[l.Name]) > 0 && counts.Paused == 0,
-			Connections: counts.Listeners[l.Name], Limit: l.Limits.Connections}
+			Connections: counts.Listeners[l.Name], Limit: l.Limits.Connections,
+			Accepted: taken[l.Name].Accepted, Rejected: taken[l.Name].Rejected}
 		if len(addrs[l.Name]) > 0 {
 			picture.Address = addrs[l.Name][0].String()
 		}
