@@ -95,8 +95,8 @@ func (c *Coordinator) drainRelay(r Request, from *backend.Backend) (*Move, error
 	if err != nil {
 		return nil, err
 	}
-	defer c.free(m)
 	if err := from.SetAdmin(backend.Drain); err != nil {
+		c.free(m)
 		return nil, fmt.Errorf("drain %s: %w", from.FullName(), err)
 	}
 	c.keep(m)
@@ -105,6 +105,7 @@ func (c *Coordinator) drainRelay(r Request, from *backend.Backend) (*Move, error
 		report.Attempted, report.Left = len(refs), len(refs)
 		report.Note = fmt.Sprintf("%s has no driver: no new clients come to it, its %d sessions stay until they leave", from.FullName(), len(refs))
 	})
+	c.free(m)
 	m.end(StateDone, nil)
 	return m, nil
 }

@@ -241,10 +241,10 @@ func (x *run) finish(to *backend.Backend) {
 	x.m.update(func(r *Report) { r.Step, r.Note, r.To = StepThaw, "", to.Name(); x.tally.write(r) })
 	if x.to != nil && to == x.from {
 		x.restoreAdmin()
-		x.m.end(StateReverted, fmt.Errorf("%s failed after it had been prepared; the users were put back", x.to.FullName()))
+		x.state, x.why = StateReverted, fmt.Errorf("%s failed after it had been prepared; the users were put back", x.to.FullName())
 		return
 	}
-	x.m.end(StateDone, nil)
+	x.state = StateDone
 }
 
 // endBehind closes the sessions whose output cannot be made whole.
@@ -328,5 +328,5 @@ func (x *run) lose(why error) {
 	}
 	x.tally.rest(backend.CauseGone)
 	x.m.update(func(r *Report) { x.tally.write(r); r.Journal = x.journal.Path() })
-	x.m.end(StateFailed, why)
+	x.state, x.why = StateFailed, why
 }

@@ -38,7 +38,7 @@ func (x *run) revert(why error) {
 	}
 	x.tally.rest(backend.CauseGone)
 	x.m.update(x.tally.write)
-	x.m.end(StateReverted, why)
+	x.state, x.why = StateReverted, why
 }
 
 // restoreAdmin undoes what the command had set.

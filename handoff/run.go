@@ -41,6 +41,8 @@ type run struct {
 	frozen  []backend.Frozen
 	snap    *Snapshot
 	tally   *tally
+	state   State // the outcome
+	why     error
 	behind  []string // sessions that lost output with their ircd's process
 }
 
@@ -103,15 +105,17 @@ func (x *run) check(ctx context.Context) error {
 // carryOut is the whole move, in its own goroutine.
 func (x *run) carryOut(ctx context.Context) {
 	defer x.c.wg.Done()
-	defer x.c.free(x.m)
-	defer x.hangUp()
-	defer x.openGate()
-	defer x.endHold()
 	if err := x.takeOut(ctx); err != nil {
 		x.revert(err)
-		return
+	} else {
+		x.putIn()
 	}
-	x.putIn()
+	// The end is told last: who has waited for it may begin the next move at once.
+	x.endHold()
+	x.openGate()
+	x.hangUp()
+	x.c.free(x.m)
+	x.m.end(x.state, x.why)
 }
 
 // takeOut goes from prepare to RELEASED. An error means that nothing has changed for anybody, and that revert has to undo
