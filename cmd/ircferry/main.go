@@ -62,7 +62,7 @@ func newRootCommand() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(newRunCommand(), newCheckCommand(), newVersionCommand(), newDemoIrcdCommand())
+	root.AddCommand(newRunCommand(), newCheckCommand(), newVersionCommand(), newDemoIrcdCommand(), newDemoCommand())
 	return root
 }
 

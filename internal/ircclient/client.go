@@ -338,8 +338,24 @@ func (c *Client) Ask(line string) ([]Line, error) {
 	return c.Fence()
 }
 
-// Register says CAP (if caps are given), NICK and USER, and returns after the end of the MOTD. Lines must be queued.
+// queued lets f have the lines to itself; a handler gets those that f has not taken.
+func (c *Client) queued(f func() error) error {
+	c.mu.Lock()
+	handler := c.handler
+	c.handler = nil
+	c.mu.Unlock()
+	if handler != nil {
+		defer c.Handle(handler)
+	}
+	return f()
+}
+
+// Register says CAP (if caps are given), NICK and USER, and returns after the end of the MOTD. A handler does not see it.
 func (c *Client) Register(nick string, caps ...string) error {
+	return c.queued(func() error { return c.register(nick, caps) })
+}
+
+func (c *Client) register(nick string, caps []string) error {
 	c.Nick = nick
 	if len(caps) > 0 {
 		c.Send("CAP LS 302")
@@ -368,8 +384,12 @@ func (c *Client) Register(nick string, caps ...string) error {
 	}
 }
 
-// Join joins a channel and returns after the end of its names. Lines must be queued.
+// Join joins a channel and returns after the end of its names; other lines up to there are dropped, unseen by a handler.
 func (c *Client) Join(channel string) error {
+	return c.queued(func() error { return c.join(channel) })
+}
+
+func (c *Client) join(channel string) error {
 	if err := c.Send("JOIN " + channel); err != nil {
 		return err
 	}
