@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -74,6 +75,58 @@ func TestReloadToAnotherAddressChecksAnew(t *testing.T) {
 	})
 }
 
+// A check that began before the reload says nothing of the new address.
+func TestCheckThatIsOutOfDateIsDropped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		answer := make(chan struct{})
+		w.set(where("a"), func() (net.Conn, error) {
+			<-answer
+			return accepts()
+		})
+		conf := relays(config.Linked, "a")
+		s := w.newSet(t, "", one(conf))
+		settle()
+		conf.Backends = relays(config.Linked, "z").Backends
+		conf.Backends[0].Name = "a"
+		w.set(where("z"), hangs)
+		apply(t, s, one(conf))
+		close(answer)
+		settle()
+		if st := get(t, s, "a").Status(); st.Checked || st.Oper == Up {
+			t.Errorf("%s although nobody answered at %s", st.Oper, st.Where)
+		}
+		expect(t, "chosen", chosen(t, mainPool(t, s)), "none")
+	})
+}
+
+// A native backend at another control socket: nothing that the old ircd told holds, and the kept connection to it is given up.
+func TestReloadToAnotherControlSocket(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.set("/a", newIrcd("old").accept)
+		conf := natives("a")
+		s := w.newSet(t, "", one(conf))
+		after(time.Second)
+		a := get(t, s, "a")
+		conf.Backends = natives("b").Backends
+		conf.Backends[0].Name = "a"
+		if err := s.Apply(one(conf)); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, ok := a.Hello(); ok {
+			t.Error("the HELLO of the old ircd is still believed")
+		}
+		after(10 * time.Second)
+		expect(t, "nobody is there", a.Oper().String(), "down")
+		w.set("/b", newIrcd("new").accept)
+		after(10 * time.Second)
+		if h, _, ok := a.Hello(); !ok || h.Epoch != "new" {
+			t.Errorf("HELLO of %q", h.Epoch)
+		}
+	})
+}
+
 func TestRemovedBackendStaysUntilItIsEmpty(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld().all("a b")
@@ -118,6 +171,9 @@ func TestRemovedBackendComesBackWithItsSessions(t *testing.T) {
 		apply(t, s, one(relays(config.Linked, "a", "b")))
 		if get(t, s, "b") != b || b.Sessions() != 2 || b.Pool() != mainPool(t, s) || b.Oper() != Up || b.Status().Removed {
 			t.Errorf("%+v", b.Status())
+		}
+		if n := len(s.Backends()); n != 2 {
+			t.Errorf("%d backends are listed", n)
 		}
 		b.SessionDelta(-2)
 		if _, ok := s.Backend("main/b"); !ok {
