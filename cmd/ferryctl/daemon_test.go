@@ -24,7 +24,13 @@ func TestMain(m *testing.M) {
 		main()
 	}
 	time.Local = time.UTC
-	os.Exit(m.Run())
+	code := m.Run()
+	if realTests {
+		if binary, err := ircferry(); err == nil {
+			os.RemoveAll(filepath.Dir(binary))
+		}
+	}
+	os.Exit(code)
 }
 
 // change is one step of a move's script.
