@@ -36,6 +36,7 @@ var rooms = map[string][]string{
 	// Clients and servers for tests, demo and benchmarks.
 	"internal/ircclient": {},
 	"e2e":                {"internal", "handoff", "admin", "proxy", "backend", "cmd"},
+	"configs":            {"internal/config"},
 	"scripts":            {"internal"},
 }
 
