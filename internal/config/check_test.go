@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -158,6 +159,7 @@ func TestVerify(t *testing.T) {
 		{"park shorter than a pause", func(c *Config) { c.Moves.Park = seconds(1) }, "warning: moves.park"},
 		{"deadline 0", func(c *Config) { c.Moves.Deadline, c.Moves.MaxPause = 0, 0 }, "error: moves.deadline: 0"},
 		{"loops", func(c *Config) { c.Loops = -1 }, "error: loops: -1 is negative"},
+		{"more loops than cores", func(c *Config) { c.Loops = runtime.NumCPU() + 1 }, "warning: loops: "},
 		{"too many loops", func(c *Config) { c.Loops = 1000 }, "error: loops: 1000 are too many"},
 
 		{"state relative", func(c *Config) { c.State = "state" }, `error: state: "state" does not begin with /`},
@@ -215,6 +217,7 @@ func TestC5_34DescriptorsAreReckonedInAdvance(t *testing.T) {
 		want                     string
 	}{
 		{20000, 20000, SeverityError, "allow 20000, which needs 40"},
+		{11000, 20000, SeverityError, "enough for 99"},
 		{9000, 20000, SeverityWarning, "enough to move only 66"},
 		{6000, 20000, "", ""},
 		{0, 1024, "", ""},

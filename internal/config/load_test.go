@@ -224,6 +224,20 @@ func TestCheckForBackend(t *testing.T) {
 	}
 }
 
+func TestDidYouMean(t *testing.T) {
+	known := []string{"rise", "ride", "inter", "timeout", ""}
+	for word, want := range map[string]string{"rixe": "rise", "ris": "rise", "riseee": "rise", "itner": "inter", "timeuot": "timeout", "x": "", "": "", "completely": "",
+		strings.Repeat("x", 1000): ""} {
+		got := didYouMean(word, known)
+		if want != "" {
+			want = `; did you mean "` + want + `"?`
+		}
+		if got != want {
+			t.Errorf("%.20q: got %q, want %q", word, got, want)
+		}
+	}
+}
+
 // FuzzParse: any bytes are a configuration or an error with a place, never a panic and never long; what is accepted holds no negative duration.
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(example))
