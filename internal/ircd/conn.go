@@ -61,8 +61,8 @@ type conn struct {
 
 	recvq []byte // read and not yet run
 	sendq []byte // not yet taken by the kernel
-	in    uint64 // bytes read from the socket, recvq included, since the connection's base (see resetCounts)
-	out   uint64 // bytes taken by the kernel since then
+	in    uint64 // bytes read from the socket, recvq included
+	out   uint64 // bytes taken by the kernel
 
 	state   connState
 	eof     bool // the peer sent FIN, or the connection broke
@@ -82,13 +82,6 @@ func (s *Server) newConn(fd int, o owner) (*conn, error) {
 	c.key = key
 	s.conns++
 	return c, nil
-}
-
-// resetCounts makes here and now the base of in and out: what waits in recvq is not yet counted as read after it, what waits in
-// sendq not as written.
-func (c *conn) resetCounts() {
-	c.in = uint64(len(c.recvq))
-	c.out = 0
 }
 
 // ready is the loop's call.
