@@ -23,7 +23,7 @@ func (x *run) putIn() {
 	if x.dst != nil {
 		committed, err := x.commit(ctx, x.dst, x.to, x.tx)
 		if committed {
-			x.finish(x.to)
+			x.finish(x.to, x.dst.Info().Epoch)
 			return
 		}
 		x.log.Warn("the destination did not commit; importing again from the journal", "to", x.to.FullName(), "err", err)
@@ -139,7 +139,7 @@ func (x *run) placeAt(ctx context.Context, to *backend.Backend, newEpoch bool) e
 		x.c.opt.Sessions.Detach(x.parkable())
 		return &Error{StepCommit, to.FullName(), err}
 	}
-	x.finish(to)
+	x.finish(to, dst.Info().Epoch)
 	return nil
 }
 
@@ -223,7 +223,8 @@ func (x *run) commit(ctx context.Context, dst Party, to *backend.Backend, tx str
 }
 
 // finish splices and thaws: the new ircd is the owner from here on.
-func (x *run) finish(to *backend.Backend) {
+func (x *run) finish(to *backend.Backend, epoch string) {
+	x.placed, x.epoch = to, epoch
 	x.m.enter(StepSplice, "")
 	if err := x.journal.sync(protocol.NewMessage("COMMITTED", "tx", x.tx, "to", to.Name())); err != nil {
 		x.log.Warn("journal not written after the commit", "err", err)

@@ -41,7 +41,9 @@ type run struct {
 	frozen  []backend.Frozen
 	snap    *Snapshot
 	tally   *tally
-	state   State // the outcome
+	placed  *backend.Backend // who has the users now, if they were taken out
+	epoch   string           // of its process
+	state   State            // the outcome
 	why     error
 	behind  []string // sessions that lost output with their ircd's process
 }
@@ -105,11 +107,14 @@ func (x *run) check(ctx context.Context) error {
 // carryOut is the whole move, in its own goroutine.
 func (x *run) carryOut(ctx context.Context) {
 	defer x.c.wg.Done()
+	resumeChecks := x.pauseChecks()
 	if err := x.takeOut(ctx); err != nil {
 		x.revert(err)
 	} else {
 		x.putIn()
 	}
+	resumeChecks()
+	x.awaitChecked()
 	// The end is told last: who has waited for it may begin the next move at once.
 	x.endHold()
 	x.openGate()
@@ -165,6 +170,48 @@ func (x *run) closeGate() {
 func (x *run) openGate() {
 	if x.gated() {
 		x.c.opt.Sessions.Ungate(x.r.Pool)
+	}
+}
+
+// pauseChecks: an ircd whose world we stop is not down because it does not answer a check.
+func (x *run) pauseChecks() (resume func()) {
+	from, to := x.from.PauseChecks(), func() {}
+	if x.to != nil {
+		to = x.to.PauseChecks()
+	}
+	return func() { from(); to() }
+}
+
+// checkedTime is how long new clients wait at most for the checks to find the ircd that has the users now. They would try by
+// themselves, but with a growing backoff, and a restart in place is known here before the next check.
+const checkedTime = time.Second
+
+// awaitChecked lets the checks see the process that has taken the users before new clients are let to it.
+func (x *run) awaitChecked() {
+	if x.placed == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), checkedTime)
+	defer cancel()
+	seen := make(chan struct{}, 1)
+	unsubscribe := x.c.opt.Backends.Subscribe(func(backend.Event) {
+		select {
+		case seen <- struct{}{}:
+		default:
+		}
+	})
+	defer unsubscribe()
+	for {
+		if hello, _, ok := x.placed.Hello(); ok && hello.Epoch == x.epoch && x.placed.Oper() == backend.Up {
+			return
+		}
+		x.placed.Recheck()
+		select {
+		case <-seen:
+		case <-time.After(askEvery):
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
