@@ -1,0 +1,576 @@
+package ircd
+
+import (
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ircferry/ircferry/handoff/protocol"
+	"github.com/ircferry/ircferry/internal/ircclient"
+)
+
+// twoShips are two servers that clients cannot tell apart, with a ferry in front of the first.
+func twoShips(t *testing.T) (a, b *ship, f *ferry) {
+	t.Helper()
+	cfg := Config{Name: "irc.test", Oper: Oper{Name: "root", Password: "secret"}}
+	a = newShip(t, cfg)
+	b = newShip(t, cfg)
+	return a, b, newFerry(t, a)
+}
+
+// What may differ between two answers: the seconds of idle, and the time tag.
+var (
+	idleSeconds = regexp.MustCompile(`(?m)( 317 \S+ \S+) \d+ `)
+	timeTag     = regexp.MustCompile(`(?m)^@time=\S+ `)
+)
+
+func probes(c *ircclient.Tester, others ...string) string {
+	var all []string
+	ask := func(line string) {
+		all = append(all, "> "+line, timeTag.ReplaceAllString(idleSeconds.ReplaceAllString(c.Ask(line), "$1 IDLE "), ""))
+	}
+	for _, nick := range append(others, c.Nick) {
+		ask("WHOIS " + nick)
+		ask("WHO " + nick)
+	}
+	for _, ch := range []string{"#sea", "#Quiet"} {
+		for _, q := range []string{"MODE %s", "MODE %s b", "MODE %s e", "MODE %s I", "TOPIC %s", "NAMES %s", "LIST %s", "WHO %s"} {
+			ask(fmt.Sprintf(q, ch))
+		}
+	}
+	for _, q := range []string{"MODE " + c.Nick, "MONITOR L", "MONITOR S", "CAP LIST", "INVITE", "LUSERS", "USERHOST " + c.Nick} {
+		ask(q)
+	}
+	return strings.Join(all, "\n")
+}
+
+// crew is clients with about everything that a user can have.
+func crew(f *ferry) []*ircclient.Tester {
+	alice := f.user("alice", "multi-prefix", "server-time", "away-notify")
+	bob := f.user("Bob[]", "message-tags", "echo-message")
+	carol := f.user("carol")
+	alice.Join("#sea", "#Quiet")
+	bob.Join("#sea")
+	alice.Ask("MODE #sea +b *!*@bad.example")
+	alice.Ask("MODE #sea +beI *!x@y good!*@* *!guest@*")
+	alice.Ask("MODE #sea +vo Bob[] Bob[]")
+	alice.Ask("MODE #sea +imskl hush 44")
+	alice.Ask("MODE #Quiet -n+i")
+	alice.Ask("TOPIC #sea :to the \xe9 sea")
+	alice.Ask("INVITE carol #Quiet")
+	alice.Ask("AWAY :out at \\ sea")
+	alice.Ask("OPER root secret")
+	alice.Ask("MODE alice +iwsx")
+	bob.Ask("MONITOR + carol,nobody,ALICE")
+	carol.Ask("PRIVMSG alice :hello")
+	carol.Ask("NICK Carol")
+	carol.Nick = "Carol"
+	all := []*ircclient.Tester{alice, bob, carol}
+	for _, c := range all {
+		c.Fence()
+	}
+	return all
+}
+
+// The promise: the same answers before and after, and nothing seen in between.
+func TestHandoffKeepsWhatClientsCanSee(t *testing.T) {
+	a, b, f := twoShips(t)
+	all := crew(f)
+	names := []string{"alice", "Bob[]", "Carol"}
+	var before []string
+	for _, c := range all {
+		before = append(before, probes(c, names...))
+	}
+	for i, ships := range [][2]*ship{{a, b}, {b, a}, {a, a}} {
+		f.newMove(ships[0], ships[1]).run()
+		for j, c := range all {
+			c.Silent()
+			if after := probes(c, names...); after != before[j] {
+				t.Fatalf("move %d, %s:\n%s", i+1, c.Nick, firstDifference(before[j], after))
+			}
+		}
+	}
+	// The restored state works.
+	alice, bob, carol := all[0], all[1], all[2]
+	carol.Join("#Quiet")
+	alice.Await("JOIN :#Quiet")
+	bob.Send("PRIVMSG #sea :over here")
+	alice.Await("PRIVMSG #sea :over here")
+	carol.Send("NICK caroline")
+	bob.Await(" 731 ")
+	alice.Send("KILL caroline :bye")
+	alice.Await("QUIT")
+	mustContain(t, alice.Ask("MODE #sea -t"), "MODE #sea -t")
+}
+
+func firstDifference(before, after string) string {
+	b, a := strings.Split(before, "\n"), strings.Split(after, "\n")
+	for i := range b {
+		if i >= len(a) || a[i] != b[i] {
+			return fmt.Sprintf("before %q\nafter  %q", b[i:min(i+3, len(b))], a[min(i, len(a)):min(i+3, len(a))])
+		}
+	}
+	return fmt.Sprintf("more: %q", a[len(b):])
+}
+
+// Idle and signon go on as if nothing had been, also when time passes between the two ircds.
+func TestHandoffKeepsIdle(t *testing.T) {
+	a, b, f := twoShips(t)
+	alice := f.user("alice")
+	a.srv.do(func() { c := a.srv.find("alice"); c.spoke -= 1000; c.signon -= 2000 })
+	f.newMove(a, b).run()
+	line := ircclient.Texts([]ircclient.Line{{Text: alice.Ask("WHOIS alice")}})
+	m := regexp.MustCompile(` 317 alice alice (\d+) (\d+) `).FindStringSubmatch(line)
+	if m == nil || m[1] < "1000" || m[1] > "1020" || len(m[1]) != 4 {
+		t.Fatalf("WHOIS: %s", line)
+	}
+}
+
+// Nobody at either ircd sees anything of it, not even who watches.
+func TestHandoffIsInvisible(t *testing.T) {
+	a, b, f := twoShips(t)
+	alice := f.user("alice")
+	alice.Join("#sea")
+	watcher := b.client("watcher")
+	watcher.Send("OPER root secret")
+	watcher.Send("MODE watcher +sw")
+	watcher.Send("MONITOR + alice")
+	watcher.Await(" 731 ")
+	watcher.Fence()
+	stays := a.client("stays")
+	stays.Send("MONITOR + alice")
+	stays.Await(" 730 ")
+	f.newMove(a, b).run()
+	alice.Silent()
+	watcher.Silent()
+	stays.Silent()
+	mustContain(t, stays.Ask("WHOIS alice"), " 401 ")
+	mustContain(t, watcher.Ask("WHOIS alice"), " 311 ")
+	if a.srv.Users() != 1 || a.srv.Channels() != 0 || b.srv.Users() != 2 || b.srv.Channels() != 1 {
+		t.Fatalf("users %d, %d, channels %d, %d", a.srv.Users(), b.srv.Users(), a.srv.Channels(), b.srv.Channels())
+	}
+}
+
+// Messages in both directions, through many moves, with half lines at the cut: each once, in order.
+func TestHandoffUnderTraffic(t *testing.T) {
+	a, b, f := twoShips(t)
+	const clients, moves = 6, 25
+	var all []*ircclient.Tester
+	for i := range clients {
+		c := f.user(fmt.Sprintf("talk%d", i))
+		c.Join("#sea")
+		all = append(all, c)
+	}
+	for _, c := range all {
+		c.Fence()
+	}
+	stop, done := make(chan struct{}), make(chan error, 2*clients)
+	for i, c := range all {
+		go func() { done <- talk(c.Client, i, stop) }()
+		go func() { done <- listen(c.Client, i, clients) }()
+	}
+	from, to := a, b
+	for range moves {
+		f.newMove(from, to).run()
+		from, to = to, from
+	}
+	close(stop)
+	for range 2 * clients {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// talk sends numbered lines, each in two pieces, and -1 at last.
+func talk(c *ircclient.Client, me int, stop <-chan struct{}) error {
+	pace := time.NewTicker(time.Millisecond)
+	defer pace.Stop()
+	for n := 0; ; n++ {
+		select {
+		case <-stop:
+			return c.Sendf("PRIVMSG #sea :%d -1", me)
+		case <-pace.C:
+		}
+		text := fmt.Sprintf("PRIVMSG #sea :%d %d\r\n", me, n)
+		cut := n % len(text)
+		if err := c.Write([]byte(text[:cut])); err != nil {
+			return err
+		}
+		if err := c.Write([]byte(text[cut:])); err != nil {
+			return err
+		}
+	}
+}
+
+// listen takes the lines of all others, up to their last.
+func listen(c *ircclient.Client, me, clients int) error {
+	next := make([]int, clients)
+	for left := clients - 1; left > 0; {
+		l, err := c.Next(20 * time.Second)
+		if err != nil {
+			return fmt.Errorf("%d at %v: %w", me, next, err)
+		}
+		var from, n int
+		_, err = fmt.Sscanf(l.Text[strings.LastIndex(l.Text, ":")+1:], "%d %d", &from, &n)
+		switch {
+		case err != nil || n >= 0 && n != next[from]:
+			return fmt.Errorf("%d at %v: %q", me, next, l.Text)
+		case n < 0:
+			left--
+		default:
+			next[from]++
+		}
+	}
+	return nil
+}
+
+// What was read and not run, and what was not written, goes along.
+func TestHandoffCarriesQueues(t *testing.T) {
+	cfg := Config{Name: "irc.test", SocketBuffer: 4096, Flood: Flood{Lines: 1, Per: time.Hour, Burst: 60}}
+	a, b := newShip(t, cfg), newShip(t, cfg)
+	f := newFerry(t, a)
+	alice := f.user("alice")
+	alice.Join("#sea")
+	bob := f.user("bob")
+	bob.Join("#sea")
+	alice.Fence()
+	for i := range 100 { // more than the flood limit lets run
+		alice.Send(fmt.Sprintf("PRIVMSG #sea :line %d", i))
+	}
+	bob.Await("line 30")
+	m := f.newMove(a, b)
+	m.run()
+	rq, _ := m.users[m.sessions[0].u].Queues()
+	if lines := strings.Count(string(rq), "\n"); lines < 30 {
+		t.Fatalf("rq has %d lines", lines)
+	}
+	// The debt went along too: the lines of rq must not run all at once at the new place.
+	var debt time.Duration
+	b.srv.do(func() { debt = time.Until(b.srv.find("alice").credit) })
+	if debt < 50*time.Hour {
+		t.Fatalf("only %v still to be paid", debt)
+	}
+	b.srv.do(func() {
+		alice := b.srv.find("alice")
+		alice.credit = time.Time{}
+		alice.run()
+	})
+	bob.Await("line 99")
+}
+
+func TestHandoffUnregisteredIsForgottenOrGoesOn(t *testing.T) {
+	a, b, f := twoShips(t)
+	alice := f.user("alice")
+	half := ircclient.Test(t, f.ln.Addr().String(), ircclient.Options{})
+	half.Send("NICK half")
+	half.Send("PING x")
+	half.Await("PONG")
+	m := f.newMove(a, b)
+	m.freeze()
+	noErr(t, m.export())
+	if len(m.users) != 1 {
+		t.Fatalf("%d users exported", len(m.users))
+	}
+	noErr(t, a.c.Resume(t.Context(), m.tx))
+	m.thaw()
+	half.Send("USER half 0 * :x")
+	half.Await(" 001 ")
+	alice.Silent()
+
+	// And at RELEASE its stream is closed.
+	late := ircclient.Test(t, f.ln.Addr().String(), ircclient.Options{})
+	late.Send("NICK late")
+	late.Send("PING x")
+	late.Await("PONG")
+	m = f.newMove(a, b)
+	m.freeze()
+	noErr(t, m.export())
+	noErr(t, a.c.Release(t.Context(), m.tx, ""))
+	m.thaw()
+	if len(late.Gone()) != 0 {
+		t.Fatal("the forgotten client was told something")
+	}
+	a.srv.do(func() {
+		if len(a.srv.clients) != 0 || a.srv.nicks["late"] != nil {
+			t.Error("not forgotten")
+		}
+	})
+}
+
+func noErr(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// With a quit reason those who stay see ordinary quits.
+func TestHandoffVisibleRelease(t *testing.T) {
+	a, b, f := twoShips(t)
+	alice := f.user("alice")
+	alice.Join("#sea")
+	stays := a.client("stays")
+	stays.Join("#sea")
+	alice.Await("JOIN")
+	m := f.newMove(a, b)
+	noErr(t, m.importTx())
+	noErr(t, m.attach())
+	m.freeze()
+	noErr(t, m.export())
+	if _, err := m.prepare(); err != nil {
+		t.Fatal(err)
+	}
+	noErr(t, m.readUp())
+	noErr(t, a.c.Release(t.Context(), m.tx, "Moved elsewhere"))
+	_, err := b.c.Commit(t.Context(), m.tx)
+	noErr(t, err)
+	noErr(t, m.splice())
+	m.thaw()
+	alice.Silent()
+	mustContain(t, stays.Await("QUIT").Text, ":alice!", "QUIT", ":Moved elsewhere")
+}
+
+func TestHandoffCountsUnmovable(t *testing.T) {
+	a, _, f := twoShips(t)
+	f.user("alice")
+	a.client("past")
+	a.dial()
+	if a.hello.Users != 2 || a.hello.Unmovable != 1 {
+		t.Fatalf("users %d, unmovable %d", a.hello.Users, a.hello.Unmovable)
+	}
+	c, err := protocol.Dial(t.Context(), a.handoff.Address())
+	noErr(t, err)
+	defer c.Close()
+	h, err := c.Hello(t.Context(), protocol.Hello{Name: "another"})
+	noErr(t, err)
+	if h.Unmovable != 2 {
+		t.Fatalf("%d unmovable for another coordinator", h.Unmovable)
+	}
+}
+
+// While frozen nothing runs: not what other clients say, and not the timers.
+func TestHandoffWorldStops(t *testing.T) {
+	a, b, f := twoShips(t)
+	alice := f.user("alice")
+	alice.Join("#sea")
+	past := a.client("past")
+	past.Join("#sea")
+	alice.Await("JOIN")
+	m := f.newMove(a, b)
+	m.freeze()
+	noErr(t, m.export())
+	past.Send("PRIVMSG #sea :too early?")
+	past.Send("PING :fence")
+	if l, err := past.Next(100 * time.Millisecond); err != ircclient.ErrTimeout {
+		t.Fatalf("the stopped world said %q, %v", l.Text, err)
+	}
+	noErr(t, a.c.Resume(t.Context(), m.tx))
+	m.thaw()
+	alice.Await("too early?")
+}
+
+func TestHandoffFreezeEndsByItself(t *testing.T) {
+	a, b, f := twoShips(t)
+	alice := f.user("alice")
+	m := f.newMove(a, b)
+	m.freeze()
+	_, err := a.c.Export(t.Context(), protocol.ExportRequest{Tx: m.tx, Freeze: 50 * time.Millisecond,
+		Select: []protocol.Selection{{U: m.sessions[0].u, In: m.sessions[0].in}}}, func(protocol.Message) error { return nil })
+	noErr(t, err)
+	m.thaw()
+	alice.Fence()
+	if err := a.c.Release(t.Context(), m.tx, ""); !protocol.HasCode(err, protocol.CodeResumed) {
+		t.Fatalf("RELEASE after the freeze: %v", err)
+	}
+	// and the end of control
+	m = f.newMove(a, b)
+	m.freeze()
+	noErr(t, m.export())
+	a.c.Close()
+	m.thaw()
+	alice.Fence()
+}
+
+func TestHandoffBehind(t *testing.T) {
+	a, _, f := twoShips(t)
+	alice := f.user("alice")
+	s := f.newMove(a, a).sessions[0]
+	for in, code := range map[uint64]protocol.Code{s.in + 1: protocol.CodeBehind, s.in - 1: protocol.CodeCount} {
+		_, err := a.c.Export(t.Context(), protocol.ExportRequest{Tx: protocol.NewSecret(), Freeze: 50 * time.Millisecond,
+			Select: []protocol.Selection{{U: s.u, In: in}}}, nil)
+		if !protocol.HasCode(err, code) {
+			t.Fatalf("in %d: %v, want %s", in, err, code)
+		}
+	}
+	alice.Fence()
+}
+
+func TestHandoffConflicts(t *testing.T) {
+	a, b, f := twoShips(t)
+	alice := f.user("alice")
+	alice.Join("#sea", "#free")
+	f.user("bad")
+	b.srv.AddBan(Ban{Mask: "bad!*@*", Reason: "no"})
+	other := b.client("ALICE")
+	other.Join("#SEA")
+	b.srv.do(func() { b.srv.channel("#sea").ts-- }) // of another time than the one here
+	m := f.newMove(a, b)
+	noErr(t, m.importTx())
+	noErr(t, m.attach())
+	m.freeze()
+	noErr(t, m.export())
+	p, err := m.prepare()
+	noErr(t, err)
+	var got []string
+	for _, n := range p.Conflicts {
+		got = append(got, n.Code)
+	}
+	slices.Sort(got)
+	if want := []string{"banned", "channel-exists", "nick-in-use"}; !slices.Equal(got, want) {
+		t.Fatalf("got %v, want %v", got, want)
+	}
+	if _, err := b.c.Commit(t.Context(), m.tx); !protocol.HasCode(err, protocol.CodeConflict) {
+		t.Fatalf("COMMIT: %v", err)
+	}
+	// the free names are reserved until ABORT
+	mustContain(t, other.Ask("JOIN #free"), " 437 ")
+	mustContain(t, other.Ask("NICK bad"), " 433 ")
+	noErr(t, b.c.Abort(t.Context(), m.tx))
+	noErr(t, a.c.Resume(t.Context(), m.tx))
+	m.thaw()
+	mustContain(t, other.Ask("NICK bad"), "NICK")
+	other.Nick = "bad"
+	other.Join("#free")
+	alice.Silent()
+	mustContain(t, alice.Ask("NAMES #sea"), "@alice")
+}
+
+// A ban that comes between PREPARE and COMMIT is no way in: an ordinary, visible quit follows.
+func TestHandoffBanAfterImport(t *testing.T) {
+	a, b, f := twoShips(t)
+	alice, bad := f.user("alice"), f.user("bad")
+	alice.Join("#sea")
+	bad.Join("#sea")
+	alice.Await("JOIN")
+	m := f.newMove(a, b)
+	noErr(t, m.importTx())
+	noErr(t, m.attach())
+	m.freeze()
+	noErr(t, m.export())
+	_, err := m.prepare()
+	noErr(t, err)
+	noErr(t, m.readUp())
+	noErr(t, a.c.Release(t.Context(), m.tx, ""))
+	b.srv.AddBan(Ban{Mask: "bad!*@*", Reason: "no more"})
+	_, err = b.c.Commit(t.Context(), m.tx)
+	noErr(t, err)
+	noErr(t, m.splice())
+	m.thaw()
+	alice.Await("QUIT")
+	mustContain(t, ircclient.Texts(bad.Gone()), " 465 bad ", "ERROR :")
+}
+
+func TestHandoffLeaseOver(t *testing.T) {
+	a, b, f := twoShips(t)
+	f.user("alice")
+	m := f.newMove(a, b)
+	noErr(t, b.c.Import(t.Context(), m.tx, m.tok, time.Second))
+	noErr(t, m.attach())
+	m.freeze()
+	noErr(t, m.export())
+	_, err := m.prepare()
+	noErr(t, err)
+	noErr(t, a.c.Resume(t.Context(), m.tx))
+	m.thaw()
+	io.Copy(io.Discard, m.attached[m.sessions[0].u]) // ends with the lease
+	if st, err := b.c.Status(t.Context(), m.tx); err != nil || st.Dest != protocol.DestAborted {
+		t.Fatalf("STATUS %v, %v", st, err)
+	}
+	b.srv.do(func() {
+		if len(b.srv.reserved) != 0 || b.handoff.end.staged != nil {
+			t.Error("names stay reserved")
+		}
+	})
+	f.newMove(a, b).run()
+}
+
+// What another software writes is warned of, key by key, and never dropped in silence.
+func TestHandoffWarnsOfWhatItCannotKeep(t *testing.T) {
+	_, b, _ := twoShips(t)
+	ctx, tx := t.Context(), protocol.NewSecret()
+	noErr(t, b.c.Import(ctx, tx, tx, time.Minute))
+	ch := protocol.NewChan("#sea", 1)
+	ch.SetMode("auditorium")
+	ch.Set("x.other.thing", "1")
+	u := protocol.NewUser("test.1", "alice")
+	u.Set("ip", "192.0.2.1")
+	u.SetMode("deaf")
+	u.Set("silence", "*!*@x")
+	u.Set("future", "1")
+	u.Set("caps", "server-time draft/strange=1")
+	u.Set("oper", "another")
+	m := protocol.NewMemb("test.1", "#sea", "ahv")
+	for _, r := range []protocol.Message{ch.Message, protocol.NewList("#sea", "quiet", "*!*@*", "x", 1).Message, u.Message, m.Message} {
+		noErr(t, b.c.Record(ctx, r))
+	}
+	p, err := b.c.Prepare(ctx, tx)
+	noErr(t, err)
+	var got []string
+	for _, n := range p.Warns {
+		got = append(got, n.Code+" "+n.Key)
+	}
+	slices.Sort(got)
+	want := []string{"unknown-cap caps", "unknown-key future", "unknown-key silence", "unknown-key x.other.thing", "unknown-mode m.auditorium",
+		"unknown-mode m.deaf", "unknown-mode m.quiet", "unknown-oper oper", "unknown-prefix m", "unknown-prefix m"}
+	if !slices.Equal(got, want) || len(p.Conflicts) > 0 {
+		t.Fatalf("got %q\nwant %q\n%v", got, want, p.Conflicts)
+	}
+}
+
+func TestHandoffOpenTwice(t *testing.T) {
+	a, _, f := twoShips(t)
+	f.user("alice")
+	s := &session{u: coordinatorName + ".1"}
+	if err := s.open(a); !protocol.HasCode(err, protocol.CodeUInUse) {
+		t.Fatalf("got %v", err)
+	}
+	s.stream.Close()
+}
+
+func TestHandoffFind(t *testing.T) {
+	a, _, f := twoShips(t)
+	f.user("Alice[")
+	a.client("past")
+	u, err := a.c.Find(t.Context(), "aLICE{")
+	if err != nil || u != coordinatorName+".1" {
+		t.Fatalf("%q, %v", u, err)
+	}
+	if _, err := a.c.Find(t.Context(), "past"); !protocol.HasCode(err, protocol.CodeNotFound) {
+		t.Fatalf("past: %v", err)
+	}
+}
+
+// Nothing of the canonical names may be misspelt.
+func TestHandoffModeNamesAreCanonical(t *testing.T) {
+	known := map[string]bool{}
+	for _, list := range [][]protocol.Mode{protocol.ChannelModes, protocol.ListModes, protocol.UserModes} {
+		for _, m := range list {
+			known[m.Name] = true
+		}
+	}
+	for _, m := range chanModeTable {
+		if m.kind != modePrefix && !known[m.name] {
+			t.Errorf("channel mode %s", m.name)
+		}
+	}
+	for _, m := range userModeTable {
+		if m.letter != 'o' && m.letter != 's' && !known[m.name] {
+			t.Errorf("user mode %s", m.name)
+		}
+	}
+}
