@@ -110,7 +110,6 @@ type Session struct {
 	BytesOut   uint64    `json:"bytes_out"` // to the client
 	HeldBytes  int       `json:"held_bytes"`
 	Nick       string    `json:"nick,omitempty"`  // only if the ircd was asked (show session, nick filter)
-	Moves      int       `json:"moves,omitempty"` // how many it has been through
 }
 
 // SessionPage is one page of sessions, in the order of their ids.

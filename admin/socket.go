@@ -72,7 +72,7 @@ func admitGroup(path string, gid int) error {
 		return nil
 	}
 	if err := os.Chown(path, -1, gid); err != nil {
-		return err
+		return fmt.Errorf("give it to group %d: %w; the daemon's user must be in that group (SupplementaryGroups= of the systemd unit)", gid, err)
 	}
 	return os.Chmod(path, 0o660)
 }

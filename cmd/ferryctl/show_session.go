@@ -43,6 +43,5 @@ func writeSession(w io.Writer, s admin.Session) {
 	g.add("bytes in", strconv.FormatUint(s.BytesIn, 10))
 	g.add("bytes out", strconv.FormatUint(s.BytesOut, 10))
 	g.add("held bytes", strconv.Itoa(s.HeldBytes))
-	g.add("moves", strconv.Itoa(s.Moves))
 	g.write(w)
 }
