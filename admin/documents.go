@@ -109,7 +109,7 @@ type Session struct {
 	BytesIn    uint64    `json:"bytes_in"`  // from the client
 	BytesOut   uint64    `json:"bytes_out"` // to the client
 	HeldBytes  int       `json:"held_bytes"`
-	Nick       string    `json:"nick,omitempty"`  // only if the ircd was asked (show session, nick filter)
+	Nick       string    `json:"nick,omitempty"` // only if the ircd was asked (show session, nick filter)
 }
 
 // SessionPage is one page of sessions, in the order of their ids.
