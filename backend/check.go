@@ -185,7 +185,7 @@ func (b *Backend) note(version int, out outcome) {
 	}
 	b.mu.Unlock()
 	if newEpoch {
-		b.set.event(b, EventHello, "epoch "+out.hello.Epoch)
+		b.set.event(b, EventHello, introduction(*out.hello))
 	}
 	if changed && up {
 		b.set.event(b, EventUp, "")

@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
+	"strings"
 
 	"github.com/ircferry/ircferry/handoff/protocol"
 )
@@ -90,6 +92,31 @@ func streamAddr(h Hello, control net.Addr) (netip.AddrPort, error) {
 		}
 	}
 	return netip.AddrPortFrom(ip, addr.Port()), nil
+}
+
+// moveFeats is what an ircd must be able to do so that users can be moved out of it and into it.
+var moveFeats = []string{"open", "export", "import"}
+
+// lacks lists what of it a HELLO does not announce.
+func lacks(h Hello) (missing []string) {
+	for _, f := range moveFeats {
+		if !h.Can(f) {
+			missing = append(missing, f)
+		}
+	}
+	return missing
+}
+
+// introduction says who a new process is, and at once what will not work with it.
+func introduction(h Hello) string {
+	text := fmt.Sprintf("%s %s, epoch %s", h.Software, h.Version, h.Epoch)
+	if missing := lacks(h); len(missing) > 0 {
+		text += "; cannot " + strings.Join(missing, ", ") + ": its users cannot be moved freely"
+	}
+	if slices.Contains(h.Caps, "tls") {
+		text += "; offers capability tls, which clients behind us cannot use"
+	}
+	return text
 }
 
 // watched is a connection that is read ahead, so that its end is seen while nobody reads. What is read waits in a pipe.

@@ -399,10 +399,14 @@ func TestRoundRobinTakesTurns(t *testing.T) {
 func TestCandidatesForADrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld().all("x")
-		conf := natives("a", "b:50", "c:backup", "d:200", "e", "f", "g:50")
+		conf := natives("a", "b:50", "c:backup", "d:200", "e", "f", "g:50", "h:1000")
 		conf.Backends = append(conf.Backends, relays(config.Standalone, "x").Backends...)
-		for _, n := range []string{"a", "b", "c", "d", "e", "g"} { // not f
-			w.set("/"+n, newIrcd(n).accept)
+		for _, n := range []string{"a", "b", "c", "d", "e", "g", "h"} { // not f
+			d := newIrcd(n)
+			if n == "h" {
+				d.hello.Feat = []string{"open", "export"}
+			}
+			w.set("/"+n, d.accept)
 		}
 		s := w.newSet(t, "", one(conf))
 		settle()

@@ -180,3 +180,23 @@ func TestHelloThatMakesNoSenseIsNoGoodCheck(t *testing.T) {
 		})
 	}
 }
+
+// C6.47: what an ircd cannot do is told when it is first seen, not when somebody wants it.
+func TestC6_47WhatAnIrcdCannotDoIsToldAtItsHello(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, d := newWorld(), newIrcd("e1")
+		d.hello.Feat, d.hello.Caps = []string{"open"}, []string{"tls"}
+		w.set("/a", d.accept)
+		w.newSet(t, "", one(natives("a")))
+		settle()
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		for _, e := range w.seen {
+			if e.Kind == EventHello {
+				expect(t, "introduction", e.Text, "testd 1, epoch e1; cannot export, import: its users cannot be moved freely; offers capability tls, which clients behind us cannot use")
+				return
+			}
+		}
+		t.Error("no introduction")
+	})
+}

@@ -96,8 +96,8 @@ func (p *Pool) SetServing(name string) error {
 	return nil
 }
 
-// Candidates lists who could take over the users of the backend except: ready, up, native; non-backup first, then by weight, then in
-// configuration order.
+// Candidates lists who could take over the users of the backend except: ready, up, native and able to import; non-backup first, then by
+// weight, then in configuration order.
 func (p *Pool) Candidates(except string) []*Backend {
 	type candidate struct {
 		b    *Backend
@@ -105,8 +105,9 @@ func (p *Pool) Candidates(except string) []*Backend {
 	}
 	var cs []candidate
 	for _, b := range p.Backends() {
-		if c := b.Config(); b.name != except && c.Native() && b.Admin() == Ready && b.Oper() == Up {
-			cs = append(cs, candidate{b, c})
+		h, _, _ := b.Hello()
+		if b.name != except && h.Can("import") && b.Admin() == Ready && b.Oper() == Up {
+			cs = append(cs, candidate{b, b.Config()})
 		}
 	}
 	slices.SortStableFunc(cs, func(x, y candidate) int {

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -81,10 +82,8 @@ func (p prober) native(ctx context.Context, pl plan) {
 	if _, err := streamAddr(h, nil); err != nil {
 		p.add(config.SeverityError, "%s: %v", pl.conf.Handoff, err)
 	}
-	for _, feat := range []string{"open", "export", "import"} {
-		if !h.Can(feat) {
-			p.add(config.SeverityWarning, "%s %s cannot %s: users cannot be moved with it", h.Software, h.Version, feat)
-		}
+	if missing := lacks(h); len(missing) > 0 {
+		p.add(config.SeverityWarning, "%s %s cannot %s: its users cannot be moved freely", h.Software, h.Version, strings.Join(missing, ", "))
 	}
 	p.caps(h.Caps)
 }
