@@ -52,7 +52,7 @@ ferry.autoconnect = on
 	writeFile(t, filepath.Join(dir, "plugins.conf"), "[var]\ne2e.n = \"1\"\n")
 	writeFile(t, filepath.Join(dir, "weechat.conf"), fmt.Sprintf(
 		"[signal]\nsigusr1 = \"/command -buffer irc.ferry.%s irc /msg %s wee ${plugins.var.e2e.n};"+
-			"/set plugins.var.e2e.n ${calc:${plugins.var.e2e.n}+1}\"\n", channel, channel))
+			"/mute /set plugins.var.e2e.n ${calc:${plugins.var.e2e.n}+1}\"\n", channel, channel))
 	p := start(t, []string{"TERM=dumb", "HOME=" + dir}, program, "-d", dir)
 	return realClient{
 		nick: "wee",
@@ -71,7 +71,7 @@ chatnets = { ferry = { type = "IRC"; nick = "irs"; } };
 channels = ( { name = "%s"; chatnet = "ferry"; autojoin = "yes"; } );
 settings = {
   core = { real_name = "irs"; user_name = "irs"; nick = "irs"; };
-  "irc/core" = { cmd_queue_speed = "10msec"; };
+  "irc/core" = { cmd_queue_speed = "10msec"; cmds_max_at_once = "100"; };
   "fe-common/core" = { autolog = "yes"; autolog_path = "%s/logs/$0.log"; autolog_level = "ALL"; };
 };
 `, port, channel, dir))

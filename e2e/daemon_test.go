@@ -39,7 +39,7 @@ func TestHangupReloads(t *testing.T) {
 	text := config(f.dir, f.port, fmt.Sprintf("  - name: more\n    address: \"127.0.0.1:%d\"\n    pool: main", second), a.backend())
 	f.writeConfig(text)
 	f.proc.signal(syscall.SIGHUP)
-	awaitPort(t, second)
+	awaitPort(t, second, f.proc)
 	login(t, second, "127.0.0.1", "ben").fence()
 	c.fence() // it is the same session still
 

@@ -33,7 +33,7 @@ func config(dir string, port int, listener string, backends ...string) string {
 pools:
   main:
     topology: standalone
-    check: {inter: 500ms, rise: 1, fall: 2, timeout: 2s}
+    check: {inter: 1s, rise: 1, fall: 3, timeout: 1s}
     backends:
       - %s
 state: %s/state
@@ -49,7 +49,7 @@ func startFerry(t *testing.T, env []string, listener string, backends ...string)
 	f := &ferry{t: t, dir: shortDir(t), port: freePort(t)}
 	f.writeConfig(config(f.dir, f.port, listener, backends...))
 	f.proc = start(t, env, binary("ircferry"), "run", "-c", f.configFile())
-	awaitPort(t, f.port)
+	awaitPort(t, f.port, f.proc)
 	return f
 }
 

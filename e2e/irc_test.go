@@ -105,6 +105,19 @@ func (c *irc) expect(text string) string {
 	return found
 }
 
+// sees waits for a line that contains the text, wherever it is among the others.
+func (c *irc) sees(text string) {
+	c.t.Helper()
+	eventually(c.t, time.Minute, fmt.Sprintf("%s sees %q", c.nick, text), func() bool {
+		for _, line := range c.since(0) {
+			if strings.Contains(line, text) {
+				return true
+			}
+		}
+		return false
+	})
+}
+
 // fence returns when the ircd has read all that was sent.
 func (c *irc) fence() {
 	c.t.Helper()

@@ -15,8 +15,7 @@ func ngircd(t *testing.T) int {
 	t.Helper()
 	program := need(t, "ngircd", "ngircd")
 	port, conf := ircdConfig(t, "ngircd.conf", "ng.example.org")
-	start(t, nil, program, "--nodaemon", "--config", conf)
-	awaitPort(t, port)
+	awaitPort(t, port, start(t, nil, program, "--nodaemon", "--config", conf))
 	return port
 }
 
@@ -25,8 +24,7 @@ func inspircd(t *testing.T) int {
 	t.Helper()
 	program := need(t, "inspircd", "inspircd")
 	port, conf := ircdConfig(t, "inspircd.conf", "insp.example.org")
-	start(t, nil, program, "--config="+conf, "--nofork", "--runasroot")
-	awaitPort(t, port)
+	awaitPort(t, port, start(t, nil, program, "--config="+conf, "--nofork", "--runasroot"))
 	return port
 }
 
@@ -64,7 +62,7 @@ func TestNgIRCdSeesTheClient(t *testing.T) {
 
 func TestEmbeddedSeesTheClientByProxyV1(t *testing.T) {
 	port := freePort(t)
-	startEmbedded(t, "a", "--listen", fmt.Sprintf("127.0.0.1:%d", port))
+	startEmbedded(t, "a", "--proxy-v1", "--listen", fmt.Sprintf("127.0.0.1:%d", port))
 	seesTheClient(t, startFerry(t, nil, trusted, relay(port, ", identity: proxy-v1")))
 }
 

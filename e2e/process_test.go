@@ -129,9 +129,15 @@ func freePort(t *testing.T) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-func awaitPort(t *testing.T, port int) {
+// awaitPort waits until a process listens on a port.
+func awaitPort(t *testing.T, port int, p *process) {
 	t.Helper()
 	eventually(t, 20*time.Second, fmt.Sprintf("port %d answers", port), func() bool {
+		select {
+		case <-p.done:
+			t.Fatalf("%s has ended:\n%s", p.cmd.Path, lastLines(p.out.String(), 20))
+		default:
+		}
 		c, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.1:%d", port), time.Second)
 		if err == nil {
 			_ = c.Close()

@@ -21,14 +21,14 @@ func TestRealClientsStayThroughTenMoves(t *testing.T) {
 	clients := []realClient{weechat(t, f.port), irssi(t, f.port), sic(t, f.port)}
 	for _, c := range clients {
 		c.reportOnFailure(t)
-		eye.expect(":" + c.nick + "!")
+		eye.sees(":" + c.nick + "!")
 	}
 	for _, c := range clients {
 		c.talk()
 	}
 	everyTick(t, func(n int) { eye.send(fmt.Sprintf("PRIVMSG %s :eye %d", channel, n)) })
 	for _, c := range clients {
-		eye.expect(fmt.Sprintf(":%s 3", c.nick)) // all talk, and what belongs to joining has been shown
+		eye.sees(fmt.Sprintf(":%s 3", c.nick)) // all talk, and what belongs to joining has been shown
 		eventually(t, 10*time.Second, c.nick+" reads along", func() bool { return times(c.log(), "eye")[3] > 0 })
 	}
 	before, seen := map[string]int{}, eye.count()
@@ -36,11 +36,13 @@ func TestRealClientsStayThroughTenMoves(t *testing.T) {
 		before[c.nick] = len(c.strange())
 	}
 
+	begin := time.Now()
 	moveTenTimes(t, f, a)
 
 	for _, c := range clients {
-		eye.expect(fmt.Sprintf("%s %d", c.nick, saidLines))
+		eye.sees(fmt.Sprintf(":%s %d", c.nick, saidLines))
 		eventually(t, 60*time.Second, c.nick+" shows the last line", func() bool { return times(c.log(), "eye")[saidLines] > 0 })
+		t.Logf("%s has all after %.0f s", c.nick, time.Since(begin).Seconds())
 		if more := c.strange()[before[c.nick]:]; len(more) > 0 {
 			t.Errorf("%s showed during the moves:\n%s", c.nick, strings.Join(more, "\n"))
 		}
