@@ -1,0 +1,226 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ircferry/ircferry/admin"
+	"github.com/ircferry/ircferry/handoff"
+	"github.com/ircferry/ircferry/internal/ircclient"
+)
+
+// TestStateDiskFull: a move whose journal cannot be written is reverted, and the next one goes through once there is room.
+func TestStateDiskFull(t *testing.T) {
+	dir := t.TempDir()
+	a, b := startIrcd(t, dir, "a"), startIrcd(t, dir, "b")
+	cfg := testConfig(t, map[string]string{"a": "unix:" + a.socket, "b": "unix:" + b.socket})
+	cfg.State = t.TempDir()
+	if err := unix.Mount("tmpfs", cfg.State, "tmpfs", 0, "size=64k"); err != nil {
+		t.Skipf("no file system of its own to fill (needs root): %v", err)
+	}
+	t.Cleanup(func() { unix.Unmount(cfg.State, unix.MNT_DETACH) })
+	d := startTestDaemon(t, cfg)
+	w := newWorld(t, d.address(t))
+	w.populate(8, 2)
+	w.runTalk()
+	ballast := filepath.Join(cfg.State, "ballast")
+	fill(t, ballast)
+	m, err := d.moves.Drain(handoff.Request{Pool: "main", From: "a", To: "b"})
+	if err == nil {
+		if r := ended(t, m); r.State != handoff.StateReverted || !strings.Contains(r.Error, "no space left") {
+			t.Errorf("full disk: %+v", r)
+		}
+	} else if !strings.Contains(err.Error(), "no space left") {
+		t.Errorf("full disk: %v", err)
+	}
+	w.talkOn(50)
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	readyAgain(t, d, "a")
+	if r := drain(t, d, "a", "b"); r.State != handoff.StateDone || r.Moved != 8 {
+		t.Errorf("with room again: %+v", r)
+	}
+	w.talkOn(50)
+	w.stop()
+	if counts := w.oracle.Settle(3 * time.Second); !counts.Clean() {
+		t.Errorf("%v\n%s", counts, strings.Join(w.oracle.Samples(), "\n"))
+	}
+}
+
+// fill writes a file until its file system has no room.
+func fill(t *testing.T, path string) {
+	t.Helper()
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	block := make([]byte, 4096)
+	for err == nil {
+		_, err = f.Write(block)
+	}
+}
+
+// program is the daemon as a process of its own.
+type program struct {
+	t      *testing.T
+	config string
+	socket string
+	addr   string
+	cmd    *exec.Cmd
+}
+
+// newProgram writes a configuration for two backends and a fixed client port, so that a restarted daemon has the same.
+func newProgram(t *testing.T, a, b *process) *program {
+	t.Helper()
+	dir := t.TempDir()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	l.Close()
+	p := &program{t: t, config: filepath.Join(dir, "ircferry.yaml"), socket: filepath.Join(dir, "admin.sock"), addr: addr}
+	text := fmt.Sprintf(`listeners: [{name: irc, address: %q, pool: main, limits: {per_ip: 0, per_ip_rate: 0}}]
+pools:
+  main:
+    check: {inter: 200ms, rise: 1, fall: 2, timeout: 200ms}
+    backends:
+      - {name: a, handoff: "unix:%s"}
+      - {name: b, handoff: "unix:%s"}
+state: %s
+admin: {socket: %s}
+http: {address: ""}
+`, addr, a.socket, b.socket, filepath.Join(dir, "state"), p.socket)
+	if err := os.WriteFile(p.config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.kill)
+	return p
+}
+
+// start runs the daemon and returns when it lets clients in.
+func (p *program) start() {
+	p.t.Helper()
+	p.cmd = exec.Command(os.Args[0], "run", "-c", p.config)
+	p.cmd.Env = append(os.Environ(), asProgram+"=1")
+	if testing.Verbose() {
+		p.cmd.Stderr = p.t.Output()
+	}
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := p.cmd.Start(); err != nil {
+		p.t.Fatal(err)
+	}
+	await(p.t, "the daemon's backends up", func() bool {
+		s, err := p.client().Status(p.t.Context())
+		return err == nil && len(s.Pools) == 1 && s.Pools[0].Backends[0].Oper == "up" && s.Pools[0].Backends[1].Oper == "up"
+	})
+}
+
+func (p *program) client() *admin.Client { return admin.NewClient(p.socket) }
+
+func (p *program) kill() {
+	if p.cmd == nil {
+		return
+	}
+	p.cmd.Process.Kill()
+	p.cmd.Wait()
+	p.cmd = nil
+}
+
+// users is how many users two ircds have together.
+func users(t *testing.T, ps ...*process) (n int) {
+	t.Helper()
+	for _, p := range ps {
+		n += awaitHello(t, "unix:"+p.socket).Users
+	}
+	return n
+}
+
+// TestDaemonKilledWhileUsersAreHeld (lessons C3.18): the journal is the only owner. The next daemon reports and keeps it, and
+// nobody is live: the clients come back as new ones.
+func TestDaemonKilledWhileUsersAreHeld(t *testing.T) {
+	dir := t.TempDir()
+	a, b := startIrcd(t, dir, "a"), startIrcd(t, dir, "b")
+	p := newProgram(t, a, b)
+	p.start()
+	for i := range 5 {
+		ircclient.TestUser(t, p.addr, nick("held", i))
+	}
+	done, err := p.client().Hold(t.Context(), admin.HoldRequest{Backend: "main/a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	await(t, "parked", func() bool {
+		m, err := p.client().Move(t.Context(), done.Move.ID)
+		return err == nil && m.State == handoff.StateParked
+	})
+	p.kill()
+	p.start()
+	kept, _ := filepath.Glob(filepath.Join(filepath.Dir(p.config), "state", "moves", "*.journal.interrupted"))
+	if len(kept) != 1 {
+		t.Fatalf("journals kept: %v", kept)
+	}
+	if info, err := os.Stat(kept[0]); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info, err)
+	}
+	if n := users(t, a, b); n != 0 {
+		t.Errorf("%d users live without a client", n)
+	}
+	ircclient.TestUser(t, p.addr, "held0").Fence()
+}
+
+// TestDaemonKilledBeforeTheRelease: the source goes on by itself, sees its clients gone, and takes them again; the backend is
+// in the admin state of before.
+func TestDaemonKilledBeforeTheRelease(t *testing.T) {
+	dir := t.TempDir()
+	a, b := startIrcd(t, dir, "a"), startIrcd(t, dir, "b", "--fault", "PREPARE:delay:4s")
+	p := newProgram(t, a, b)
+	p.start()
+	for i := range 5 {
+		ircclient.TestUser(t, p.addr, nick("frozen", i))
+	}
+	done, err := p.client().Drain(t.Context(), admin.DrainRequest{Backend: "main/a", To: "b"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	await(t, "frozen", func() bool {
+		m, err := p.client().Move(t.Context(), done.Move.ID)
+		return err == nil && m.Step == handoff.StepPush
+	})
+	p.kill()
+	await(t, "nobody live without a client", func() bool { return users(t, a) == 0 })
+	p.start()
+	ircclient.TestUser(t, p.addr, "frozen0").Fence()
+	s, err := p.client().Status(t.Context())
+	if err != nil || s.Pools[0].Backends[0].Admin != "ready" || s.Pools[0].Serving != "a" {
+		t.Errorf("after the interrupted drain: %+v, %v", s.Pools, err)
+	}
+	if n := users(t, a, b); n != 1 {
+		t.Errorf("%d users, want the one who came back", n)
+	}
+}
+
+// TestSecondDaemonRefused: the state directory is locked, and the message says what to do.
+func TestSecondDaemonRefused(t *testing.T) {
+	dir := t.TempDir()
+	a, b := startIrcd(t, dir, "a"), startIrcd(t, dir, "b")
+	p := newProgram(t, a, b)
+	p.start()
+	second := exec.CommandContext(t.Context(), os.Args[0], "run", "-c", p.config)
+	second.Env = append(os.Environ(), asProgram+"=1")
+	out, err := second.CombinedOutput()
+	if err == nil || second.ProcessState.ExitCode() != 1 || !strings.Contains(string(out), "another ircferry runs") {
+		t.Errorf("%v: %s", err, out)
+	}
+}
