@@ -160,9 +160,9 @@ func (c realClient) reportOnFailure(t *testing.T) {
 
 var (
 	numbered = regexp.MustCompile(`\b(wee|irs|sic|eye) [0-9]+$`)
-	// In irssi's raw log: what it sends, what it does with an event, and the answers to what it asks for by itself after a JOIN
+	// In irssi's raw log: what it sends, what it does with an event, and the answers to what it asks for by itself or with a JOIN
 	// and to measure its lag.
-	asked = regexp.MustCompile(`^(<< |--> |>> (@\S+ )?(:\S+ (315|324|329|352|354|367|368|PONG)|PING) )`)
+	asked = regexp.MustCompile(`^(<< |--> |>> (@\S+ )?(:\S+ (315|324|329|352|353|354|366|367|368|PONG)|PING) )`)
 )
 
 // strange is what the client has shown that is none of the numbered lines, unless it had asked for it.
