@@ -30,6 +30,9 @@ func TestSendQExceeded(t *testing.T) {
 	bob.Await("QUIT :SendQ exceeded")
 	resume()
 	lines := slow.Gone()
+	if last := lines[len(lines)-1].Text; !strings.HasPrefix(last, "ERROR") {
+		t.Errorf("the last line begins in another one: %q", last)
+	}
 	mustContain(t, lines[len(lines)-1].Text, "ERROR :Closing link: (~slow@127.0.0.1) [SendQ exceeded]")
 	for _, l := range lines[:len(lines)-1] { // whole lines only
 		if strings.Contains(l.Text, "PRIVMSG") && !strings.HasSuffix(l.Text, strings.Repeat("x", 400)) {

@@ -57,6 +57,16 @@ func TestLists(t *testing.T) {
 	op.Silent()
 }
 
+func TestModesOfOneLineAreLimited(t *testing.T) {
+	_, addr := startServer(t, Config{})
+	op := user(t, addr, "op")
+	op.Join("#c")
+	masks := "0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20"
+	answer := op.Ask("MODE #c +" + strings.Repeat("b", 21) + " " + masks)
+	mustContain(t, answer, " 19!*@*")
+	mustNotContain(t, answer, " 20!*@*")
+}
+
 func TestLongMaskListsAreSplit(t *testing.T) {
 	_, addr := startServer(t, Config{})
 	op := user(t, addr, "op")
@@ -108,5 +118,8 @@ func TestUserModes(t *testing.T) {
 	mustContain(t, answer, ".cloaked")
 	mustNotContain(t, answer, "127.0.0.1")
 	mustContain(t, alice.Ask("WHOIS alice"), ".cloaked", "~alice@127.0.0.1 127.0.0.1")
+	bob.Join("#b") // a cloak is no way past a ban
+	bob.Ask("MODE #b +b *!*@127.0.0.1")
+	mustContain(t, alice.Ask("JOIN #b"), " 474 ")
 	mustContain(t, alice.Ask("MODE alice -x"), " 396 alice 127.0.0.1 ")
 }

@@ -62,7 +62,8 @@ func TestServerQueries(t *testing.T) {
 	mustContain(t, alice.Ask("PING"), " 409 ")
 	mustContain(t, alice.Ask("NOSUCH x"), " 421 alice NOSUCH ")
 	mustContain(t, alice.Ask("JOIN"), " 461 alice JOIN ")
-	user(t, addr, "bob").Send("MODE bob +i")
+	user(t, addr, "bob").Ask("MODE bob +i")
+	mustContain(t, alice.Ask("LUSERS"), " 251 alice :There are 1 users and 1 invisible", " 265 alice 2 2 ")
 	alice.Join("#c")
 	mustContain(t, alice.Ask("PONG x"), "")
 	if s.Users() != 2 || s.Channels() != 1 {

@@ -1,6 +1,7 @@
 package ircd
 
 import (
+	"io"
 	"strings"
 	"testing"
 
@@ -46,6 +47,17 @@ func TestQuit(t *testing.T) {
 	bob.Silent()
 	if s.Users() != 1 {
 		t.Errorf("%d users", s.Users())
+	}
+}
+
+// What a client says after QUIT makes no reset that could take the last lines away.
+func TestQuitIsNoReset(t *testing.T) {
+	_, addr := startServer(t, Config{})
+	alice := user(t, addr, "alice")
+	alice.Write("QUIT :done\r\n" + strings.Repeat("PING x\r\n", 20_000))
+	mustContain(t, ircclient.Texts(alice.Gone()), "ERROR :Closing link: ")
+	if err := alice.Err(); err != io.EOF {
+		t.Errorf("the connection ended with %v", err)
 	}
 }
 
