@@ -71,6 +71,13 @@ type Destination interface {
 	Abort()
 }
 
+// Holder is implemented by an Ircd that wants to put attached streams into a form of its own as they come, and not all at once in the
+// pause of COMMIT. Hold owns conn if it returns nil. What it returns is given to Commit; until then the Server writes ATTACHED to it, looks
+// whether it is open (by syscall.Conn), or closes it.
+type Holder interface {
+	Hold(conn net.Conn) (net.Conn, error)
+}
+
 // Movable reports whether the stream id is one of this coordinator's. A coordinator without a name is asked for everybody.
 func Movable(u, coordinator string) bool {
 	if u == "" || coordinator == "" {

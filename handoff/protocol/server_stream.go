@@ -69,36 +69,46 @@ func (s *Server) attach(m Message, conn net.Conn, rest []byte) error {
 		return &Error{Code: CodeBadLine, U: a.U, Text: "bytes before LIVE"}
 	}
 	conn.SetDeadline(time.Time{}) // before others may see it: alive reads without one
-	if err := s.dst.attach(s, a, conn); err != nil {
+	held, err := s.dst.attach(s, a, conn)
+	if err != nil {
 		return err
 	}
-	if !s.answerStream(conn, NewMessage(VerbAttached, "u", a.U)) {
-		s.drop(conn) // COMMIT finds it dead
+	if !s.answerStream(held, NewMessage(VerbAttached, "u", a.U)) {
+		s.drop(held) // COMMIT finds it dead
 	}
 	return nil
 }
 
-func (d *dest) attach(s *Server, a Attach, conn net.Conn) error {
+// attach notes the stream and answers it as it is held until COMMIT.
+func (d *dest) attach(s *Server, a Attach, conn net.Conn) (net.Conn, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := d.openLocked(s, a.Tx); err != nil {
-		return err
+		return nil, err
 	}
 	if !EqualSecret(a.Tok, d.tok) {
-		return &Error{Code: CodeDenied, Tx: a.Tx, Text: "wrong tok"}
+		return nil, &Error{Code: CodeDenied, Tx: a.Tx, Text: "wrong tok"}
 	}
 	if old := d.streams[a.U]; old != nil {
 		if alive(old) {
-			return &Error{Code: CodeAttached, Tx: a.Tx, U: a.U, Text: "a second ATTACH"}
+			return nil, &Error{Code: CodeAttached, Tx: a.Tx, U: a.U, Text: "a second ATTACH"}
 		}
 		s.drop(old) // lost on the way; the coordinator tries again
 		delete(d.streams, a.U)
 	}
 	if len(d.streams) >= s.cfg.MaxUsers {
-		return &Error{Code: CodeLimit, Tx: a.Tx, U: a.U, Text: "over maxusers"}
+		return nil, &Error{Code: CodeLimit, Tx: a.Tx, U: a.U, Text: "over maxusers"}
+	}
+	if h, ok := s.ircd.(Holder); ok {
+		held, err := h.Hold(conn)
+		if err != nil {
+			return nil, err
+		}
+		s.untrack(conn) // dst.stop closes what is held
+		conn = held
 	}
 	d.streams[a.U] = conn
-	return nil
+	return conn, nil
 }
 
 // answerStream writes the one line that a stream's first line is answered with; false if it could not.

@@ -123,8 +123,8 @@ func (e *handoffEnd) Commit(streams map[string]net.Conn) (int, error) {
 	return len(st.users), nil
 }
 
-// goLive gives a prepared client its stream and puts it into the maps. False: the stream could not be taken over (no descriptors left);
-// the client is live all the same and has to quit.
+// goLive gives a prepared client its stream and puts it into the maps. False: the stream could not be put into the loop; the client is
+// live all the same and has to quit.
 func (e *handoffEnd) goLive(u *stagedUser, stream net.Conn) bool {
 	s, c, now := e.srv, u.client, time.Now()
 	c.heard, c.born = now, now
@@ -137,12 +137,8 @@ func (e *handoffEnd) goLive(u *stagedUser, stream net.Conn) bool {
 	if c.id == "" || s.ids[c.id] != nil {
 		c.id = s.nextID()
 	}
-	fd, err := takeSocket(stream)
-	if err == nil {
-		s.prepareSocket(fd)
-		c.conn, err = s.newConn(fd, c)
-	}
-	if err != nil {
+	var err error
+	if c.conn, err = s.newConn(stream.(*heldStream).take(), c); err != nil {
 		s.log.Warn("stream lost at commit", "err", err)
 		c.conn = &conn{srv: s, state: connClosed}
 	}

@@ -105,8 +105,11 @@ func (e *handoffEnd) Resume() {
 // Release forgets the selected users, and the world goes on.
 func (e *handoffEnd) Release(quit string) {
 	s := e.srv
+	var old []int
 	for _, c := range e.selected {
-		c.conn.closeNow() // first, so that a QUIT of one is not written to another
+		if c.conn.state == connOpen {
+			old = append(old, c.conn.letGo()) // first, so that a QUIT of one is not written to another
+		}
 	}
 	for _, c := range e.selected {
 		if quit != "" {
@@ -116,6 +119,12 @@ func (e *handoffEnd) Release(quit string) {
 		}
 		delete(e.streams, c.u)
 	}
+	// Nobody has to wait for thousands of closes: clients are standing still.
+	s.running.Go(func() {
+		for _, fd := range old {
+			closeFD(fd)
+		}
+	})
 	e.thaw()
 }
 
@@ -277,6 +286,17 @@ func membRecord(m *Member) protocol.Message {
 	r.SetInt("at", m.joined)
 	r.SetInt(keyOrder, int64(slices.Index(m.client.members, m)))
 	return r.Message
+}
+
+// letGo is closeNow, but that the descriptor is the caller's to close.
+func (c *conn) letGo() int {
+	c.state = connClosed
+	c.owner = nil
+	c.recvq = c.srv.putBuffer(c.recvq)
+	c.sendq = c.srv.putBuffer(c.sendq)
+	c.srv.poll.remove(c.fd, c.key)
+	c.srv.conns--
+	return c.fd
 }
 
 // shut ends a stream as if its peer had.
