@@ -29,6 +29,8 @@ type realClient struct {
 	talk func()
 	// log is what the client has shown of the channel so far, all is that and whatever else it has shown or logged.
 	log, all func() string
+	// settled is in all when the client has done with joining; "" if there is nothing to wait for.
+	settled string
 }
 
 // weechat runs weechat-headless. It has no input of its own, so each SIGUSR1 makes it say the next line.
@@ -92,7 +94,8 @@ settings = {
 	}
 	raw := filepath.Join(dir, "raw.log")
 	return realClient{
-		nick: "irs",
+		nick:    "irs",
+		settled: "was synced",
 		talk: func() {
 			typed("/rawlog open " + raw)
 			everyTick(t, func(n int) { typed(fmt.Sprintf("/msg %s irs %d", channel, n)) })
@@ -165,16 +168,16 @@ var (
 	asked = regexp.MustCompile(`^(<< |--> |>> (@\S+ )?(:\S+ (315|324|329|352|353|354|366|367|368|PONG)|PING) )`)
 )
 
-// strange is what the client has shown that is none of the numbered lines, unless it had asked for it.
-func (c realClient) strange() []string {
-	var s []string
+// strange counts the lines that the client has shown and that are none of the numbered ones, unless it had asked for them.
+func (c realClient) strange() map[string]int {
+	lines := map[string]int{}
 	for line := range strings.Lines(c.all()) {
 		line = strings.TrimRight(line, " \r\n")
 		if line != "" && !numbered.MatchString(line) && !asked.MatchString(line) {
-			s = append(s, line)
+			lines[line]++
 		}
 	}
-	return s
+	return lines
 }
 
 // times counts how often each line "who n" is in a log.
