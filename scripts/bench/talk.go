@@ -139,7 +139,7 @@ func (t *talkers) take(i int, data []byte, now time.Duration) error {
 
 var (
 	sayVerb  = []byte(" PRIVMSG #c")
-	endNames = []byte(" 366 ")
+	endNames = []byte("366 ")
 )
 
 // hear judges one line: ":u<speaker>!... PRIVMSG #c<n> :<number> <microseconds when it was sent>".
@@ -149,7 +149,7 @@ func (t *talkers) hear(i int, line []byte, now time.Duration) error {
 	}
 	verb := bytes.Index(line, sayVerb)
 	if verb < 0 {
-		if bytes.Contains(line, endNames) {
+		if _, verb, _ := bytes.Cut(line, []byte(" ")); bytes.HasPrefix(verb, endNames) {
 			t.joined++
 		}
 		if len(t.visible) < 1000 {
