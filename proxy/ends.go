@@ -40,7 +40,9 @@ func (w *worker) end(s *session, r CloseReason, text string) {
 	w.leaveMove(s, backend.CauseGone)
 	w.dropAttached(s)
 	w.dropRegistration(s)
-	w.lastWords(s, text)
+	if w.lastWords(s, text); s.state == stateFree {
+		return // there was no room for them
+	}
 	s.set(dismissed)
 	switch {
 	case s.state != StateRelay || s.slot.Flags.Has(wire.BackendFINSeen):
@@ -68,7 +70,7 @@ func (w *worker) end(s *session, r CloseReason, text string) {
 func (w *worker) refuse(s *session, r CloseReason, text string) {
 	w.noteEnd(s, r)
 	w.lastWords(s, text)
-	if !w.flushClient(s) {
+	if s.state == stateFree || !w.flushClient(s) {
 		return
 	}
 	loop.Read(int(s.clientFD), w.shard.Staging()) // unread bytes would turn the close into a reset

@@ -11,26 +11,35 @@ import (
 // carryRoom is how much that its client has not read a session takes along in a move.
 const carryRoom = 1 << 20
 
-// Freeze stops the sessions of a backend and tells their counts.
+// Freeze stops the sessions of a backend and tells their counts. A loop that comes to it only when ctx is over thaws its sessions again,
+// since nobody would know of them.
 func (p *Proxy) Freeze(ctx context.Context, backendName string) ([]backend.Frozen, error) {
 	var mu sync.Mutex
 	var all []backend.Frozen
+	late := false
 	err := p.onAll(ctx, func(w *worker) {
-		var mine []backend.Frozen
+		var mine []*session
 		w.each(func(s *session) {
 			if !s.streaming(backendName) {
 				return
 			}
 			if w.freeze(s); s.state == StateFrozen {
-				mine = append(mine, backend.Frozen{U: w.id(s), In: s.slot.BackendIn, Out: s.slot.BackendOut, Registered: s.registered()})
+				mine = append(mine, s)
 			}
 		})
 		mu.Lock()
 		defer mu.Unlock()
-		all = append(all, mine...)
+		for _, s := range mine {
+			if late {
+				w.thaw(s)
+				continue
+			}
+			all = append(all, backend.Frozen{U: w.id(s), In: s.slot.BackendIn, Out: s.slot.BackendOut, Registered: s.registered()})
+		}
 	})
 	mu.Lock()
 	defer mu.Unlock()
+	late = true
 	return all, err
 }
 

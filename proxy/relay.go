@@ -41,7 +41,10 @@ func (w *worker) backendEvent(s *session, ev loop.Events) {
 	}
 	if s.state == StateDialing || s.state == StateReopening && s.reg.dialing {
 		w.dialed(s)
-		return
+		if s.state == stateFree || s.backendFD < 0 {
+			return
+		}
+		// The backend may have spoken, or ended, before we saw the connect: that edge is this one.
 	}
 	if ev&(loop.PeerEnded|loop.Broken|loop.HangUp) != 0 {
 		s.set(backendEnding)

@@ -86,7 +86,7 @@ func (w *worker) newSession() (*session, error) {
 func (w *worker) forget(s *session) {
 	w.enter(s, stateFree)
 	w.shard.FreeSlot(s.slotID)
-	*s = session{index: s.index, gen: s.gen}
+	*s = session{index: s.index, gen: s.gen, clientFD: -1, backendFD: -1}
 	w.free = append(w.free, s.index)
 	w.sessions--
 	if w.sessions == 0 {
