@@ -68,5 +68,6 @@ const (
 	CauseTimeout      Cause = "timeout"      // the step's time was over
 	CauseBackendGone  Cause = "backend-gone" // nobody took the users within the park time
 	CauseNotExported  Cause = "not-exported" // registered, but the source's records do not have it
+	CauseConflict     Cause = "conflict"     // the destination cannot take the user, and there is nothing to go back to
 	CauseDetached     Cause = "detached"     // the attached stream was lost before the splice
 )

@@ -194,9 +194,9 @@ func (x *run) settle(prepared protocol.Prepared, to *backend.Backend) error {
 			continue
 		}
 		x.log.Warn("the destination cannot take a user", "session", conflict.U, "code", conflict.Code)
-		x.tally.addFailed(conflict.U, "conflict")
+		x.tally.addFailed(conflict.U, backend.CauseConflict)
 		x.snap.drop(conflict.U)
-		x.c.opt.Sessions.End([]string{conflict.U}, "conflict", "your place on the new server is taken, please reconnect")
+		x.c.opt.Sessions.End([]string{conflict.U}, backend.CauseConflict, "your place on the new server is taken, please reconnect")
 	}
 	return &Error{StepPush, to.FullName(), fmt.Errorf("%d conflicts", len(prepared.Conflicts))}
 }
