@@ -131,7 +131,6 @@ func (x *run) takeOut(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, x.limits().MaxPause, fmt.Errorf("%w (%v)", ErrPause, x.limits().MaxPause))
 	defer cancel()
-	defer x.from.PauseChecks()() // its world stands still on purpose: no answer is no failure
 	if err := x.freeze(ctx); err != nil {
 		return x.at(ctx, StepFreeze, err)
 	}
