@@ -29,7 +29,7 @@ func (x *run) putIn() {
 		x.log.Warn("the destination did not commit; importing again from the journal", "to", x.to.FullName(), "err", err)
 		x.c.opt.Sessions.Detach(x.parkable())
 	}
-	x.c.opt.Sessions.Park(x.parkable(), x.source.SID)
+	x.c.opt.Sessions.Park(x.parkable(), x.source.Name)
 	where := placing{to: x.from.Name()}
 	if x.to != nil {
 		where = placing{to: x.to.Name()}

@@ -10,12 +10,12 @@ type Hello struct {
 	V string // protocol version, "1" or "1.x"
 
 	Role string // "coordinator"
-	Name string // the coordinator's instance id: its stream ids begin with it, followed by one of . - _
+	Name string // the coordinator's instance id: its stream ids begin with it, followed by one of . - _ ; of an ircd: its server name
 	Pass string // secret
 
 	Software  string
 	Version   string // of the software
-	SID       string // server name or id
+	SID       string // its id in the IRC network, if it has one
 	Epoch     string // random for each process start
 	Users     int    // registered users of this ircd itself
 	Unmovable int    // of them those that did not come by OPEN or ATTACH of this coordinator
