@@ -46,6 +46,7 @@ type rigOptions struct {
 	listener config.Listener
 	loops    int
 	maxBytes int64
+	inter    time.Duration // of checks
 }
 
 func newRig(t testing.TB, o rigOptions) *rig {
@@ -58,8 +59,11 @@ func newRig(t testing.TB, o rigOptions) *rig {
 	for i := range o.backends {
 		o.backends[i].Weight = 100
 	}
+	if o.inter == 0 {
+		o.inter = 20 * time.Millisecond
+	}
 	pool := config.Pool{Topology: config.Standalone, Backends: o.backends,
-		Check: config.Check{Inter: config.Duration(20 * time.Millisecond), Rise: 1, Fall: 1000, Timeout: config.Duration(time.Second)}}
+		Check: config.Check{Inter: config.Duration(o.inter), Rise: 1, Fall: 1000, Timeout: config.Duration(time.Second)}}
 	if err := set.Apply(map[string]config.Pool{"main": pool}); err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +100,17 @@ func newRig(t testing.TB, o rigOptions) *rig {
 // relay is a rig with one relay-only backend.
 func relay(t testing.TB, l config.Listener) (*rig, *ircd) {
 	d := newIRCd(t)
-	return newRig(t, rigOptions{backends: []config.Backend{{Name: "a", Address: d.addr(), Identity: config.IdentityNone}}, listener: l}), d
+	r := newRig(t, rigOptions{backends: []config.Backend{{Name: "a", Address: d.addr(), Identity: config.IdentityNone}}, listener: l})
+	r.up("main/a")
+	return r, d
+}
+
+func (r *rig) up(name string) {
+	r.t.Helper()
+	r.eventually("up "+name, func() bool {
+		x, ok := r.set.Backend(name)
+		return ok && x.Oper() == backend.Up
+	})
 }
 
 func (r *rig) addr() string { return r.Addrs()["irc"][0].String() }
@@ -153,8 +167,11 @@ func newIRCd(t testing.TB) *ircd {
 	go func() {
 		for {
 			c, err := l.Accept()
-			if err != nil {
+			if errors.Is(err, net.ErrClosed) {
 				return
+			}
+			if err != nil {
+				continue // out of descriptors, in the test of that
 			}
 			d.accepted <- c.(*net.TCPConn)
 		}
@@ -167,6 +184,7 @@ func (d *ircd) addr() string { return d.l.Addr().String() }
 // next is the next connection that says something, so a health check is passed over.
 func (d *ircd) next() *conn {
 	d.t.Helper()
+	end := time.After(patience)
 	for {
 		select {
 		case c := <-d.accepted:
@@ -176,7 +194,7 @@ func (d *ircd) next() *conn {
 				continue
 			}
 			return nc
-		case <-time.After(patience):
+		case <-end:
 			d.t.Fatal("no connection at the backend")
 		}
 	}
@@ -340,12 +358,8 @@ func moves(t testing.TB, l config.Listener) (r *rig, a, b *native) {
 	t.Helper()
 	a, b = newNative(t, "a"), newNative(t, "b")
 	r = newRig(t, rigOptions{backends: []config.Backend{a.config(), b.config()}, listener: l})
-	for _, n := range []string{"main/a", "main/b"} {
-		r.eventually("up "+n, func() bool {
-			x, ok := r.set.Backend(n)
-			return ok && x.Oper() == backend.Up
-		})
-	}
+	r.up("main/a")
+	r.up("main/b")
 	return r, a, b
 }
 
@@ -420,4 +434,10 @@ func one(t testing.TB, ms []backend.Moved, cause backend.Cause) backend.Moved {
 		t.Fatalf("outcome %+v, want one with cause %q", ms, cause)
 	}
 	return ms[0]
+}
+
+func ctxWithin(t testing.TB, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
 }

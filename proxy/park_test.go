@@ -1,0 +1,211 @@
+package proxy
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ircferry/ircferry/backend"
+	"github.com/ircferry/ircferry/internal/config"
+)
+
+// park takes a user off its backend, and past the first ten seconds.
+func (r *rig) park(t *testing.T, x *user) {
+	t.Helper()
+	r.freeze(x)
+	r.Park([]string{x.u}, "irc.a")
+	x.server.expectGone()
+	r.turnTime(t, parkAwake)
+}
+
+func TestC15ParkedClientsPingIsAnswered(t *testing.T) {
+	r, a, b := moves(t, config.Listener{})
+	x := r.user(a, "ann")
+	x.client.send("PRIVMSG #x :beg")
+	r.eventually("half line", func() bool { all, _ := r.Sessions(ctxOf(t)); return all[0].Held > 0 })
+	r.park(t, x)
+	x.client.send("un before\r\nPING :lag 1\r\nPONG :irc.a\r\nPRIVMSG #x :held\r\nPI")
+	x.client.expect(":irc.a PONG irc.a :lag 1\r\n")
+	x.client.send("NG 2\r\n@label=1 PING 3\r\nPRIV")
+	x.client.expect(":irc.a PONG irc.a :2\r\n")
+	m := r.splice(x, b, "PRIVMSG #x :not run\r\n", "")
+	x.server.expect("PRIVMSG #x :not run\r\nPRIVMSG #x :begun before\r\nPRIVMSG #x :held\r\n@label=1 PING 3\r\n")
+	x.client.send("MSG #x :whole\r\n")
+	x.server.expect("PRIVMSG #x :whole\r\n")
+	if m.HeldLines != 3 {
+		t.Errorf("%+v", m)
+	}
+}
+
+func TestShortFreezeDoesNotAnswerPings(t *testing.T) {
+	r, a, b := moves(t, config.Listener{})
+	x := r.user(a, "ann")
+	r.freeze(x)
+	r.Park([]string{x.u}, "irc.a")
+	x.client.send("PING :fence\r\n")
+	x.client.expectNothingYet()
+	r.splice(x, b, "", "")
+	x.server.expect("PING :fence\r\n")
+}
+
+// A client that typed a lot while it was parked is not killed by the new ircd's flood limits.
+func TestC29HeldLinesGoOutPaced(t *testing.T) {
+	r, a, b := moves(t, config.Listener{})
+	x := r.user(a, "ann")
+	r.park(t, x)
+	line := "PRIVMSG #x :" + strings.Repeat("y", 86) + "\r\n" // 100 bytes
+	x.client.send(strings.Repeat(line, 60))
+	r.eventually("held lines", func() bool { all, _ := r.Sessions(ctxOf(t)); return all[0].Held == 6000 })
+	start := time.Now()
+	r.splice(x, b, "", "")
+	x.client.send("PRIVMSG #x :new\r\n")
+	x.server.expect(strings.Repeat(line, 20))
+	x.server.expect(strings.Repeat(line, 40))
+	if took := time.Since(start); took < 300*time.Millisecond || took > 3*time.Second {
+		t.Errorf("6,000 bytes took %v, want 2 KiB at once and 1 KiB each 100 ms", took)
+	}
+	x.server.expect("PRIVMSG #x :new\r\n")
+	x.toServer("PRIVMSG #x :quick again\r\n")
+}
+
+func TestC31ParkedClientIsHeldToItsBound(t *testing.T) {
+	r, a, b := moves(t, config.Listener{})
+	x := r.user(a, "ann")
+	r.park(t, x)
+	x.client.SetWriteBuffer(32 << 10)
+	x.client.SetWriteDeadline(time.Now().Add(300 * time.Millisecond))
+	var sent strings.Builder
+	for i := 0; ; i++ {
+		line := fmt.Sprintf("PRIVMSG #x :%06d %s\r\n", i, strings.Repeat("y", 400))
+		n, err := x.client.Write([]byte(line))
+		sent.WriteString(line[:n])
+		if err != nil {
+			break
+		}
+	}
+	all, _ := r.Sessions(ctxOf(t))
+	if all[0].Held > 2*highWater {
+		t.Errorf("%d bytes are held", all[0].Held)
+	}
+	r.onAll(ctxOf(t), func(w *worker) { w.each(func(s *session) { s.mv.wasAwake = false }) }) // the pace has its own test
+	r.splice(x, b, "", "")
+	x.server.SetDeadline(time.Now().Add(patience))
+	want := sent.String()
+	x.server.expect(want[:strings.LastIndex(want, "\n")+1])
+}
+
+func TestClientLeavesWhileParked(t *testing.T) {
+	r, a, b := moves(t, config.Listener{})
+	x := r.user(a, "ann")
+	r.park(t, x)
+	x.client.send("QUIT :bye\r\n")
+	x.client.Close()
+	r.splice(x, b, "", "")
+	x.server.expect("QUIT :bye\r\n")
+	x.server.expectEnd()
+	x.server.Close()
+	r.ended("client_closed")
+}
+
+// early is a session that is not registered, frozen at a.
+func (r *rig) early(t *testing.T, a *native, said, heard string) (x *user) {
+	t.Helper()
+	x = &user{client: r.dial()}
+	x.server, x.u = a.opened()
+	x.client.send(said)
+	x.server.expect(said)
+	x.server.send(heard)
+	x.client.expect(heard)
+	fs, err := r.Freeze(ctxOf(t), "main/a")
+	if err != nil || len(fs) != 1 || fs[0].Registered {
+		t.Fatal(fs, err)
+	}
+	return x
+}
+
+func TestReopenSwallowsTheSameAnswers(t *testing.T) {
+	r, a, b := moves(t, config.Listener{})
+	x := r.early(t, a, "CAP LS 302\r\nNICK ann\r\n", ":irc.a NOTICE * :looking\r\n:irc.a CAP * LS :multi-prefix\r\n")
+	x.client.send("CAP END\r\n")
+	done := make(chan []backend.Moved, 1)
+	go func() { done <- r.Reopen(ctxOf(t), []string{x.u}, "main/b") }()
+	server, u := b.opened()
+	if u != x.u {
+		t.Errorf("opened as %s, was %s", u, x.u)
+	}
+	server.expect("CAP LS 302\r\nNICK ann\r\n")
+	server.send(":irc.b NOTICE * :looking\r\n:irc.b CAP * LS :multi-")
+	server.send("prefix\r\n:irc.b NOTICE * :more\r\n")
+	m := one(t, <-done, "")
+	if m.Pause <= 0 {
+		t.Errorf("%+v", m)
+	}
+	x.client.expect(":irc.b NOTICE * :more\r\n")
+	server.expect("CAP END\r\n")
+	x.server.expectGone()
+	server.send(":irc.b 001 ann :hello\r\n")
+	x.client.expect(":irc.b 001 ann :hello\r\n")
+	r.eventually("registered", func() bool { all, _ := r.Sessions(ctxOf(t)); return all[0].Registered && all[0].Backend == "main/b" })
+}
+
+func TestReopenWithOtherAnswersEndsTheSession(t *testing.T) {
+	r, a, b := moves(t, config.Listener{})
+	x := r.early(t, a, "CAP LS 302\r\n", ":irc.a CAP * LS :multi-prefix\r\n")
+	done := make(chan []backend.Moved, 1)
+	go func() { done <- r.Reopen(ctxOf(t), []string{x.u}, "main/b") }()
+	server, _ := b.opened()
+	server.send(":irc.b CAP * LS :away-notify\r\n")
+	one(t, <-done, backend.CauseRegistration)
+	x.client.expectLine("ERROR :Closing link: (ircferry)")
+}
+
+func TestReopenAfterMoreThanNoticesEndsTheSession(t *testing.T) {
+	r, a, _ := moves(t, config.Listener{})
+	x := r.early(t, a, "NICK ann\r\n", ":irc.a 433 * ann :taken\r\n")
+	one(t, r.Reopen(ctxOf(t), []string{x.u}, "main/b"), backend.CauseRegistration)
+	x.client.expectLine("ERROR :Closing link: (ircferry)")
+	x.client.Close()
+	r.ended("move_registration")
+}
+
+func TestAwaitRegistered(t *testing.T) {
+	r, a, _ := moves(t, config.Listener{})
+	x := &user{client: r.dial()}
+	x.server, x.u = a.opened()
+	r.eventually("relaying session", func() bool { return r.Counts().States["relay"] == 1 })
+	done := make(chan int, 1)
+	go func() { done <- r.AwaitRegistered(ctxOf(t), "main/a") }()
+	x.server.send(":irc 001 ann :hello\r\n")
+	if n := <-done; n != 0 {
+		t.Errorf("%d are left", n)
+	}
+	y := &user{client: r.dial()}
+	y.server, y.u = a.opened()
+	r.eventually("relaying session", func() bool { return r.Counts().States["relay"] == 2 })
+	ctx := ctxWithin(t, 50*time.Millisecond)
+	if n := r.AwaitRegistered(ctx, "main/a"); n != 1 {
+		t.Errorf("%d are left, want 1", n)
+	}
+}
+
+// A gate takes back those that are connecting, also behind OPEN: nothing of the client was sent yet.
+func TestGateTakesBackWhoIsConnecting(t *testing.T) {
+	r, a, b := moves(t, config.Listener{})
+	client := r.dial()
+	client.send("NICK ann\r\n")
+	server := a.next()
+	server.expectLine("OPEN ")
+	r.Gate("main")
+	server.expectGone()
+	if refs, err := r.On(ctxOf(t), "main/a"); err != nil || len(refs) != 0 {
+		t.Errorf("%v %v", refs, err)
+	}
+	p, _ := r.set.Pool("main")
+	if err := p.SetServing("b"); err != nil {
+		t.Fatal(err)
+	}
+	r.Ungate("main")
+	server, _ = b.opened()
+	server.expect("NICK ann\r\n")
+}
