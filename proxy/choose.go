@@ -52,7 +52,7 @@ func (w *worker) client(s *session) backend.Client {
 // begin starts the search for a backend, for a session that was let in.
 func (w *worker) begin(s *session) {
 	if s.reg == nil {
-		s.reg = &opening{}
+		s.reg = w.newOpening()
 	}
 	s.reg.since, s.reg.tries = w.loop.Now(), 0
 	w.enter(s, StateWaiting)

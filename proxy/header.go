@@ -11,7 +11,7 @@ const headerTime = 5 * time.Second
 // headerBytes gathers the PROXY header of a session in StateHeader. What comes behind it is the client's.
 func (w *worker) headerBytes(s *session, p []byte) {
 	if s.reg == nil {
-		s.reg = &opening{}
+		s.reg = w.newOpening()
 	}
 	r := s.reg
 	r.half = append(r.half, p...)

@@ -68,6 +68,17 @@ func (t *transcript) wipe() {
 	t.lines, t.answers = nil, nil
 }
 
+// empty zeroes what was kept and keeps the room, if that is of ordinary size.
+func (t *transcript) empty() {
+	if cap(t.lines)+cap(t.answers) > 2<<10 {
+		t.wipe()
+		return
+	}
+	clear(t.lines[:cap(t.lines)])
+	clear(t.answers[:cap(t.answers)])
+	t.lines, t.answers = t.lines[:0], t.answers[:0]
+}
+
 // matcher compares what a second ircd answers with what the first has, and swallows what is equal.
 func (t *transcript) matcher() answerMatcher { return answerMatcher{want: bytes.Clone(t.answers)} }
 

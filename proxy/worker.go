@@ -21,7 +21,8 @@ type worker struct {
 
 	slabs    []*[slabSize]session
 	free     []uint32
-	sessions int // in the table, closing ones included
+	spare    []*opening // of sessions that have registered, to be used again
+	sessions int        // in the table, closing ones included
 
 	listeners map[uint32]*accepting
 	mu        sync.Mutex // for peers: the worker writes with it held, others read with it held
