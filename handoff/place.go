@@ -30,9 +30,9 @@ func (x *run) putIn() {
 		x.c.opt.Sessions.Detach(x.parkable())
 	}
 	x.c.opt.Sessions.Park(x.parkable(), x.source.Name)
-	where := placing{to: x.from.Name()}
+	var where placing
 	if x.to != nil {
-		where = placing{to: x.to.Name()}
+		where.to = x.to.Name()
 	} else {
 		x.m.park(fmt.Sprintf("%d users of %s are held; it may be stopped now", len(x.snap.Users), x.from.FullName()))
 		select {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -173,6 +174,32 @@ func TestRestartInPlace(t *testing.T) {
 	}
 	w.stop()
 	if counts := w.oracle.Settle(5 * time.Second); !counts.Clean() {
+		t.Errorf("%v\n%s", counts, strings.Join(w.oracle.Samples(), "\n"))
+	}
+}
+
+// TestStalledIrcdIsRefusedBeforeAnybodyIsFrozen: an ircd that does not answer HELLO is no party of a move.
+func TestStalledIrcdIsRefusedBeforeAnybodyIsFrozen(t *testing.T) {
+	dir := t.TempDir()
+	a, b := startIrcd(t, dir, "a"), startIrcd(t, dir, "b")
+	d := startTestDaemon(t, testConfig(t, map[string]string{"a": "unix:" + a.socket, "b": "unix:" + b.socket}))
+	w := newWorld(t, d.address(t))
+	w.populate(8, 2)
+	w.runTalk()
+	b.signal(syscall.SIGSTOP)
+	if m, err := d.moves.Drain(handoff.Request{Pool: "main", From: "a", To: "b"}); err == nil {
+		t.Errorf("a drain to a stopped process began: %+v", ended(t, m))
+	}
+	w.talkOn(50)
+	b.signal(syscall.SIGCONT)
+	awaitUp(t, d, "main/b")
+	readyAgain(t, d, "a")
+	if r := drain(t, d, "a", "b"); r.State != handoff.StateDone || r.Moved != 8 {
+		t.Errorf("%+v", r)
+	}
+	w.talkOn(50)
+	w.stop()
+	if counts := w.oracle.Settle(3 * time.Second); !counts.Clean() {
 		t.Errorf("%v\n%s", counts, strings.Join(w.oracle.Samples(), "\n"))
 	}
 }
