@@ -574,3 +574,47 @@ func TestHandoffModeNamesAreCanonical(t *testing.T) {
 		}
 	}
 }
+
+// What a client has not read is older than all that the new ircd will say: the kernel's part up to out, then sq.
+func TestHandoffCarriesUnwrittenOutput(t *testing.T) {
+	cfg := Config{Name: "irc.test", SocketBuffer: 32 << 10}
+	a, b := newShip(t, cfg), newShip(t, cfg)
+	f := newFerry(t, a)
+	alice := f.user("alice")
+	alice.Join("#sea")
+	bob := a.client("bob")
+	bob.Join("#sea")
+	alice.Await("JOIN")
+	m := f.newMove(a, b)
+	s := m.sessions[0]
+	s.down.Lock() // the ferry reads no more of the old stream
+	const lines = 10_000 // under the limit of 1 MiB
+	for i := range lines {
+		bob.Send(fmt.Sprintf("PRIVMSG #sea :line %d", i))
+	}
+	bob.Fence()
+	noErr(t, m.importTx())
+	noErr(t, m.attach())
+	s.up.Lock()
+	s.frozen = true
+	noErr(t, m.export())
+	s.down.Unlock()
+	if _, err := m.prepare(); err != nil {
+		t.Fatal(err)
+	}
+	noErr(t, m.readUp())
+	noErr(t, a.c.Release(t.Context(), m.tx, ""))
+	_, err := b.c.Commit(t.Context(), m.tx)
+	noErr(t, err)
+	noErr(t, m.splice())
+	m.thaw()
+	if _, sq := m.users[s.u].Queues(); len(sq) == 0 {
+		t.Fatal("nothing was unwritten: the test shows nothing")
+	}
+	for i := range lines {
+		if l := alice.Expect("PRIVMSG"); !strings.HasSuffix(l.Text, fmt.Sprintf(":line %d", i)) {
+			t.Fatalf("at line %d: %q", i, l.Text)
+		}
+	}
+	alice.Silent()
+}
