@@ -19,15 +19,15 @@ while read -r pkg name; do
     continue
   fi
   if out=$(timeout 120 "$GO" test -run='^$' -fuzz="^$name\$" -fuzztime="$FUZZTIME" "$pkg" 2>&1 </dev/null); then
-    echo "ok  	$name	$(grep -o 'execs: [0-9]*' <<<"$out" | tail -n 1)"
+    echo "ok  	$name	$pkg	$(grep -o 'execs: [0-9]*' <<<"$out" | tail -n 1)"
   else
     # A run that ends on time while a worker is in the middle of an input is reported as a failure by some versions of go.
     if grep -q 'context deadline exceeded' <<<"$out" && ! grep -q 'Failing input' <<<"$out"; then
-      echo "ok  	$name	(ended on time)"
+      echo "ok  	$name	$pkg	(ended on time)"
       continue
     fi
     echo "$out"
-    echo "FAIL	$name"
+    echo "FAIL	$name	$pkg"
     failed=1
   fi
 done <<<"$targets"
