@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -25,6 +26,7 @@ type Move struct {
 
 	mu      sync.Mutex
 	report  Report
+	since   time.Time     // when the present step began
 	changed chan struct{} // closed and replaced at each change of the report
 }
 
@@ -43,6 +45,7 @@ func newMove(id string, r Request, cancel context.CancelCauseFunc, onChange func
 		placing:  make(chan placing, 1),
 		cancel:   cancel,
 		changed:  make(chan struct{}),
+		since:    time.Now(),
 		report: Report{ID: id, Kind: r.Kind, Pool: r.Pool, From: r.From, To: r.To, Actor: r.Actor,
 			State: StateRunning, Step: StepCheck, Started: time.Now()},
 	}
@@ -70,19 +73,34 @@ func (m *Move) Watch() (Report, <-chan struct{}) {
 	report := m.report
 	report.Named = slices.Clone(report.Named)
 	report.Warnings = slices.Clone(report.Warnings)
+	report.Took = maps.Clone(report.Took)
 	return report, m.changed
 }
 
 // update changes the report and tells whoever watches.
 func (m *Move) update(change func(*Report)) {
 	m.mu.Lock()
+	before := m.report.Step
 	change(&m.report)
+	if m.report.Step != before || m.report.State.Ended() {
+		m.tookLocked(before)
+	}
 	close(m.changed)
 	m.changed = make(chan struct{})
 	m.mu.Unlock()
 	if m.onChange != nil {
 		m.onChange(m.Report())
 	}
+}
+
+// tookLocked adds the time since the last change of step to the step that it ends.
+func (m *Move) tookLocked(step Step) {
+	now := time.Now()
+	if m.report.Took == nil {
+		m.report.Took = make(map[Step]float64)
+	}
+	m.report.Took[step] += float64(now.Sub(m.since).Microseconds()) / 1000
+	m.since = now
 }
 
 func (m *Move) enter(step Step, note string) {

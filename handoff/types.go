@@ -132,13 +132,15 @@ type Report struct {
 	Reopened  int       `json:"reopened"` // of Moved: not yet registered, opened anew on the new backend
 	Progress  int       `json:"progress"` // sessions through the present step
 	Pause     Pause     `json:"pause_ms"`
-	HeldLines int       `json:"held_lines"`
-	HeldBytes int       `json:"held_bytes"`
-	Named     []Named   `json:"named,omitempty"`    // failed and left sessions
-	Warnings  []Warning `json:"warnings,omitempty"` // of the destination
-	Error     string    `json:"error,omitempty"`
-	TimedOut  bool      `json:"timed_out,omitempty"` // Error is that the deadline or the longest pause was over
-	Journal   string    `json:"journal,omitempty"`   // kept only if the move failed
+	// Took is how long each step lasted, in milliseconds; a step that was taken again counts all its times.
+	Took      map[Step]float64 `json:"step_ms,omitempty"`
+	HeldLines int              `json:"held_lines"`
+	HeldBytes int              `json:"held_bytes"`
+	Named     []Named          `json:"named,omitempty"`    // failed and left sessions
+	Warnings  []Warning        `json:"warnings,omitempty"` // of the destination
+	Error     string           `json:"error,omitempty"`
+	TimedOut  bool             `json:"timed_out,omitempty"` // Error is that the deadline or the longest pause was over
+	Journal   string           `json:"journal,omitempty"`   // kept only if the move failed
 }
 
 // waits reports whether the users are in the journal and the operator can say where they go: parked, or waiting for an ircd

@@ -24,6 +24,7 @@ type moved struct {
 	Failed    int                             `json:"failed"`
 	Pause     struct{ P50, P99, Max float64 } `json:"pause_ms"`
 	Error     string                          `json:"error"`
+	Took      map[string]float64              `json:"step_ms"`
 }
 
 const moveConfig = `listeners:
@@ -81,6 +82,8 @@ func (b *bench) moveUsers(users int) ([]string, error) {
 
 // startFerry starts both ircds and the daemon, and returns the directory of its sockets and the clients' address.
 func (b *bench) startFerry() (dir, address string, err error) {
+	b.spread = true // daemon and ircds use the machine as they would in service
+	defer func() { b.spread = false }()
 	if dir, err = os.MkdirTemp(b.dir, "move"); err != nil {
 		return "", "", fmt.Errorf("make directory: %w", err)
 	}
@@ -129,6 +132,8 @@ func (b *bench) moveOnce(t *talkers, dir, from, to string) (moved, error) {
 	slices.Sort(t.delays)
 	fmt.Printf("%s to %s: %d of %d moved, %d failed, pause p50 %.0f p99 %.0f max %.0f ms; clients waited at most %.0f ms for a line\n",
 		from, to, m.Moved, m.Attempted, m.Failed, m.Pause.P50, m.Pause.P99, m.Pause.Max, ms(t.delays, 100))
+	fmt.Printf("  ms by step: freeze %.0f, pull %.0f, push %.0f, release %.0f, commit %.0f, splice %.0f\n",
+		m.Took["freeze"], m.Took["pull"], m.Took["push"], m.Took["release"], m.Took["commit"], m.Took["splice"])
 	undrain := exec.Command(filepath.Join(b.bin, "ferryctl"), "--socket", filepath.Join(dir, "admin.sock"), "undrain", "main/"+from)
 	if out, err := undrain.CombinedOutput(); err != nil {
 		return m, fmt.Errorf("undrain %s: %w: %s", from, err, out)

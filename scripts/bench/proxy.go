@@ -19,6 +19,7 @@ type bench struct {
 	proxies []string
 	dir     string // temporary: configurations, state, logs
 	pin     bool   // the proxy gets core 1 for itself
+	spread  bool   // new processes get all cores
 	serial  int
 	running []*exec.Cmd
 }
@@ -81,8 +82,11 @@ func end(c *exec.Cmd) {
 
 // start runs a command, on core 1 if asked for and possible; its stderr goes to a file in the work directory.
 func (b *bench) start(core1 bool, name string, args ...string) (*exec.Cmd, *bufio.Reader, error) {
-	if core1 && b.pin {
+	switch {
+	case core1 && b.pin:
 		name, args = "taskset", append([]string{"-c", "1", name}, args...)
+	case b.spread && b.pin: // else they would inherit the generator's core
+		name, args = "taskset", append([]string{"-c", fmt.Sprintf("0-%d", cores()-1), name}, args...)
 	}
 	b.serial++
 	log, err := os.Create(filepath.Join(b.dir, fmt.Sprintf("%d.log", b.serial)))
