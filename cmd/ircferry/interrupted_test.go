@@ -123,7 +123,8 @@ func (p *program) start() {
 	}
 	await(p.t, "the daemon's backends up", func() bool {
 		s, err := p.client().Status(p.t.Context())
-		return err == nil && len(s.Pools) == 1 && s.Pools[0].Backends[0].Oper == "up" && s.Pools[0].Backends[1].Oper == "up"
+		return err == nil && len(s.Listeners) == 1 && s.Listeners[0].Accepting && // bound last, after the admin socket
+			len(s.Pools) == 1 && s.Pools[0].Backends[0].Oper == "up" && s.Pools[0].Backends[1].Oper == "up"
 	})
 }
 
