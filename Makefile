@@ -26,7 +26,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## bin/ircferry and bin/ferryctl
-	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/ircferry ./cmd/ferryctl
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/ircferry ./cmd/ferryctl
 
 demo: build ## two small ircds, 200 talking clients, three moves, a table (DEMO_ARGS=--stay keeps it up)
 	./bin/ircferry demo $(DEMO_ARGS)
