@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/ircferry/ircferry/admin"
@@ -59,6 +60,24 @@ func (c *ctl) headline(m admin.Move) string {
 		return what + ": " + c.color(good, "parked") + " after " + span(time.Since(m.Started)) + "; release or cancel it before moves.park is over"
 	}
 	return what + ": " + string(m.State) + " (" + string(m.Step) + ") for " + span(time.Since(m.Started))
+}
+
+// writeSteps says where the time went; the pause of the clients is from freeze to splice.
+func writeSteps(w io.Writer, took map[handoff.Step]float64) {
+	var names, times []string
+	for _, s := range steps {
+		if ms, ok := took[s]; ok {
+			names, times = append(names, strings.ToUpper(string(s))), append(times, millis(ms))
+		}
+	}
+	if len(names) == 0 {
+		return
+	}
+	fmt.Fprintln(w)
+	var g grid
+	g.add(names...)
+	g.add(times...)
+	g.write(w)
 }
 
 func writeNamed(w io.Writer, named []handoff.Named) {

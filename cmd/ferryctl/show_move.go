@@ -19,7 +19,7 @@ func (c *ctl) showMoveCmd() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return c.print(m, func(w io.Writer) { c.writeResult(w, m) })
+				return c.print(m, func(w io.Writer) { c.writeResult(w, m); writeSteps(w, m.Took) })
 			})
 		},
 	}
