@@ -81,10 +81,9 @@ func TestLimitPerIP(t *testing.T) {
 }
 
 func TestLimitRate(t *testing.T) {
-	now := time.Now()
 	a, exempt := addr4(1), netip.MustParseAddr("127.0.0.1")
 	l := newLimiter(config.Limits{PerIPRate: config.Rate{N: 32, Per: 10 * time.Minute}, Exempt: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
-	now = l.epoch
+	now := l.epoch
 	for i := range 40 {
 		want := reasonNone
 		if i >= 32 {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -301,6 +300,3 @@ func (c *conn) letGo() int {
 
 // shut ends a stream as if its peer had.
 func (c *conn) shut() { syscall.Shutdown(c.fd, syscall.SHUT_RDWR) }
-
-// isOwnKey reports whether a record's key was written by this software.
-func isOwnKey(key string) bool { return strings.HasPrefix(key, "x."+software+".") }
