@@ -246,6 +246,7 @@ type move struct {
 	records  []protocol.Message
 	users    map[string]protocol.User
 	sessions []*session
+	alter    func(user *protocol.Message) // if set, changes the records on their way
 }
 
 func (f *ferry) newMove(from, to *ship) *move {
@@ -307,6 +308,9 @@ func (m *move) exportWith(ctx context.Context) error {
 		if r.Verb == protocol.VerbUser {
 			m.users[r.Get("u")] = protocol.User{Message: r}
 			r = protocol.User{Message: r}.Strip().Message
+			if m.alter != nil {
+				m.alter(&r)
+			}
 		}
 		m.records = append(m.records, r)
 		return nil

@@ -54,7 +54,7 @@ func crew(f *ferry) []*ircclient.Tester {
 	bob := f.user("Bob[]", "message-tags", "echo-message")
 	carol := f.user("carol")
 	alice.Join("#sea", "#Quiet")
-	bob.Join("#sea")
+	bob.Join("#Quiet", "#sea") // WHOIS lists them in each one's own order
 	alice.Ask("MODE #sea +b *!*@bad.example")
 	alice.Ask("MODE #sea +beI *!x@y good!*@* *!guest@*")
 	alice.Ask("MODE #sea +vo Bob[] Bob[]")
@@ -122,10 +122,12 @@ func TestHandoffKeepsIdle(t *testing.T) {
 	a, b, f := twoShips(t)
 	alice := f.user("alice")
 	a.srv.do(func() { c := a.srv.find("alice"); c.spoke -= 1000; c.signon -= 2000 })
-	f.newMove(a, b).run()
+	m := f.newMove(a, b)
+	m.alter = func(user *protocol.Message) { user.SetInt("idle", 7) } // what it would be if it had been parked since
+	m.run()
 	line := ircclient.Texts([]ircclient.Line{{Text: alice.Ask("WHOIS alice")}})
-	m := regexp.MustCompile(` 317 alice alice (\d+) (\d+) `).FindStringSubmatch(line)
-	if m == nil || m[1] < "1000" || m[1] > "1020" || len(m[1]) != 4 {
+	idle := regexp.MustCompile(` 317 alice alice (\d+) (\d+) `).FindStringSubmatch(line)
+	if idle == nil || idle[1] < "1000" || idle[1] > "1020" || len(idle[1]) != 4 {
 		t.Fatalf("WHOIS: %s", line)
 	}
 }
@@ -374,6 +376,21 @@ func TestHandoffWorldStops(t *testing.T) {
 	alice.Await("too early?")
 }
 
+// Input that was read while the world stood still runs when it goes on: no event will come for it.
+func TestHandoffResumeRunsWhatWasRead(t *testing.T) {
+	a, _, f := twoShips(t)
+	alice := f.user("alice")
+	alice.Fence()
+	s, e := f.newMove(a, a).sessions[0], a.handoff.end
+	a.srv.mu.Lock() // as Freeze does, so that the loop cannot read first
+	alice.Send("JOIN #sea")
+	e.selected = append(e.selected, e.client(s.u))
+	before := e.client(s.u).conn.in
+	noErr(t, e.readUp(t.Context(), []protocol.Selection{{U: s.u, In: before + uint64(len("JOIN #sea\r\n"))}}))
+	e.Resume()
+	alice.Await("JOIN")
+}
+
 func TestHandoffFreezeEndsByItself(t *testing.T) {
 	a, b, f := twoShips(t)
 	alice := f.user("alice")
@@ -587,7 +604,7 @@ func TestHandoffCarriesUnwrittenOutput(t *testing.T) {
 	alice.Await("JOIN")
 	m := f.newMove(a, b)
 	s := m.sessions[0]
-	s.down.Lock() // the ferry reads no more of the old stream
+	s.down.Lock()        // the ferry reads no more of the old stream
 	const lines = 10_000 // under the limit of 1 MiB
 	for i := range lines {
 		bob.Send(fmt.Sprintf("PRIVMSG #sea :line %d", i))
