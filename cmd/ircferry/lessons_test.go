@@ -1,0 +1,201 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ircferry/ircferry/handoff"
+	"github.com/ircferry/ircferry/internal/config"
+	"github.com/ircferry/ircferry/internal/ircclient"
+)
+
+// The numbers in names are those of the failure modes of migrating proxies that this project collected: C<part>_<number>.
+
+// pair is two ircd processes and a daemon in front of them.
+func pair(t *testing.T, aArgs, bArgs []string) (d *daemon, addr string, a, b *process) {
+	t.Helper()
+	dir := t.TempDir()
+	a, b = startIrcd(t, dir, "a", aArgs...), startIrcd(t, dir, "b", bArgs...)
+	d = startTestDaemon(t, testConfig(t, map[string]string{"a": "unix:" + a.socket, "b": "unix:" + b.socket}))
+	return d, d.address(t), a, b
+}
+
+func mustMove(t *testing.T, d *daemon, sessions int) handoff.Report {
+	t.Helper()
+	r := drain(t, d, "a", "b")
+	if r.State != handoff.StateDone || r.Moved != sessions {
+		t.Fatalf("want %d sessions moved: %+v", sessions, r)
+	}
+	return r
+}
+
+// A half line of a client at the freeze arrives whole, once, at the new ircd (also TestHundredsOfMovesUnderTraffic).
+func TestC1_1HalfLineAtTheFreezeArrivesWhole(t *testing.T) {
+	d, addr, _, _ := pair(t, nil, nil)
+	alice, bob := ircclient.TestUser(t, addr, "alice"), ircclient.TestUser(t, addr, "bob")
+	alice.Write("PRIVMSG bob :one\r\nPRIVMSG bob :tw")
+	bob.Expect("PRIVMSG bob :one")
+	mustMove(t, d, 2)
+	alice.Write("o\r\nPRIVMSG bob :three\r\n")
+	bob.Expect("PRIVMSG bob :two")
+	bob.Expect("PRIVMSG bob :three")
+	bob.Silent()
+}
+
+// A thousand pipelined lines immediately before a move are all run, once and in order.
+func TestC1_4ThousandPipelinedLinesBeforeAMove(t *testing.T) {
+	d, addr, _, _ := pair(t, nil, nil)
+	alice, bob := ircclient.TestUser(t, addr, "alice"), ircclient.TestUser(t, addr, "bob")
+	var lines strings.Builder
+	for i := range 1000 {
+		fmt.Fprintf(&lines, "PRIVMSG bob :line %d\r\n", i)
+	}
+	alice.Write(lines.String())
+	mustMove(t, d, 2)
+	for i := range 1000 {
+		bob.Expect(fmt.Sprintf("PRIVMSG bob :line %d", i))
+	}
+	bob.Silent()
+}
+
+// Neither an error reply nor a command without a reply keeps a session from being moved.
+func TestC1_6And7ErrorsAndSilentCommandsDoNotBind(t *testing.T) {
+	d, addr, _, _ := pair(t, nil, nil)
+	alice := ircclient.TestUser(t, addr, "alice")
+	alice.Write("NOSUCHCOMMAND\r\nJOIN\r\nPONG :nobody asked\r\nNOTICE nobody :silence\r\n")
+	mustMove(t, d, 1)
+	alice.Fence()
+}
+
+// One move at a time in a pool: the second is refused with the first one's name.
+func TestC1_10SecondMoveIsRefused(t *testing.T) {
+	d, _, _, _ := pair(t, []string{"--fault", "EXPORT:delay:1s*1"}, nil)
+	first, err := d.moves.Drain(handoff.Request{Pool: "main", From: "a", To: "b"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = d.moves.Hold(handoff.Request{Pool: "main", From: "a"})
+	var refused *handoff.Refused
+	if !errors.As(err, &refused) || !strings.Contains(err.Error(), first.ID()) {
+		t.Errorf("second move: %v", err)
+	}
+	if r := ended(t, first); r.State != handoff.StateDone {
+		t.Errorf("first move: %+v", r)
+	}
+}
+
+// A client's PONG that answers the old ircd's PING is no line of an unknown origin for the new one, which asks anew in its own time.
+func TestC2_14PongForTheOldIrcd(t *testing.T) {
+	d, addr, _, _ := pair(t, nil, nil)
+	alice := ircclient.TestUser(t, addr, "alice")
+	mustMove(t, d, 1)
+	alice.Send("PONG :a.test")
+	alice.Silent()
+}
+
+// The drain of the last usable backend is refused, and says what to do instead.
+func TestC3_24LastUsableBackendIsNotDrained(t *testing.T) {
+	a := startIrcd(t, t.TempDir(), "a")
+	d := startTestDaemon(t, testConfig(t, map[string]string{"a": "unix:" + a.socket}))
+	alice := ircclient.TestUser(t, d.address(t), "alice")
+	_, err := d.moves.Drain(handoff.Request{Pool: "main", From: "a"})
+	var refused *handoff.Refused
+	if !errors.As(err, &refused) || refused.Hint == "" {
+		t.Errorf("drain of the only backend: %v", err)
+	}
+	ircclient.TestUser(t, d.address(t), "bob").Send("PRIVMSG alice :still open")
+	alice.Expect("PRIVMSG alice :still open")
+}
+
+// A client that does not read has a defined end, by name, and stalls nobody (lesson C4.32 is the same from its side).
+func TestC4_27ClientThatDoesNotReadStallsNobody(t *testing.T) {
+	d, addr, _, _ := pair(t, nil, nil)
+	deaf, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer deaf.Close()
+	deaf.(*net.TCPConn).SetReadBuffer(4 << 10)
+	fmt.Fprintf(deaf, "NICK deaf\r\nUSER deaf 0 * :deaf\r\n")
+	alice := ircclient.TestUser(t, addr, "alice")
+	await(t, "deaf is registered", func() bool { return strings.Contains(alice.Ask("ISON deaf"), "deaf") })
+	long := strings.Repeat("x", 400)
+	for range 40 { // some 640 KB: more than all buffers of its way, less than the ircd's SendQ
+		for range 40 {
+			alice.Send("PRIVMSG deaf :" + long)
+		}
+		alice.Fence()
+	}
+	r := drain(t, d, "a", "b")
+	if r.State != handoff.StateDone || r.Moved+r.Failed != 2 || r.Moved < 1 {
+		t.Fatalf("%+v", r)
+	}
+	if r.Pause.Max > 2000 {
+		t.Errorf("a client that does not read made the others wait %v ms", r.Pause.Max)
+	}
+	alice.Fence()
+}
+
+// A destination that takes connections and then says nothing holds at most its share of streams, and the move is off at its deadline.
+func TestC4_33DestinationThatAcceptsAndStalls(t *testing.T) {
+	d, addr, _, _ := pair(t, nil, []string{"--fault", "ATTACH:drop"})
+	alice := ircclient.TestUser(t, addr, "alice")
+	m, err := d.moves.Drain(handoff.Request{Pool: "main", From: "a", To: "b", Timeout: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := ended(t, m); r.State != handoff.StateReverted || !r.TimedOut {
+		t.Errorf("%+v", r)
+	}
+	alice.Fence()
+	await(t, "its streams closed", func() bool { return d.proxy.Counts().Sessions == 1 })
+}
+
+// New clients that arrive during a move wait for its end and then are served, whatever the move came to.
+func TestNewClientsWaitForTheEndOfAMove(t *testing.T) {
+	d, addr, _, _ := pair(t, []string{"--fault", "EXPORT:delay:1s*1"}, nil)
+	ircclient.TestUser(t, addr, "alice")
+	m, err := d.moves.Drain(handoff.Request{Pool: "main", From: "a", To: "b"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	await(t, "frozen", func() bool { return m.Report().Step == handoff.StepPull })
+	bob := ircclient.TestUser(t, addr, "bob")
+	if r := ended(t, m); r.State != handoff.StateDone || r.Moved != 1 {
+		t.Errorf("%+v", r)
+	}
+	if got := bob.Ask("VERSION"); !strings.Contains(got, "b.test") {
+		t.Errorf("the new client is not at the new ircd: %q", got)
+	}
+}
+
+// max_pause: a freeze that lasts longer before the point of no return is reverted.
+func TestFreezeLongerThanMaxPauseIsReverted(t *testing.T) {
+	dir := t.TempDir()
+	a, b := startIrcd(t, dir, "a"), startIrcd(t, dir, "b", "--fault", "PREPARE:delay:5s")
+	cfg := testConfig(t, map[string]string{"a": "unix:" + a.socket, "b": "unix:" + b.socket})
+	cfg.Moves.MaxPause = config.Duration(500 * time.Millisecond)
+	d := startTestDaemon(t, cfg)
+	alice := ircclient.TestUser(t, d.address(t), "alice")
+	r := drain(t, d, "a", "b")
+	if r.State != handoff.StateReverted || !r.TimedOut || !strings.Contains(r.Error, "max_pause") {
+		t.Errorf("%+v", r)
+	}
+	alice.Fence()
+}
+
+// A backend that dies without notice: its sessions get an ERROR line with the reason.
+func TestBackendDiesWithoutNotice(t *testing.T) {
+	d, addr, a, _ := pair(t, nil, nil)
+	alice := ircclient.TestUser(t, addr, "alice")
+	a.kill()
+	if got := ircclient.Texts(alice.Gone()); !strings.Contains(got, "ERROR :Closing link: (ircferry)") {
+		t.Errorf("told %q", got)
+	}
+	await(t, "counted", func() bool { return d.ended(t, "backend_lost") == 1 })
+	ircclient.TestUser(t, addr, "alice") // the standby serves
+}
