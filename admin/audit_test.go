@@ -60,8 +60,10 @@ func TestEndOfAMoveIsInTheAuditLogOnce(t *testing.T) {
 		m.State, m.Ended, m.Attempted, m.Moved, m.Left = handoff.StateDone, m.Started.Add(time.Second), 5, 4, 1
 		m.Named = []handoff.Named{{Session: "inst-4", Nick: "carol", Outcome: "left", Cause: "gone"}}
 	})
-	text := r.log.await(t, "the end of the move", func(s string) bool { return strings.Contains(s, "move ended") })
+	r.log.await(t, "the end of the move", func(s string) bool { return strings.Contains(s, "move ended") })
 	r.server.Track("m1")
+	r.server.work.Wait()
+	text := r.log.String()
 	if n := strings.Count(text, "move ended"); n != 1 {
 		t.Errorf("%d lines, want 1", n)
 	}

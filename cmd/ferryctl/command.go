@@ -52,7 +52,7 @@ func (r *restart) interruptFollows() bool {
 	select {
 	case <-r.interrupts:
 		return true
-	case <-time.After(100 * time.Millisecond):
+	case <-time.After(300 * time.Millisecond):
 		return false
 	}
 }

@@ -148,6 +148,25 @@ func TestInterruptDuringTheCommandPushesUsersBack(t *testing.T) {
 	}
 }
 
+// Ctrl-C ends COMMAND too, and its end may be seen before the signal of our own: that is an interrupt, and not a failing command
+// and then an interrupt of the waiting.
+func TestInterruptThatKillsTheCommandFirst(t *testing.T) {
+	d := newDaemon(t)
+	d.onHold, d.onCancel = []change{parked}, putBack
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	interrupts := make(chan os.Signal, 1)
+	go func() {
+		os.ReadFile(fifo)                 // ends with the command
+		time.Sleep(20 * time.Millisecond) // its end is seen first
+		interrupts <- os.Interrupt
+	}()
+	call(t, interrupts, "--socket", d.socket, "restart", "main/a", "--exec", "exec 3>"+fifo+"; kill -INT $$").want(t, exitInterrupted, []string{"done"},
+		[]string{"interrupted; the users of main/a go back"})
+}
+
 // interruptAt calls ferryctl and interrupts it as soon as the move has come to that point of its script.
 func interruptAt(t *testing.T, d *daemon, script *[]change, args ...string) answer {
 	t.Helper()
