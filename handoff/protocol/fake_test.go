@@ -71,7 +71,7 @@ func (f *fakeIrcd) count(what string) (n int) {
 }
 
 func (f *fakeIrcd) Hello(coordinator string) Hello {
-	return Hello{Software: "fake", Version: "1", SID: "fake.example", Users: 3, Unmovable: 1, Channels: 2,
+	return Hello{Software: "fake", Version: "1", Name: "fake.example", SID: "0FK", Users: 3, Unmovable: 1, Channels: 2,
 		Caps: []string{"sasl=PLAIN,EXTERNAL", "multi-prefix"}, ISupport: []string{"CHANTYPES=#", "NETWORK=Fake Net"[:12]}}
 }
 

@@ -109,7 +109,7 @@ func (h Hello) Can(feat string) bool {
 
 // LogValue keeps the secrets out of logs.
 func (h Hello) LogValue() slog.Value {
-	return slog.GroupValue(slog.String("software", h.Software), slog.String("version", h.Version), slog.String("sid", h.SID),
+	return slog.GroupValue(slog.String("software", h.Software), slog.String("version", h.Version), slog.String("name", h.Name), slog.String("sid", h.SID),
 		slog.String("epoch", h.Epoch), slog.Int("users", h.Users))
 }
 

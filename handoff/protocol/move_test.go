@@ -81,7 +81,7 @@ func wantStatus(t *testing.T, c *Control, tx string, source SourceState, dest De
 func TestHelloTellsTheIrcd(t *testing.T) {
 	r := newRig(t, Config{Pass: "sesame", MaxUsers: 77})
 	h := r.hello
-	if h.SID != "fake.example" || h.Users != 3 || h.Unmovable != 1 || h.MaxUsers != 77 || h.MaxLine != MaxLine || !ValidTx(h.SKey) ||
+	if h.Name != "fake.example" || h.SID != "0FK" || h.Users != 3 || h.Unmovable != 1 || h.MaxUsers != 77 || h.MaxLine != MaxLine || !ValidTx(h.SKey) ||
 		!ValidTx(h.Epoch) || !h.Can("peek") || len(h.Caps) != 2 || h.Caps[0] != "sasl=PLAIN,EXTERNAL" {
 		t.Fatalf("got %+v", h)
 	}

@@ -174,7 +174,7 @@ func (s *Server) hello(coordinator string) Hello {
 	h.Stream = s.stream
 	s.mu.Unlock()
 	h.V, h.SKey, h.MaxUsers, h.MaxLine = Version, s.skey, s.cfg.MaxUsers, s.cfg.MaxLine
-	h.Role, h.Name, h.Pass = "", "", ""
+	h.Role, h.Pass = "", ""
 	if h.Epoch == "" {
 		h.Epoch = s.epoch
 	}
