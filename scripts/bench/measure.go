@@ -77,18 +77,23 @@ func memfds(pid int) int {
 type others struct {
 	at   time.Time
 	busy time.Duration
-	self time.Duration
+	ours time.Duration
 }
 
-func startOthers(b *bench) others { return others{time.Now(), busyTime(), cpuOf(os.Getpid())} }
+func startOthers(px proxy) others { return others{time.Now(), busyTime(), px.ours()} }
 
 // cores is how many cores were busy since the start with neither this program, the proxy nor the backend.
-func (o others) cores(b *bench, px proxy) float64 {
-	ours := cpuOf(os.Getpid()) - o.self
-	for _, c := range px.procs {
-		ours += cpuOf(c.Process.Pid)
+func (o others) cores(px proxy) float64 {
+	return max(0, (busyTime()-o.busy-px.ours()+o.ours).Seconds()/time.Since(o.at).Seconds())
+}
+
+// ours is the CPU time of this program, the proxy and the backend.
+func (p proxy) ours() time.Duration {
+	total := cpuOf(os.Getpid())
+	for _, c := range p.procs {
+		total += cpuOf(c.Process.Pid)
 	}
-	return max(0, (busyTime()-o.busy-ours).Seconds()/time.Since(o.at).Seconds())
+	return total
 }
 
 // busyTime is the first line of /proc/stat without idle and iowait, in hundredths of a second.

@@ -17,9 +17,10 @@ type bench struct {
 	bin     string
 	rounds  int
 	proxies []string
-	dir     string // temporary: configurations, state, logs
-	pin     bool   // the proxy gets core 1 for itself
-	spread  bool   // new processes get all cores
+	dir     string  // temporary: configurations, state, logs
+	pin     bool    // the proxy gets core 1 for itself
+	quiet   float64 // cores that others may use
+	spread  bool    // new processes get all cores
 	serial  int
 	running []*exec.Cmd
 }
