@@ -82,8 +82,14 @@ func startDaemon(opt daemonOptions) (*daemon, error) {
 		return nil, err
 	}
 	d.metrics.Loaded(true, sum)
+	d.publish("start", "version "+admin.BuildVersion().Version)
 	d.log.Info("ircferry runs", "version", admin.BuildVersion().Version, "instance", d.instance, "config", opt.path)
 	return d, nil
+}
+
+// publish tells those who follow the events something of the daemon itself.
+func (d *daemon) publish(word, text string) {
+	d.events.Publish(admin.Event{Time: time.Now(), Kind: admin.EventDaemon, Object: d.instance, Word: word, Text: text})
 }
 
 func (d *daemon) start(cfg config.Config) (err error) {
@@ -197,6 +203,7 @@ func (d *daemon) startAdmin(cfg config.Config) error {
 //  5. loops, checks and the lock end.
 func (d *daemon) Shutdown(ctx context.Context) error {
 	d.stopping.Store(true)
+	d.publish("stop", "")
 	err := d.moves.Close(ctx)
 	err = errors.Join(err, d.proxy.CloseAll(ctx, "the proxy is shutting down, please reconnect"))
 	if d.public != nil {

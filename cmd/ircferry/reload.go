@@ -58,8 +58,10 @@ func (d *daemon) Reload(ctx context.Context) (admin.Reloaded, error) {
 		old := *d.cfg.Load()
 		old.lastError = err.Error()
 		d.cfg.Store(&old)
+		d.publish("reload", "nothing changed: "+err.Error())
 		return reloaded, err
 	}
+	d.publish("reload", "done")
 	d.log.Info("configuration reloaded", "changed", reloaded.Changed, "needs_restart", reloaded.NeedsRestart)
 	return reloaded, nil
 }
