@@ -416,7 +416,9 @@ func TestHandoffFreezeEndsByItself(t *testing.T) {
 func TestHandoffBehind(t *testing.T) {
 	a, _, f := twoShips(t)
 	alice := f.user("alice")
-	s := f.newMove(a, a).sessions[0]
+	m := f.newMove(a, a)
+	m.freeze()
+	s := m.sessions[0]
 	for in, code := range map[uint64]protocol.Code{s.in + 1: protocol.CodeBehind, s.in - 1: protocol.CodeCount} {
 		_, err := a.c.Export(t.Context(), protocol.ExportRequest{Tx: protocol.NewSecret(), Freeze: 50 * time.Millisecond,
 			Select: []protocol.Selection{{U: s.u, In: in}}}, nil)
@@ -424,6 +426,7 @@ func TestHandoffBehind(t *testing.T) {
 			t.Fatalf("in %d: %v, want %s", in, err, code)
 		}
 	}
+	m.thaw()
 	alice.Fence()
 }
 
