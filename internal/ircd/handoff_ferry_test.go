@@ -140,6 +140,13 @@ type session struct {
 	closed bool
 }
 
+// passed is how many bytes have gone to the backend.
+func (s *session) passed() uint64 {
+	s.up.Lock()
+	defer s.up.Unlock()
+	return s.in
+}
+
 func (s *session) open(to *ship) error {
 	var err error
 	if s.stream, err = net.Dial("tcp", to.hello.Stream); err != nil {

@@ -241,11 +241,17 @@ func TestHandoffCarriesQueues(t *testing.T) {
 	bob := f.user("bob")
 	bob.Join("#sea")
 	alice.Fence()
+	m := f.newMove(a, b)
+	passed := m.sessions[0].passed()
 	for i := range 100 { // more than the flood limit lets run
-		alice.Send(fmt.Sprintf("PRIVMSG #sea :line %d", i))
+		line := fmt.Sprintf("PRIVMSG #sea :line %d", i)
+		passed += uint64(len(line) + 2)
+		alice.Send(line)
 	}
 	bob.Await("line 30")
-	m := f.newMove(a, b)
+	for m.sessions[0].passed() < passed { // else they are frozen with the ferry, not read by the ircd
+		time.Sleep(time.Millisecond)
+	}
 	m.run()
 	rq, _ := m.users[m.sessions[0].u].Queues()
 	if lines := strings.Count(string(rq), "\n"); lines < 30 {
