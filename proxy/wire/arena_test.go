@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 	"unsafe"
 
@@ -91,6 +93,21 @@ func TestNobodyCutsTheFile(t *testing.T) {
 	flags, err := unix.FcntlInt(uintptr(a.Fd()), unix.F_GETFD, 0)
 	if err != nil || flags&unix.FD_CLOEXEC == 0 {
 		t.Errorf("descriptor flags %x: %v, want close-on-exec", flags, err)
+	}
+}
+
+// Keys and what people say must not come into a core dump.
+func TestMappingIsNotDumped(t *testing.T) {
+	testArena(t, Options{Slots: 10, Shards: 1, MaxBytes: 1 << 20})
+	maps, err := os.ReadFile("/proc/self/smaps")
+	if err != nil {
+		t.Skipf("no smaps here: %v", err)
+	}
+	_, mine, ok := strings.Cut(string(maps), "/memfd:ircferry-wire")
+	_, flags, ok2 := strings.Cut(mine, "VmFlags:")
+	flags, _, _ = strings.Cut(flags, "\n")
+	if !ok || !ok2 || !slices.Contains(strings.Fields(flags), "dd") {
+		t.Errorf("flags of the mapping:%s, want dd among them", flags)
 	}
 }
 

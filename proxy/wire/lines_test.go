@@ -59,6 +59,7 @@ func TestTooLong(t *testing.T) {
 		{"half line over it", 0, full + strings.Repeat("x", MaxLine+1), true},
 		{"goes on after a half line", 1, full[1:], false},
 		{"too long after a half line", 2, full[1:], true},
+		{"the half line is of the first line only", 100, "x\n" + full, false},
 		{"short lines", 5, strings.Repeat("PING x\n", 5000), false},
 		{"nothing more", MaxLine, "", false},
 	} {

@@ -154,12 +154,17 @@ func drain(t *testing.T, s *Shard, qs []Queue, piece []byte) {
 }
 
 func TestFullArenaIsAnError(t *testing.T) {
-	a := testArena(t, Options{Slots: 100, Shards: 2, MaxBytes: 4 << 20})
+	a := testArena(t, Options{Slots: 4000, Shards: 2, MaxBytes: 4 << 20})
+	for range 4000 { // a megabyte that the chunks do not get
+		if _, _, err := a.Shard(0).NewSlot(); err != nil {
+			t.Fatal(err)
+		}
+	}
 	piece := pattern(7001)
 	for i := range 3 {
 		s := a.Shard(i % 2)
 		qs := fill(t, s, piece)
-		if st := a.Stats(); st.Allocated > st.Max || st.Refused == 0 || len(qs) < (3<<20)/len(piece)/3 {
+		if st := a.Stats(); st.Allocated > st.Max || st.Refused == 0 || len(qs) < (2<<20)/len(piece)/3 {
 			t.Errorf("stats %+v with %d queues", st, len(qs))
 		}
 		drain(t, s, qs, piece)

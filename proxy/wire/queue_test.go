@@ -2,7 +2,10 @@ package wire
 
 import (
 	"bytes"
+	"errors"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestQueueKeepsOrderOverChunks(t *testing.T) {
@@ -101,6 +104,49 @@ func TestPrependGoesFirstAndKeepsTheHalfLine(t *testing.T) {
 	}
 }
 
+// What Prepend has reserved must not go back to the kernel while it copies: another loop could take it, and the queue would be cut.
+func TestPrependKeepsWhatItReserved(t *testing.T) {
+	a := testArena(t, Options{Slots: 2, Shards: 1, MaxBytes: 8 << 20})
+	s := a.Shard(0)
+	var q Queue
+	old := pattern(20 * blockSize)
+	if err := s.Append(&q, old); err != nil {
+		t.Fatal(err)
+	}
+	given := false
+	a.fallocate = func(fd int, mode uint32, off, n int64) error {
+		if mode == 0 && given {
+			return unix.ENOSPC
+		}
+		given = given || mode != 0
+		return fallocate(fd, mode, off, n)
+	}
+	if err := s.Prepend(&q, []byte("rq\n")); err != nil {
+		t.Fatal(err)
+	}
+	if got := queued(s, &q); !bytes.Equal(got, append([]byte("rq\n"), old...)) {
+		t.Errorf("%d bytes come out otherwise", len(got))
+	}
+	s.Clear(&q)
+	mustBeIdle(t, a)
+}
+
+func TestPrependWithoutRoomChangesNothing(t *testing.T) {
+	a := testArena(t, Options{Slots: 2, Shards: 1, MaxBytes: 1 << 20})
+	s := a.Shard(0)
+	var q Queue
+	old := pattern(9 * blockSize)
+	if err := s.AppendLines(&q, old); err != nil {
+		t.Fatal(err)
+	}
+	before := q
+	if err := s.Prepend(&q, []byte("rq\n")); !errors.Is(err, ErrFull) || q != before || !bytes.Equal(queued(s, &q), old) {
+		t.Errorf("prepend: %v, queue %+v, before %+v", err, q, before)
+	}
+	s.Clear(&q)
+	mustBeIdle(t, a)
+}
+
 func TestTakeHalf(t *testing.T) {
 	a := testArena(t, Options{Slots: 2, Shards: 1, MaxBytes: 4 << 20})
 	s := a.Shard(0)
@@ -152,6 +198,11 @@ func TestFreedChunksAreZero(t *testing.T) {
 		used = append(used, c)
 	}
 	s.Consume(&q, 10_000)
+	q.Half = 15_000
+	half := s.TakeHalf(&q, nil)
+	if tail := s.payload(q.Tail)[q.TailOff:]; bytes.Contains(tail, []byte("s")) || len(half) != 15_000 {
+		t.Errorf("behind the whole lines lies %.20q", tail)
+	}
 	s.Clear(&q)
 	for _, c := range used {
 		if i := bytes.IndexFunc(s.payload(c), func(r rune) bool { return r != 0 }); i >= 0 || *s.next(c) != 0 {
