@@ -124,7 +124,7 @@ func (w *worker) attachFreed(to *attachTo) {
 
 func (w *worker) attachDial(s *session) {
 	a := &s.mv.attached
-	fd, errno := w.socketTo(backend.Opening{Addr: a.to.Stream})
+	fd, errno := w.socketTo(backend.Opening{Addr: a.to.Stream, Native: true})
 	if errno != 0 {
 		w.attachRest(s)
 		return

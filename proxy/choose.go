@@ -140,7 +140,7 @@ func (w *worker) dial(s *session) {
 	w.within(s, dialTime)
 }
 
-// streamBuffer fixes the socket buffers of backend streams, so that what a client has not read when it is moved stays
+// streamBuffer fixes the socket buffers of streams that can be moved, so that what a client has not read when it is moved stays
 // small (handoff/protocol/HANDOFF.md, "A move, in order").
 const streamBuffer = 64 << 10
 
@@ -152,15 +152,23 @@ func (w *worker) socketTo(o backend.Opening) (int, unix.Errno) {
 		}
 		return -1, errno
 	}
-	loop.SetOption(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, streamBuffer)
-	loop.SetOption(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, streamBuffer)
+	if o.Native {
+		loop.SetOption(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, streamBuffer)
+		loop.SetOption(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, streamBuffer)
+	}
 	loop.SetOption(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
-	loop.SetOption(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
+	if !o.Addr.Addr().IsLoopback() { // our own host does not vanish in silence
+		loop.SetOption(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
+	}
 	return fd, 0
 }
 
-// dialed is told that the connect is decided.
-func (w *worker) dialed(s *session) {
+// dialed is told that the connect is decided. Writable and nothing else means that it succeeded.
+func (w *worker) dialed(s *session, ev loop.Events) {
+	if ev&(loop.Broken|loop.HangUp|loop.Writable) == loop.Writable {
+		w.connected(s)
+		return
+	}
 	if errno := loop.SocketError(int(s.backendFD)); errno != 0 {
 		w.dialFailed(s, errno)
 		return

@@ -225,12 +225,14 @@ func (w *worker) relayLost(s *session) {
 
 // passBackendEnd sends the end of our side on to the client, behind the last byte.
 func (w *worker) passBackendEnd(s *session) {
+	if w.checkDone(s); s.state == stateFree {
+		return // the close says it
+	}
 	over := s.has(dismissed) || s.state == StateRelay && s.slot.Flags.Has(wire.BackendFINSeen)
 	if over && !s.has(clientGone|clientDeaf) && !s.slot.Flags.Has(wire.ClientFINSent) {
 		s.slot.Flags |= wire.ClientFINSent
 		loop.EndWrites(int(s.clientFD))
 	}
-	w.checkDone(s)
 }
 
 // checkDone finishes a session that has nothing left to do on either side.

@@ -40,7 +40,7 @@ func (w *worker) backendEvent(s *session, ev loop.Events) {
 		return
 	}
 	if s.state == StateDialing || s.state == StateReopening && s.reg.dialing {
-		w.dialed(s)
+		w.dialed(s, ev)
 		if s.state == stateFree || s.backendFD < 0 {
 			return
 		}
