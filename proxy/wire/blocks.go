@@ -122,7 +122,7 @@ func (s *Shard) reserve(n int) error {
 // are in use, so that a backlog that swings does not fill and empty the same memory all the time.
 func (s *Shard) trim() {
 	used := s.owned - len(s.spare)
-	if s.keepSpare || len(s.spare) <= 1+used/2 {
+	if len(s.spare) <= 1+used/2 {
 		return
 	}
 	keep := 1 + used/4

@@ -59,19 +59,16 @@ func (s *Shard) Prepend(q *Queue, p []byte) error {
 	if len(p) == 0 {
 		return nil
 	}
-	if err := s.reserve((len(p)+q.Len())/ChunkBytes + 1); err != nil {
-		return err
-	}
-	s.keepSpare = true // or the chunks that the old queue frees would take the reserved ones with them
-	defer func() {
-		s.keepSpare = false
-		s.trim()
-	}()
-	half := q.Half
 	var n Queue
 	if err := s.Append(&n, p); err != nil {
 		return err
 	}
+	// The copying takes a chunk before it frees one.
+	if err := s.reserve(1); err != nil {
+		s.Clear(&n)
+		return err
+	}
+	half := q.Half
 	for q.Bytes > 0 {
 		f := s.Front(q)
 		if err := s.Append(&n, f); err != nil {

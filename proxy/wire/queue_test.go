@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"testing"
-
-	"golang.org/x/sys/unix"
 )
 
 func TestQueueKeepsOrderOverChunks(t *testing.T) {
@@ -104,47 +102,35 @@ func TestPrependGoesFirstAndKeepsTheHalfLine(t *testing.T) {
 	}
 }
 
-// What Prepend has reserved must not go back to the kernel while it copies: another loop could take it, and the queue would be cut.
-func TestPrependKeepsWhatItReserved(t *testing.T) {
-	a := testArena(t, Options{Slots: 2, Shards: 1, MaxBytes: 8 << 20})
-	s := a.Shard(0)
-	var q Queue
-	old := pattern(20 * blockSize)
-	if err := s.Append(&q, old); err != nil {
-		t.Fatal(err)
-	}
-	given := false
-	a.fallocate = func(fd int, mode uint32, off, n int64) error {
-		if mode == 0 && given {
-			return unix.ENOSPC
-		}
-		given = given || mode != 0
-		return fallocate(fd, mode, off, n)
-	}
-	if err := s.Prepend(&q, []byte("rq\n")); err != nil {
-		t.Fatal(err)
-	}
-	if got := queued(s, &q); !bytes.Equal(got, append([]byte("rq\n"), old...)) {
-		t.Errorf("%d bytes come out otherwise", len(got))
-	}
-	s.Clear(&q)
-	mustBeIdle(t, a)
-}
-
-func TestPrependWithoutRoomChangesNothing(t *testing.T) {
+// Near the end of the arena Prepend is done whole or not at all.
+func TestPrependInANearlyFullArena(t *testing.T) {
 	a := testArena(t, Options{Slots: 2, Shards: 1, MaxBytes: 1 << 20})
 	s := a.Shard(0)
-	var q Queue
-	old := pattern(9 * blockSize)
-	if err := s.AppendLines(&q, old); err != nil {
-		t.Fatal(err)
+	for room := range 8 { // chunks
+		for _, rq := range []int{1, ChunkBytes, ChunkBytes + 1, 3 * ChunkBytes} {
+			var q Queue
+			for s.Append(&q, pattern(777)) == nil {
+			}
+			for s.Append(&q, []byte("x")) == nil {
+			}
+			s.Consume(&q, room*ChunkBytes+5)
+			q.Half = 100
+			before, old := q, queued(s, &q)
+			err := s.Prepend(&q, pattern(rq))
+			need := (rq+ChunkBytes-1)/ChunkBytes + 1
+			if (err == nil) != (room >= need) {
+				t.Errorf("%d bytes with room for %d chunks: %v", rq, room, err)
+			}
+			switch got := queued(s, &q); {
+			case err == nil && (!bytes.Equal(got, append(pattern(rq), old...)) || q.Half != 100):
+				t.Errorf("%d bytes with room for %d chunks: %d bytes come out otherwise", rq, room, len(got))
+			case err != nil && (!errors.Is(err, ErrFull) || q != before || !bytes.Equal(got, old)):
+				t.Errorf("%d bytes with room for %d chunks: refused, but changed: %+v, before %+v", rq, room, q, before)
+			}
+			s.Clear(&q)
+			mustBeIdle(t, a)
+		}
 	}
-	before := q
-	if err := s.Prepend(&q, []byte("rq\n")); !errors.Is(err, ErrFull) || q != before || !bytes.Equal(queued(s, &q), old) {
-		t.Errorf("prepend: %v, queue %+v, before %+v", err, q, before)
-	}
-	s.Clear(&q)
-	mustBeIdle(t, a)
 }
 
 func TestTakeHalf(t *testing.T) {

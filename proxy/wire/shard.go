@@ -17,8 +17,6 @@ type Shard struct {
 	owned   int      // blocks of this shard
 	free    int      // free chunks in all its blocks
 
-	keepSpare bool // no block is given back while chunks are reserved and others become free
-
 	slotsUsed  atomic.Int64 // for Stats
 	chunksUsed atomic.Int64
 }
