@@ -236,3 +236,24 @@ func TestManyConnectsFromOneAddress(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 }
+
+// Linux copies the options of the listening socket; if it did not, clients would have none of them.
+func TestClientSocketsHaveTheirOptions(t *testing.T) {
+	r, d := relay(t, config.Listener{})
+	r.joined(d, "ann")
+	r.onAll(ctxOf(t), func(w *worker) {
+		w.each(func(s *session) {
+			for _, o := range inherited {
+				if v, err := unix.GetsockoptInt(int(s.clientFD), o.level, o.name); err != nil || v != o.value {
+					t.Errorf("option %d/%d is %d (%v), want %d", o.level, o.name, v, err, o.value)
+				}
+			}
+			if v, err := unix.GetsockoptInt(int(s.backendFD), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT); err != nil || v != 0 {
+				t.Errorf("user timeout of the backend stream is %d (%v)", v, err)
+			}
+			if v, err := unix.GetsockoptInt(int(s.clientFD), unix.SOL_SOCKET, unix.SO_PROTOCOL); err != nil || v != unix.IPPROTO_TCP {
+				t.Errorf("protocol %d (%v)", v, err)
+			}
+		})
+	})
+}

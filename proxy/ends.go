@@ -33,7 +33,11 @@ func (w *worker) noteEnd(s *session, r CloseReason) {
 // end dismisses the client with an ERROR line and ends the session. What the client has said before still reaches the backend,
 // followed by a FIN.
 func (w *worker) end(s *session, r CloseReason, text string) {
-	if s.state == stateFree || s.has(dismissed) {
+	if s.state == stateFree {
+		return
+	}
+	if s.has(dismissed) {
+		w.endAgain(s)
 		return
 	}
 	w.noteEnd(s, r)
@@ -64,6 +68,19 @@ func (w *worker) end(s *session, r CloseReason, text string) {
 		s.set(clientMore) // input is read and forgotten from here on
 		w.again(s)
 	}
+}
+
+// endAgain is end for a session whose client has had its last words before: in a move nobody would go on with it.
+func (w *worker) endAgain(s *session) {
+	if s.state == StateRelay || s.state == StateClosing {
+		return
+	}
+	w.leaveMove(s, backend.CauseGone)
+	w.dropAttached(s)
+	w.dropBackend(s)
+	w.enter(s, StateClosing)
+	w.within(s, lingerTime)
+	w.checkDone(s)
 }
 
 // refuse is end for clients that were never let in: they are not waited for.

@@ -308,3 +308,20 @@ func TestRegistrationTimeIsOver(t *testing.T) {
 	client.send("PRIVMSG #x :a\r\n")
 	server.expect("PRIVMSG #x :a\r\n")
 }
+
+// A client that was dismissed and is caught by a freeze before its ircd has ended the stream: nobody else will end it.
+func TestEndOfADismissedSessionInAMove(t *testing.T) {
+	r, a, _ := moves(t, config.Listener{})
+	x := r.user(a, "ann")
+	x.client.send(strings.Repeat("x", 20<<10))
+	x.client.expectLine("ERROR :Closing link: (ircferry) Line too long")
+	fs, err := r.Freeze(ctxOf(t), "main/a")
+	if err != nil || len(fs) != 1 {
+		t.Fatal(fs, err)
+	}
+	r.End([]string{x.u}, backend.CauseNotExported, "gone")
+	x.client.Close()
+	x.server.expectGone()
+	r.ended("line_too_long")
+	r.eventually("no session", func() bool { return r.Counts().Sessions == 0 })
+}

@@ -202,6 +202,7 @@ func (w *worker) checkBooks() {
 	for st := StateHeader; st < stateCount; st++ {
 		wrong = wrong || w.counts.states[st].Load() != states[st]
 	}
+	w.forgetPeers()
 	if wrong {
 		w.counts.violations.Add(1)
 		w.p.log.Error("sessions do not add up", "loop", w.index, "counted", w.sessions, "found", sessions)

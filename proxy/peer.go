@@ -28,6 +28,20 @@ func (w *worker) peerOf(b *backend.Backend) *peer {
 	return p
 }
 
+// forgetPeers forgets backends that a reload has removed, when nobody is there any more.
+func (w *worker) forgetPeers() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for b, p := range w.peers {
+		if p.live.Load() > 0 || len(p.onRegistered) > 0 {
+			continue
+		}
+		if now, ok := w.p.backends.Backend(p.name); !ok || now != b {
+			delete(w.peers, b)
+		}
+	}
+}
+
 // setPeer notes whose stream the session has; nil: none.
 func (w *worker) setPeer(s *session, to *peer) {
 	from := s.peer

@@ -34,6 +34,8 @@ const (
 	ReasonMoveBackendGone
 	ReasonMoveNotExported
 	ReasonMoveAttach
+	ReasonMoveConflict
+	ReasonMoveBehind
 	ReasonMoveOther
 	reasonCount
 )
@@ -41,7 +43,8 @@ const (
 var reasonNames = [reasonCount]string{"none", "client_closed", "client_reset", "client_timeout", "backend_closed", "backend_lost",
 	"backend_refused", "no_backend", "half_closed", "line_too_long", "registration_timeout", "header_timeout", "header_refused",
 	"header_bad", "limit_connections", "limit_per_ip", "limit_rate", "memory", "shutdown", "internal",
-	"move_sendq", "move_no_live", "move_detached", "move_registration", "move_backend_gone", "move_not_exported", "move_attach", "move_other"}
+	"move_sendq", "move_no_live", "move_detached", "move_registration", "move_backend_gone", "move_not_exported", "move_attach", "move_conflict",
+	"move_behind", "move_other"}
 
 func (r CloseReason) String() string { return reasonNames[r] }
 
@@ -62,6 +65,10 @@ func reasonOf(c backend.Cause) CloseReason {
 		return ReasonMoveNotExported
 	case backend.CauseAttach:
 		return ReasonMoveAttach
+	case backend.CauseConflict:
+		return ReasonMoveConflict
+	case backend.CauseBehind, backend.CauseCount:
+		return ReasonMoveBehind
 	}
 	return ReasonMoveOther
 }
