@@ -69,8 +69,11 @@ type loaded struct {
 // startDaemon starts everything or nothing. The order: what can be wrong with the file, the lock, the backends and their checks, the
 // loops, the admin socket, and the listeners last, so that no client comes before the rest stands.
 func startDaemon(opt daemonOptions) (*daemon, error) {
-	cfg, sum, err := opt.read()
+	cfg, sum, warnings, err := opt.read()
 	if err != nil {
+		return nil, err
+	}
+	if err := opt.setLogging(cfg, warnings); err != nil {
 		return nil, err
 	}
 	d := &daemon{opt: opt, log: opt.log, instance: newInstance(), started: time.Now(), registry: prometheus.NewRegistry(), events: admin.NewEvents(1024)}

@@ -8,43 +8,49 @@ import (
 	"fmt"
 	"os"
 	"reflect"
+	"strings"
 	"time"
 
 	"github.com/ircferry/ircferry/admin"
 	"github.com/ircferry/ircferry/internal/config"
 )
 
-// read loads and verifies the configuration: the same for a start, a reload and `ircferry check`.
-func (o daemonOptions) read() (cfg config.Config, sum string, err error) {
+// read loads and verifies the configuration, the same for a start and a reload, and changes nothing. warnings are what should not be
+// and can be.
+func (o daemonOptions) read() (cfg config.Config, sum string, warnings []config.Finding, err error) {
 	if o.path == "" {
-		return *o.config, "", nil
+		return *o.config, "", nil, nil
 	}
 	data, err := os.ReadFile(o.path)
 	if err != nil {
-		return cfg, "", fmt.Errorf("read configuration: %w", err)
+		return cfg, "", nil, fmt.Errorf("read configuration: %w", err)
 	}
 	if cfg, err = config.Parse(o.path, data); err != nil {
-		return cfg, "", err
+		return cfg, "", nil, err
 	}
 	var wrong []error
 	for _, f := range config.Verify(cfg) {
-		switch {
-		case f.Severity == config.SeverityError:
+		if f.Severity == config.SeverityError {
 			wrong = append(wrong, fmt.Errorf("%s: %s: %s", o.path, f.Key, f.Text))
-		case o.log != nil:
-			o.log.Warn("configuration", "key", f.Key, "warning", f.Text)
-		}
-	}
-	if err := errors.Join(wrong...); err != nil {
-		return cfg, "", err
-	}
-	if o.setLog != nil {
-		if err := o.setLog(cfg.Log); err != nil {
-			return cfg, "", err
+		} else {
+			warnings = append(warnings, f)
 		}
 	}
 	digest := sha256.Sum256(data)
-	return cfg, hex.EncodeToString(digest[:]), nil
+	return cfg, hex.EncodeToString(digest[:]), warnings, errors.Join(wrong...)
+}
+
+// setLogging makes the log what the configuration says, and then tells the warnings.
+func (o daemonOptions) setLogging(cfg config.Config, warnings []config.Finding) error {
+	if o.setLog != nil {
+		if err := o.setLog(cfg.Log); err != nil {
+			return err
+		}
+	}
+	for _, f := range warnings {
+		o.log.Warn("configuration", "key", f.Key, "warning", f.Text)
+	}
+	return nil
 }
 
 // Reload reads the file again and swaps the whole configuration in, or changes nothing and says why. Sessions survive it. What
@@ -62,7 +68,7 @@ func (d *daemon) Reload(ctx context.Context) (admin.Reloaded, error) {
 		return reloaded, err
 	}
 	d.publish("reload", "done")
-	d.log.Info("configuration reloaded", "changed", reloaded.Changed, "needs_restart", reloaded.NeedsRestart)
+	d.log.Info("configuration reloaded", "changed", strings.Join(reloaded.Changed, " "), "needs_restart", strings.Join(reloaded.NeedsRestart, " "))
 	return reloaded, nil
 }
 
@@ -71,7 +77,7 @@ func (d *daemon) reloadLocked() (admin.Reloaded, error) {
 		return admin.Reloaded{}, errors.New("there is no configuration file to reload")
 	}
 	old := d.cfg.Load()
-	cfg, sum, err := d.opt.read()
+	cfg, sum, warnings, err := d.opt.read()
 	if err != nil {
 		return admin.Reloaded{}, err
 	}
@@ -82,36 +88,31 @@ func (d *daemon) reloadLocked() (admin.Reloaded, error) {
 		back := d.backends.Apply(old.Pools)
 		return admin.Reloaded{}, errors.Join(fmt.Errorf("reload listeners: %w", err), back)
 	}
-	r := admin.Reloaded{SHA256: sum, Changed: []string{}}
-	r.Changed, r.NeedsRestart = differences(old.Config, cfg)
+	if err := d.opt.setLogging(cfg, warnings); err != nil { // the words were verified, so it cannot be
+		d.log.Error("log stays as it was", "err", err)
+	}
+	r := admin.Reloaded{SHA256: sum, Changed: changed(old.Config, cfg), NeedsRestart: config.NeedsRestart(old.Config, cfg)}
+	// What needs a restart goes on as it runs, so that the next reload names it again, or not if it was taken back.
+	cfg.Loops, cfg.State, cfg.Admin, cfg.HTTP = old.Loops, old.State, old.Admin, old.HTTP
 	d.cfg.Store(&loaded{Config: cfg, sha256: sum, at: time.Now()})
 	return r, nil
 }
 
-// differences names the keys that changed, apart by what they need.
-func differences(old, now config.Config) (changed, restart []string) {
-	changed = []string{}
+// changed names the keys that a reload changed.
+func changed(old, now config.Config) []string {
+	names := []string{}
 	for _, k := range []struct {
 		name     string
 		old, now any
-		restart  bool
 	}{
-		{"listeners", old.Listeners, now.Listeners, false},
-		{"pools", old.Pools, now.Pools, false},
-		{"moves", old.Moves, now.Moves, false},
-		{"log", old.Log, now.Log, false},
-		{"loops", old.Loops, now.Loops, true},
-		{"state", old.State, now.State, true},
-		{"admin", old.Admin, now.Admin, true},
-		{"http", old.HTTP, now.HTTP, true},
+		{"listeners", old.Listeners, now.Listeners},
+		{"pools", old.Pools, now.Pools},
+		{"moves", old.Moves, now.Moves},
+		{"log", old.Log, now.Log},
 	} {
-		switch {
-		case reflect.DeepEqual(k.old, k.now):
-		case k.restart:
-			restart = append(restart, k.name)
-		default:
-			changed = append(changed, k.name)
+		if !reflect.DeepEqual(k.old, k.now) {
+			names = append(names, k.name)
 		}
 	}
-	return changed, restart
+	return names
 }

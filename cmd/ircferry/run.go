@@ -80,7 +80,7 @@ func endWithin(d *daemon, signals <-chan os.Signal) error {
 	}
 }
 
-// newLog makes the daemon's log. The returned function changes level and reports a format that cannot change while running.
+// newLog makes the daemon's log. The returned function changes level and format of all that was made from it.
 func newLog(to *os.File, c config.Log) (*slog.Logger, func(config.Log) error) {
 	h := &switchHandler{to: to}
 	if err := h.set(c); err != nil {

@@ -197,6 +197,5 @@ func NeedsRestart(running, next Config) []string {
 	add("state", running.State == next.State)
 	add("admin", running.Admin == next.Admin)
 	add("http", running.HTTP == next.HTTP)
-	add("log.format", running.Log.Format == next.Log.Format)
 	return keys
 }

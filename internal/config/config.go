@@ -136,8 +136,8 @@ type HTTP struct {
 
 // Log is how the daemon logs.
 type Log struct {
-	Level  string `yaml:"level" oneof:"debug info warn error"`  // debug | info | warn | error
-	Format string `yaml:"format" oneof:"text json" reload:"no"` // text | json
+	Level  string `yaml:"level" oneof:"debug info warn error"` // debug | info | warn | error
+	Format string `yaml:"format" oneof:"text json"`            // text | json
 }
 
 // Duration is a time.Duration that is written with its unit ("5s"); a bare 0 is allowed, any other bare number is an error.

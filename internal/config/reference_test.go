@@ -102,9 +102,6 @@ func TestReferenceMarksWhatNeedsARestart(t *testing.T) {
 			marks[m[2]] = strings.Contains(m[1], "[restart]")
 		}
 	}
-	for _, l := range regexp.MustCompile(`(?m)^  ([a-z]+): .*\[restart\]`).FindAllStringSubmatch(text, -1) {
-		marks["log."+l[1]] = true
-	}
 	want := map[string]bool{}
 	restarts(reflect.TypeFor[Config](), "", want)
 	for key := range want {

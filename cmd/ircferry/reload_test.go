@@ -1,0 +1,194 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ircferry/ircferry/internal/config"
+	"github.com/ircferry/ircferry/internal/ircclient"
+)
+
+// fileDaemon is a daemon with a configuration file, whose text the test changes between reloads.
+type fileDaemon struct {
+	*daemon
+	t    *testing.T
+	path string
+	text string
+	sets []config.Log // what the log was set to
+}
+
+// newFileDaemon starts it, with one ircd in pool main and a listener on a port of the kernel's choice.
+func newFileDaemon(t *testing.T) *fileDaemon {
+	t.Helper()
+	dir := t.TempDir()
+	a := startIrcd(t, dir, "a")
+	f := &fileDaemon{t: t, path: filepath.Join(dir, "ircferry.yaml")}
+	f.write(fmt.Sprintf(`listeners: [{name: irc, address: "127.0.0.1:0", pool: main, limits: {per_ip: 0, per_ip_rate: 0}}]
+pools:
+  main:
+    check: {inter: 100ms, timeout: 100ms}
+    backends: [{name: a, handoff: "unix:%s"}]
+moves: {park: 5m}
+state: %s
+admin: {socket: %s}
+http: {address: ""}
+log: {level: info}
+`, a.socket, filepath.Join(dir, "state"), filepath.Join(dir, "admin.sock")))
+	d, err := startDaemon(daemonOptions{path: f.path, log: testLog(t), setLog: func(c config.Log) error {
+		f.sets = append(f.sets, c)
+		return nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.daemon = d
+	t.Cleanup(func() { d.Shutdown(expired()) })
+	awaitUp(t, d, "main/a")
+	return f
+}
+
+func (f *fileDaemon) write(text string) {
+	f.t.Helper()
+	f.text = text
+	if err := os.WriteFile(f.path, []byte(text), 0o600); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// change replaces words of the file, which must stand there.
+func (f *fileDaemon) change(oldNew ...string) {
+	f.t.Helper()
+	for i := 0; i < len(oldNew); i += 2 {
+		if !strings.Contains(f.text, oldNew[i]) {
+			f.t.Fatalf("the file has no %q", oldNew[i])
+		}
+	}
+	f.write(strings.NewReplacer(oldNew...).Replace(f.text))
+}
+
+// must reloads and expects what was changed, and what needs a restart.
+func (f *fileDaemon) must(changed, restart string) {
+	f.t.Helper()
+	r, err := f.Reload(f.t.Context())
+	if err != nil {
+		f.t.Fatalf("reload: %v", err)
+	}
+	if got := strings.Join(r.Changed, " "); got != changed {
+		f.t.Errorf("changed %q, want %q", got, changed)
+	}
+	if got := strings.Join(r.NeedsRestart, " "); got != restart {
+		f.t.Errorf("needs a restart %q, want %q", got, restart)
+	}
+}
+
+func TestReloadChangesNothingIfOneThingCannotBe(t *testing.T) {
+	f := newFileDaemon(t)
+	c := ircclient.TestUser(t, f.address(t), "alice")
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { taken.Close() })
+	sets, before := len(f.sets), f.cfg.Load().Config
+	f.change("pools:", fmt.Sprintf("  - {name: two, address: %q, pool: main}\npools:", taken.Addr()), "listeners: [{", "listeners:\n  - {", "}}]", "}}",
+		"name: a,", "name: b,", "park: 5m", "park: 6m", "level: info", "level: error")
+	if _, err := f.Reload(t.Context()); err == nil || !strings.Contains(err.Error(), "listener two") {
+		t.Fatalf("reload with an address that is taken: %v", err)
+	}
+	if len(f.sets) != sets {
+		t.Errorf("the log was set to %+v", f.sets[len(f.sets)-1])
+	}
+	if _, ok := f.backends.Backend("main/b"); ok {
+		t.Error("backend b is there")
+	}
+	if got := f.cfg.Load(); got.Moves != before.Moves || got.lastError == "" {
+		t.Errorf("moves %+v, last error %q", got.Moves, got.lastError)
+	}
+	c.Fence()
+	b, ok := f.backends.Backend("main/a")
+	if !ok || b.Sessions() != 1 {
+		t.Error("backend a does not have its session any more")
+	}
+	awaitUp(t, f.daemon, "main/a")
+	ircclient.TestUser(t, f.address(t), "bob").Fence()
+}
+
+func TestReloadRefusesWhatAStartWould(t *testing.T) {
+	f := newFileDaemon(t)
+	good := f.text
+	for _, x := range []struct{ old, now, says string }{
+		{"moves:", "movse:", `unknown key "movse"; did you mean "moves"?`},
+		{"pool: main,", "pool: mian,", `did you mean "main"?`},
+		{"park: 5m", "park: 5", "has no unit"},
+		{"level: info", "level: loud", `"loud" is not one of`},
+	} {
+		f.write(good)
+		f.change(x.old, x.now)
+		if _, err := f.Reload(t.Context()); err == nil || !strings.Contains(err.Error(), x.says) {
+			t.Errorf("%s: error %v, want one with %s", x.now, err, x.says)
+		}
+	}
+	f.write(good)
+	f.must("", "")
+	if got := f.cfg.Load().lastError; got != "" {
+		t.Errorf("last error of a good reload: %q", got)
+	}
+}
+
+func TestReloadNamesWhatNeedsARestart(t *testing.T) {
+	f := newFileDaemon(t)
+	f.change("moves:", "loops: 1\nmoves:", `http: {address: ""}`, `http: {address: "127.0.0.1:1"}`, "park: 5m", "park: 6m")
+	f.must("moves", "loops http")
+	f.must("", "loops http") // it is so still
+	if got := f.limits().Park; got != 6*time.Minute {
+		t.Errorf("park %v", got)
+	}
+	f.change("loops: 1\n", "", "127.0.0.1:1", "")
+	f.must("", "")
+}
+
+func TestReloadSetsTheLog(t *testing.T) {
+	f := newFileDaemon(t)
+	f.change("level: info", "level: debug, format: json")
+	f.must("log", "")
+	if want := (config.Log{Level: "debug", Format: "json"}); !slices.Contains(f.sets, want) {
+		t.Errorf("log set to %+v", f.sets)
+	}
+}
+
+// Listeners, limits and backends go and come, and who is connected stays.
+func TestSessionsSurviveEveryReload(t *testing.T) {
+	f := newFileDaemon(t)
+	c := ircclient.TestUser(t, f.address(t), "alice")
+	old := f.address(t)
+	for _, x := range [][]string{
+		{"per_ip: 0", "per_ip: 1, connections: 1"},
+		{"name: irc", "name: other"},
+		{"address: \"127.0.0.1:0\"", "address: \"localhost:0\""},
+		{"name: a,", "name: b,"},
+		{"name: b,", "name: a,"},
+		{"topology", "topology"},
+	} {
+		if x[0] == "topology" {
+			x = []string{"    check:", "    topology: linked\n    check:"}
+		}
+		f.change(x...)
+		if _, err := f.Reload(t.Context()); err != nil {
+			t.Fatalf("%s: %v", x[1], err)
+		}
+		c.Fence()
+	}
+	if f.address(t) == old {
+		t.Error("the listener has its old address")
+	}
+	if conn, err := net.Dial("tcp", old); err == nil {
+		conn.Close()
+		t.Error("the old address is listened on")
+	}
+}
