@@ -15,7 +15,7 @@ import (
 
 // greet is the check tcp: the connect was good, and what the ircd wants to see first is written, so that it has nothing to complain of.
 func greet(ctx context.Context, conn net.Conn, id config.Identity) error {
-	header, err := proxyHeader(id, Client{})
+	header, err := checkHeader(id, conn)
 	if err != nil || header == nil {
 		return err
 	}
@@ -24,6 +24,19 @@ func greet(ctx context.Context, conn net.Conn, id config.Identity) error {
 		return fmt.Errorf("write PROXY header: %w", err)
 	}
 	return nil
+}
+
+// checkHeader is the PROXY header before a check. In version 2 it says LOCAL. Version 1 has only UNKNOWN for that, which ircds refuse
+// (Ergo 2.x irc/utils/proxy.go ParseProxyLineV1 wants all six words; armon/go-proxyproto wants TCP4 or TCP6), and then every check
+// would fail: so there we are a client like others, with the addresses of the check's own connection.
+func checkHeader(id config.Identity, conn net.Conn) ([]byte, error) {
+	var self Client
+	us, ok1 := conn.LocalAddr().(*net.TCPAddr)
+	ircd, ok2 := conn.RemoteAddr().(*net.TCPAddr)
+	if id == config.IdentityProxyV1 && ok1 && ok2 {
+		self.Addr, self.Local = us.AddrPort(), ircd.AddrPort()
+	}
+	return proxyHeader(id, self)
 }
 
 // tie ends what is under way on conn when ctx does.
@@ -42,7 +55,7 @@ const (
 // close, so that no reset stands in its log. It returns the capabilities that the ircd offers, as far as they are told.
 func askIRC(ctx context.Context, conn net.Conn, id config.Identity) (caps []string, err error) {
 	defer tie(ctx, conn)()
-	header, err := proxyHeader(id, Client{})
+	header, err := checkHeader(id, conn)
 	if err != nil {
 		return nil, err
 	}

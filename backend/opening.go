@@ -93,7 +93,7 @@ func userName(s string) string {
 	return s[:min(len(s), maxUserName)]
 }
 
-// proxyHeader is the PROXY header for the identity, nil for one that has none. Without a client (a check) it is the header that says
+// proxyHeader is the PROXY header for the identity, nil for one that has none. Without a client it is the header that says
 // that the proxy speaks for itself: LOCAL, in version 1 UNKNOWN.
 func proxyHeader(id config.Identity, c Client) ([]byte, error) {
 	var version byte

@@ -141,7 +141,9 @@ func ircPort(t *testing.T, proxied bool, answer string) (net.Addr, <-chan string
 				heard <- "no header: " + err.Error()
 				return
 			}
-			heard <- fmt.Sprintf("v%d local=%t", h.Version, h.Command.IsLocal() || h.TransportProtocol.IsUnspec())
+			local := h.Command.IsLocal() || h.TransportProtocol.IsUnspec()
+			heard <- fmt.Sprintf("v%d local=%t own=%t", h.Version, local, !local && h.SourceAddr.String() == c.RemoteAddr().String() &&
+				h.DestinationAddr.String() == c.LocalAddr().String())
 		}
 		for {
 			line, err := in.ReadString('\n')
@@ -171,8 +173,8 @@ func TestRealIRCCheck(t *testing.T) {
 	}{
 		{"caps", ":irc.test CAP * LS :multi-prefix", config.IdentityNone, EventUp, []string{"CAP LS 302", "QUIT"}},
 		{"notice first", "NOTICE * :*** Looking up your hostname", config.IdentityWebIRC, EventUp, []string{"CAP LS 302", "QUIT"}},
-		{"no caps", ":irc.test 421 * CAP :Unknown command", config.IdentityProxyV1, EventUp, []string{"v1 local=true", "CAP LS 302", "QUIT"}},
-		{"header", ":irc.test CAP * LS :", config.IdentityProxyV2, EventUp, []string{"v2 local=true", "CAP LS 302", "QUIT"}},
+		{"no caps", ":irc.test 421 * CAP :Unknown command", config.IdentityProxyV1, EventUp, []string{"v1 local=false own=true", "CAP LS 302", "QUIT"}},
+		{"header", ":irc.test CAP * LS :", config.IdentityProxyV2, EventUp, []string{"v2 local=true own=false", "CAP LS 302", "QUIT"}},
 		{"error", "ERROR :Trying to reconnect too fast", config.IdentityNone, EventDown, []string{"CAP LS 302"}},
 		{"error with source", ":irc.test ERROR :Server full", config.IdentityNone, EventDown, []string{"CAP LS 302"}},
 		{"closes", "", config.IdentityNone, EventDown, []string{"CAP LS 302"}},
