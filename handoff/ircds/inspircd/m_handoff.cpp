@@ -1,0 +1,241 @@
+/*
+ * m_handoff: HANDOFF/1 for InspIRCd 3, so that a proxy can move live users between two processes.
+ *
+ *   Copyright (C) 2026 The ircferry authors
+ *
+ * This program is free software: you can redistribute it and/or modify it under the terms of the GNU General Public
+ * License as published by the Free Software Foundation, version 2.
+ *
+ * This program is distributed in the hope that it will be useful, but WITHOUT ANY WARRANTY; without even the implied
+ * warranty of MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU General Public License for more details.
+ *
+ * You should have received a copy of the GNU General Public License along with this program; the file COPYING beside
+ * this one says where it is if not.
+ */
+
+/// $ModAuthor: The ircferry authors
+/// $ModDesc: Speaks HANDOFF/1: a proxy can move live users to another process without anybody seeing it.
+/// $ModConfig: <handoff pass="" fingerprint="" maxusers="100000">
+/// $ModDepends: core 3
+
+#include "inspircd.h"
+#include "iohook.h"
+#include "listmode.h"
+#include "xline.h"
+#include "modules/account.h"
+#include "modules/cap.h"
+#include "modules/ssl.h"
+
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#ifndef MODNAME
+# define MODNAME "m_handoff"
+#endif
+
+#include "line.h"
+#include "record.h"
+#include "modes.h"
+#include "stream.h"
+#include "world.h"
+#include "source.h"
+#include "dest.h"
+#include "import.h"
+#include "hub.h"
+#include "streamsock.h"
+#include "control.h"
+
+/** Looks once a second for connections and leases whose time is over. */
+class SweepTimer : public Timer
+{
+	Handoff::Hub& hub;
+
+ public:
+	SweepTimer(Handoff::Hub& Hub) : Timer(1, true), hub(Hub) { }
+
+	bool Tick(time_t) CXX11_OVERRIDE
+	{
+		hub.Sweep();
+		return true;
+	}
+};
+
+class ModuleHandoff
+	: public Module
+	, public Cap::EventListener
+{
+	Handoff::Hub hub;
+	SweepTimer timer;
+
+	static bool IsType(ListenSocket* from, const char* type)
+	{
+		return stdalgo::string::equalsci(from->bind_tag->getString("type"), type);
+	}
+
+	static bool IsLoopback(const irc::sockets::sockaddrs& sa)
+	{
+		if (sa.family() == AF_INET)
+			return (ntohl(sa.in4.sin_addr.s_addr) >> 24) == 127;
+		return sa.family() == AF_UNIX || (sa.family() == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&sa.in6.sin6_addr));
+	}
+
+	static bool HasTLS(ListenSocket* from)
+	{
+		return !from->bind_tag->getString("sslprofile", from->bind_tag->getString("ssl")).empty();
+	}
+
+	static ModResult Refuse(ListenSocket* from, const char* why)
+	{
+		ServerInstance->Logs->Log(MODNAME, LOG_DEFAULT, "Refused a connection on %s: %s", from->bind_sa.str().c_str(), why);
+		return MOD_RES_DENY;
+	}
+
+ public:
+	ModuleHandoff()
+		: Cap::EventListener(this)
+		, hub(this)
+		, timer(hub)
+	{
+		hub.world.streams.tlsprov = new Handoff::TLSProvider(this);
+	}
+
+	void init() CXX11_OVERRIDE
+	{
+		ServerInstance->Timers.AddTimer(&timer);
+	}
+
+	void ReadConfig(ConfigStatus& status) CXX11_OVERRIDE
+	{
+		ConfigTag* const tag = ServerInstance->Config->ConfValue("handoff");
+		hub.world.settings.pass = tag->getString("pass");
+		hub.world.settings.fingerprints = tag->getString("fingerprint");
+		hub.world.settings.maxusers = tag->getUInt("maxusers", 100000, 1);
+	}
+
+	void Prioritize() CXX11_OVERRIDE
+	{
+		ServerInstance->Modules->SetPriority(this, I_OnUserWrite, PRIORITY_FIRST);
+		ServerInstance->Modules->SetPriority(this, I_OnSendSnotice, PRIORITY_FIRST);
+		ServerInstance->Modules->SetPriority(this, I_OnUserInit, PRIORITY_FIRST);
+		ServerInstance->Modules->SetPriority(this, I_OnUserPreNick, PRIORITY_FIRST);
+		ServerInstance->Modules->SetPriority(this, I_OnUserPreJoin, PRIORITY_FIRST);
+	}
+
+	ModResult OnAcceptConnection(int fd, ListenSocket* from, irc::sockets::sockaddrs* client, irc::sockets::sockaddrs* server) CXX11_OVERRIDE
+	{
+		if (IsType(from, "handoff"))
+		{
+			if (!HasTLS(from) && !IsLoopback(*server))
+				return Refuse(from, "control in plaintext is for unix sockets and loopback only");
+			new Handoff::Control(hub, fd, from, client, server);
+			return MOD_RES_ALLOW;
+		}
+		if (IsType(from, "handoff-stream"))
+		{
+			if (HasTLS(from) || !from->bind_tag->getString("hook").empty())
+				return Refuse(from, "streams have no TLS and no hook of their own");
+			if (server->family() == AF_UNIX)
+				return Refuse(from, "streams are TCP");
+			new Handoff::StreamSock(hub, fd);
+			return MOD_RES_ALLOW;
+		}
+		return MOD_RES_PASSTHRU;
+	}
+
+	// Before the user has an address to be looked at, a class or a socket.
+	void OnUserInit(LocalUser* user) CXX11_OVERRIDE
+	{
+		if (!hub.opening)
+			return;
+		hub.world.streams.Tie(user, *hub.opening);
+		hub.opening = NULL;
+	}
+
+	void OnUserDisconnect(LocalUser* user) CXX11_OVERRIDE
+	{
+		hub.world.streams.Forget(user);
+	}
+
+	// A silence: nobody sees an import or a release.
+	ModResult OnUserWrite(LocalUser* user, ClientProtocol::Message&) CXX11_OVERRIDE
+	{
+		if (hub.world.mute)
+			return MOD_RES_DENY;
+		const Handoff::Stream* const stream = hub.world.streams.get(user);
+		return stream && stream->leaving ? MOD_RES_DENY : MOD_RES_PASSTHRU;
+	}
+
+	ModResult OnSendSnotice(char&, std::string&, const std::string&) CXX11_OVERRIDE
+	{
+		return hub.world.mute ? MOD_RES_DENY : MOD_RES_PASSTHRU;
+	}
+
+	ModResult OnUserPreNick(LocalUser* user, const std::string& nick) CXX11_OVERRIDE
+	{
+		if (!hub.world.nicks.count(nick))
+			return MOD_RES_PASSTHRU;
+		user->WriteNumeric(ERR_NICKNAMEINUSE, nick, "Nickname is already in use.");
+		return MOD_RES_DENY;
+	}
+
+	ModResult OnUserPreJoin(LocalUser* user, Channel* chan, const std::string& name, std::string&, const std::string&) CXX11_OVERRIDE
+	{
+		if (chan || !hub.world.channels.count(name))
+			return MOD_RES_PASSTHRU;
+		user->WriteNumeric(437, name, "Channel is temporarily unavailable");
+		return MOD_RES_DENY;
+	}
+
+	void OnBackgroundTimer(time_t) CXX11_OVERRIDE
+	{
+		hub.world.streams.SyncAll();
+	}
+
+	void OnShutdown(const std::string&) CXX11_OVERRIDE
+	{
+		hub.world.closing = true;
+	}
+
+	void OnCapAddDel(Cap::Capability* cap, bool add) CXX11_OVERRIDE
+	{
+		if (add)
+			hub.world.caps.insert(cap->GetName());
+	}
+
+	// Without the module a user stays what it is, but that it cannot be moved any more.
+	void OnCleanup(ExtensionItem::ExtensibleType type, Extensible* item) CXX11_OVERRIDE
+	{
+		LocalUser* const user = type == ExtensionItem::EXT_USER ? IS_LOCAL(static_cast<User*>(item)) : NULL;
+		if (!user || !user->eh.GetModHook(this))
+			return;
+		UserCertificateAPI api(this);
+		if (api)
+			api->GetCertificate(user); // sslinfo keeps it from here on
+		IOHook* const hook = user->eh.GetIOHook();
+		user->eh.DelIOHook();
+		delete hook;
+	}
+
+	void OnUnloadModule(Module* mod) CXX11_OVERRIDE
+	{
+		const std::set<Handoff::Control*> controls(hub.controls);
+		for (std::set<Handoff::Control*>::const_iterator i = controls.begin(); i != controls.end(); ++i)
+			if ((*i)->GetModHook(mod))
+				(*i)->Drop(false);
+	}
+
+	CullResult cull() CXX11_OVERRIDE
+	{
+		hub.CloseAll();
+		return Module::cull();
+	}
+
+	Version GetVersion() CXX11_OVERRIDE
+	{
+		return Version("Speaks HANDOFF/1: a proxy can move live users to another process without anybody seeing it.");
+	}
+};
+
+MODULE_INIT(ModuleHandoff)

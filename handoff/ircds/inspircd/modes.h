@@ -1,0 +1,116 @@
+/*
+ * m_handoff: HANDOFF/1 for InspIRCd 3, so that a proxy can move live users between two processes.
+ *
+ *   Copyright (C) 2026 The ircferry authors
+ *
+ * This program is free software: you can redistribute it and/or modify it under the terms of the GNU General Public
+ * License as published by the Free Software Foundation, version 2.
+ *
+ * This program is distributed in the hope that it will be useful, but WITHOUT ANY WARRANTY; without even the implied
+ * warranty of MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU General Public License for more details.
+ *
+ * You should have received a copy of the GNU General Public License along with this program; the file COPYING beside
+ * this one says where it is if not.
+ */
+
+// Mode names: InspIRCd's own and the standard's (HANDOFF.md, section 9).
+
+#pragma once
+
+namespace Handoff
+{
+	const std::string OwnKey = "x.inspircd.";
+	const std::string OwnMode = "x.inspircd.mode.";
+
+	struct ModeName { const char* standard; const char* inspircd; };
+
+	// Names that the standard has. The second is InspIRCd's, where it differs.
+	static const ModeName ChannelModeNames[] = {
+		{ "allowinvite", NULL }, { "auditorium", NULL }, { "blockcolor", NULL }, { "censor", NULL }, { "delayjoin", NULL },
+		{ "flood", NULL }, { "history", NULL }, { "inviteonly", NULL }, { "joinflood", NULL }, { "key", NULL },
+		{ "limit", NULL }, { "moderated", NULL }, { "nickflood", NULL }, { "noctcp", NULL }, { "noextmsg", NULL },
+		{ "nokick", NULL }, { "noknock", NULL }, { "nonick", NULL }, { "nonotice", NULL }, { "operonly", NULL },
+		{ "permanent", NULL }, { "private", NULL }, { "redirect", NULL }, { "reginvite", NULL },
+		{ "registered", "c_registered" }, { "regmoderated", NULL }, { "secret", NULL }, { "sslonly", NULL },
+		{ "stripcolor", NULL }, { "topiclock", NULL },
+		{ "autoop", NULL }, { "ban", NULL }, { "banexception", NULL }, { "filter", NULL }, { "invex", NULL }, { "quiet", NULL },
+		{ NULL, NULL },
+	};
+	static const ModeName UserModeNames[] = {
+		{ "bot", NULL }, { "callerid", NULL }, { "cloak", NULL }, { "commonchans", "deaf_commonchan" }, { "deaf", NULL },
+		{ "helpop", NULL }, { "hidechans", NULL }, { "hideoper", NULL }, { "invisible", NULL }, { "noctcp", "u_noctcp" },
+		{ "noredirect", NULL }, { "regdeaf", NULL }, { "registered", "u_registered" }, { "showwhois", NULL },
+		{ "sslqueries", NULL }, { "stripcolor", "u_stripcolor" }, { "wallops", NULL },
+		{ NULL, NULL },
+	};
+
+	inline const ModeName* NamesOf(ModeType type) { return type == MODETYPE_USER ? UserModeNames : ChannelModeNames; }
+
+	/** The key of a record for a mode. list: as LIST's m= has it, without the m. */
+	inline std::string KeyOfMode(ModeType type, const std::string& name, bool list = false)
+	{
+		for (const ModeName* n = NamesOf(type); n->standard; ++n)
+			if (name == (n->inspircd ? n->inspircd : n->standard))
+				return list ? n->standard : std::string("m.") + n->standard;
+		return OwnMode + name;
+	}
+
+	/** The mode of a record's key, or NULL. */
+	inline ModeHandler* ModeOfKey(ModeType type, const std::string& key, bool list = false)
+	{
+		if (!key.compare(0, OwnMode.length(), OwnMode))
+			return ServerInstance->Modes->FindMode(key.substr(OwnMode.length()), type);
+		if (!list && key.compare(0, 2, "m."))
+			return NULL;
+		const std::string name = list ? key : key.substr(2);
+		for (const ModeName* n = NamesOf(type); n->standard; ++n)
+			if (name == n->standard)
+				return ServerInstance->Modes->FindMode(n->inspircd ? n->inspircd : n->standard, type);
+		return NULL;
+	}
+
+	inline bool IsModeKey(const std::string& key)
+	{
+		return !key.compare(0, 2, "m.") || !key.compare(0, OwnMode.length(), OwnMode);
+	}
+
+	// Status of members.
+	struct PrefixName { char letter; const char* inspircd; };
+	static const PrefixName PrefixNames[] = {
+		{ 'q', "founder" }, { 'a', "admin" }, { 'o', "op" }, { 'h', "halfop" }, { 'v', "voice" }, { 0, NULL },
+	};
+
+	/** Names of extension items may hold bytes that a key may not: these go as a dot and two hex digits. */
+	inline std::string KeyOfExtension(const std::string& name)
+	{
+		std::string key = OwnKey + "ext.";
+		for (size_t i = 0; i < name.length(); ++i)
+		{
+			if (name[i] != '.' && IsKeyChar(name[i]))
+				key.push_back(name[i]);
+			else
+				key.append(InspIRCd::Format(".%02x", static_cast<unsigned char>(name[i])));
+		}
+		return key;
+	}
+
+	/** The reverse; empty: the key is none of an extension. */
+	inline std::string ExtensionOfKey(const std::string& key)
+	{
+		const std::string prefix = OwnKey + "ext.";
+		std::string name;
+		if (key.compare(0, prefix.length(), prefix))
+			return name;
+		for (size_t i = prefix.length(); i < key.length(); ++i)
+		{
+			if (key[i] != '.')
+				name.push_back(key[i]);
+			else if (i + 2 < key.length())
+			{
+				name.push_back(static_cast<char>(strtoul(key.substr(i + 1, 2).c_str(), NULL, 16)));
+				i += 2;
+			}
+		}
+		return name;
+	}
+}

@@ -1,0 +1,426 @@
+/*
+ * m_handoff: HANDOFF/1 for InspIRCd 3, so that a proxy can move live users between two processes.
+ *
+ *   Copyright (C) 2026 The ircferry authors
+ *
+ * This program is free software: you can redistribute it and/or modify it under the terms of the GNU General Public
+ * License as published by the Free Software Foundation, version 2.
+ *
+ * This program is distributed in the hope that it will be useful, but WITHOUT ANY WARRANTY; without even the implied
+ * warranty of MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU General Public License for more details.
+ *
+ * You should have received a copy of the GNU General Public License along with this program; the file COPYING beside
+ * this one says where it is if not.
+ */
+
+// The source (HANDOFF.md, section 6): reading streams up to the cut, records of users and channels, forgetting them.
+
+#pragma once
+
+namespace Handoff
+{
+	struct Selection
+	{
+		std::string u;
+		uint64_t in;
+	};
+
+	/** An export from EXPORT to RELEASE or RESUME, while the world stands still. */
+	class Source
+	{
+		World& world;
+		std::vector<LocalUser*> selected;
+
+	 public:
+		Source(World& w) : world(w) { }
+
+		/** Reads the selected streams up to their counts, running nothing, and writes what the sockets take. */
+		Fault Freeze(const std::vector<Selection>& sel, uint64_t deadline)
+		{
+			selected.clear();
+			std::vector<Selection> behind;
+			for (size_t i = 0; i < sel.size(); ++i)
+			{
+				LocalUser* const user = world.streams.Find(sel[i].u);
+				if (!user || user->quitting)
+					continue;
+				selected.push_back(user);
+				behind.push_back(sel[i]);
+			}
+			for (;;)
+			{
+				std::vector<Selection> still;
+				for (size_t i = 0; i < behind.size(); ++i)
+				{
+					bool there = false;
+					Fault fault = ReadUp(behind[i], there);
+					if (fault)
+						return fault;
+					if (!there)
+						still.push_back(behind[i]);
+				}
+				if (still.empty())
+					break;
+				if (Now() >= deadline)
+					return Fault("behind", "input is missing", still[0].u);
+				behind.swap(still);
+				struct timespec ts = { 0, 200000 };
+				nanosleep(&ts, NULL);
+			}
+			for (size_t i = 0; i < selected.size(); ++i)
+			{
+				if (selected[i]->eh.getSendQSize() && selected[i]->eh.getError().empty())
+					selected[i]->eh.DoWrite();
+				world.streams.get(selected[i])->Sync(selected[i]);
+			}
+			return Fault();
+		}
+
+		/** Appends the records of those selected who are registered. peek: of these users, without the cut. */
+		void Export(std::string& out, Tally& tally, const std::vector<Selection>* peek = NULL)
+		{
+			std::vector<LocalUser*> users;
+			if (peek)
+			{
+				for (size_t i = 0; i < peek->size(); ++i)
+				{
+					LocalUser* const user = world.streams.Find((*peek)[i].u);
+					if (user && user->registered == REG_ALL && !user->quitting)
+						users.push_back(user);
+				}
+			}
+			else
+			{
+				for (size_t i = 0; i < selected.size(); ++i)
+					if (selected[i]->registered == REG_ALL)
+						users.push_back(selected[i]);
+			}
+			std::set<User*> exported(users.begin(), users.end());
+			std::set<Channel*> seen;
+			std::vector<Channel*> channels;
+			for (size_t i = 0; i < users.size(); ++i)
+				for (User::ChanList::iterator c = users[i]->chans.begin(); c != users[i]->chans.end(); ++c)
+					if (seen.insert((*c)->chan).second)
+						channels.push_back((*c)->chan);
+
+			for (size_t i = 0; i < channels.size(); ++i)
+				ChannelRecords(channels[i], out, tally);
+			for (size_t i = 0; i < users.size(); ++i)
+				AppendRecord(out, UserRecord(users[i], peek != NULL), tally);
+			for (size_t i = 0; i < channels.size(); ++i)
+			{
+				const Channel::MemberMap& members = channels[i]->GetUsers();
+				for (Channel::MemberMap::const_iterator m = members.begin(); m != members.end(); ++m)
+					if (exported.count(m->first))
+						AppendRecord(out, MemberRecord(m->second), tally);
+			}
+		}
+
+		/** Runs what was read and not run. */
+		void Resume()
+		{
+			std::vector<LocalUser*> users;
+			users.swap(selected);
+			for (size_t i = 0; i < users.size(); ++i)
+			{
+				LocalUser* const user = users[i];
+				if (user->quitting)
+					continue;
+				if (!user->eh.getError().empty())
+				{
+					ServerInstance->Users->QuitUser(user, user->eh.getError());
+					continue;
+				}
+				SocketEngine::ChangeEventMask(&user->eh, FD_ADD_TRIAL_READ); // an end of file may have been seen by nobody
+				Run(user);
+			}
+		}
+
+		/** Forgets the selected users. Without a quit message nobody is told. */
+		void Release(const std::string& quit)
+		{
+			std::vector<LocalUser*> users;
+			users.swap(selected);
+			for (size_t i = 0; i < users.size(); ++i)
+			{
+				world.streams.get(users[i])->leaving = true; // a quit of one is not written to another
+				users[i]->eh.GetSendQ().clear();
+			}
+			if (!quit.empty())
+			{
+				for (size_t i = 0; i < users.size(); ++i)
+					ServerInstance->Users->QuitUser(users[i], quit);
+				return;
+			}
+			Silence silence(world);
+			Module* const whowas = ServerInstance->Modules->Find("core_whowas.so"); // they have not left
+			const bool kept = whowas && ServerInstance->Modules->Detach(I_OnUserQuit, whowas);
+			for (size_t i = 0; i < users.size(); ++i)
+			{
+				Leave(users[i]);
+				ServerInstance->Users->QuitUser(users[i], "Moved");
+			}
+			if (kept)
+				ServerInstance->Modules->Attach(I_OnUserQuit, whowas);
+		}
+
+	 private:
+		/** Reads a stream as far as its count goes. */
+		Fault ReadUp(const Selection& want, bool& there)
+		{
+			LocalUser* const user = world.streams.Find(want.u);
+			Stream* const stream = world.streams.get(user);
+			stream->Sync(user);
+			if (stream->in > want.in)
+				return Fault("count", "more came than was told", want.u);
+			static char buffer[65536];
+			while (stream->in < want.in)
+			{
+				const size_t room = std::min<uint64_t>(sizeof(buffer), want.in - stream->in);
+				const ssize_t n = recv(user->eh.GetFd(), buffer, room, MSG_DONTWAIT);
+				if (n < 0 && errno == EINTR)
+					continue;
+				if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+					return Fault();
+				if (n <= 0)
+					return Fault("behind", "the stream ended", want.u);
+				RecvQ::Of(user->eh).append(buffer, n);
+				stream->Sync(user);
+			}
+			there = true;
+			return Fault();
+		}
+
+		/** Runs a user's input in the pieces in which the socket engine would have brought it: its limits are meant for these. */
+		void Run(LocalUser* user)
+		{
+			std::string& recvq = RecvQ::Of(user->eh);
+			std::string rest;
+			rest.swap(recvq);
+			for (size_t pos = 0; pos < rest.length() && !user->quitting; )
+			{
+				const size_t n = std::min<size_t>(ServerInstance->Config->NetBufferSize, rest.length() - pos);
+				recvq.append(rest, pos, n);
+				pos += n;
+				user->eh.OnDataReady();
+			}
+		}
+
+		/** Takes a user off its channels, which tells nobody and spares the search for whom to tell. */
+		void Leave(LocalUser* user)
+		{
+			while (user->chans.begin() != user->chans.end())
+			{
+				Membership* const memb = *user->chans.begin();
+				Channel* const chan = memb->chan;
+				user->chans.erase(memb);
+				chan->DelUser(user);
+			}
+		}
+
+		void ChannelRecords(Channel* chan, std::string& out, Tally& tally)
+		{
+			Line record("CHAN");
+			record.Add("n", chan->name).Add("ts", chan->age);
+			if (!chan->topic.empty() || chan->topicset)
+				record.Set("topic", chan->topic).Set("tby", chan->setby).Add("tat", chan->topicset);
+
+			const ModeParser::ModeHandlerMap& modes = ServerInstance->Modes->GetModes(MODETYPE_CHANNEL);
+			for (ModeParser::ModeHandlerMap::const_iterator i = modes.begin(); i != modes.end(); ++i)
+			{
+				ModeHandler* const mh = i->second;
+				if (mh->IsPrefixMode() || mh->IsListModeBase() || !chan->IsModeSet(mh))
+					continue;
+				if (mh->NeedsParam(true))
+					record.Add(KeyOfMode(MODETYPE_CHANNEL, mh->name), chan->GetModeParameter(mh));
+				else
+					record.Bare(KeyOfMode(MODETYPE_CHANNEL, mh->name));
+			}
+			Extensions(chan, record);
+			AppendRecord(out, record, tally);
+
+			const ModeParser::ListModeList& lists = ServerInstance->Modes->GetListModes();
+			for (ModeParser::ListModeList::const_iterator i = lists.begin(); i != lists.end(); ++i)
+			{
+				const ListModeBase::ModeList* const list = (*i)->GetList(chan);
+				if (!list)
+					continue;
+				for (ListModeBase::ModeList::const_iterator e = list->begin(); e != list->end(); ++e)
+				{
+					Line entry("LIST");
+					entry.Add("c", chan->name).Add("m", KeyOfMode(MODETYPE_CHANNEL, (*i)->name, true));
+					entry.Add("mask", e->mask).Set("by", e->setter).Add("at", e->time);
+					AppendRecord(out, entry, tally);
+				}
+			}
+		}
+
+		/** Extension items by their own text. Those that have none are lost, and the destination warns of them. */
+		static void Extensions(Extensible* item, Line& record)
+		{
+			// What is in keys of its own, belongs to the socket, or is made anew when it is asked for.
+			static const char* const elsewhere[] = {
+				"accept_data", "accountname", "banredirect_cache", "blockamsg", "callerid_data", "caps", "cloaks", "dnsbl_match",
+				"dnsbl_pending", "geolocation", "handoff_stream", "ident_socket", "ident_state", "invite_chan", "invite_user",
+				"monitor", "repeat_memb", "sasl_auth", "ssl_cert", "no_ssl_cert", "cap_hold", "batchbits", NULL,
+			};
+			const Extensible::ExtensibleStore& store = item->GetExtList();
+			for (Extensible::ExtensibleStore::const_iterator i = store.begin(); i != store.end(); ++i)
+			{
+				ExtensionItem* const ext = i->first;
+				bool skip = !ext->name.compare(0, 10, "parammode_") || !ext->name.compare(0, 9, "listbase_");
+				for (const char* const* name = elsewhere; *name && !skip; ++name)
+					skip = (ext->name == *name);
+				if (ext->name == "parammode_history")
+					record.Bare(OwnKey + "lost.history");
+				if (skip)
+					continue;
+				const std::string value = ext->ToInternal(item, i->second);
+				if (!value.empty())
+					record.Add(KeyOfExtension(ext->name), value);
+				else
+					record.Bare(OwnKey + "lost." + KeyOfExtension(ext->name).substr(OwnKey.length() + 4));
+			}
+		}
+
+		/** The text of one extension item, or nothing. */
+		static std::string Extension(Extensible* item, const std::string& name)
+		{
+			const Extensible::ExtensibleStore& store = item->GetExtList();
+			for (Extensible::ExtensibleStore::const_iterator i = store.begin(); i != store.end(); ++i)
+				if (i->first->name == name)
+					return i->first->ToInternal(item, i->second);
+			return std::string();
+		}
+
+		Line UserRecord(LocalUser* user, bool peek)
+		{
+			const Stream* const stream = world.streams.get(user);
+			Line r("USER");
+			r.Add("u", stream->u).Add("id", user->uuid).Add("nick", user->nick).Add("nts", user->age);
+			r.Set("ident", user->ident).Set("rhost", user->GetRealHost()).Set("dhost", user->GetDisplayedHost());
+			r.Set("ip", user->client_sa.addr()).Add("port", user->client_sa.port()).Set("real", user->GetRealName());
+			r.Add("signon", user->signon).Add("idle", std::max<time_t>(0, ServerInstance->Time() - user->idle_lastmsg));
+			if (user->IsAway())
+				r.Add("away", user->awaymsg).Add("awayat", user->awaytime);
+			const AccountExtItem* const account = GetAccountExtItem();
+			if (account && account->get(user))
+				r.Set("account", *account->get(user));
+			r.Set("certfp", stream->certfp).Set("tls", stream->tls);
+			if (user->oper)
+			{
+				r.Set("oper", user->oper->name);
+				if (user->oper->oper_block)
+					r.Set(OwnKey + "operblock", user->oper->oper_block->getString("name"));
+			}
+			r.Set("class", user->GetClass() ? user->GetClass()->name : "");
+			r.Set("snomask", Snomasks(user));
+			PrivateLists(user, r);
+
+			const ModeParser::ModeHandlerMap& modes = ServerInstance->Modes->GetModes(MODETYPE_USER);
+			for (ModeParser::ModeHandlerMap::const_iterator i = modes.begin(); i != modes.end(); ++i)
+			{
+				ModeHandler* const mh = i->second;
+				if (!user->IsModeSet(mh) || mh->name == "oper" || mh->name == "snomask")
+					continue;
+				if (mh->NeedsParam(true))
+					r.Add(KeyOfMode(MODETYPE_USER, mh->name), mh->GetUserParameter(user));
+				else
+					r.Bare(KeyOfMode(MODETYPE_USER, mh->name));
+			}
+
+			r.Set(OwnKey + "laddr", user->server_sa.addr()).Add(OwnKey + "lport", user->server_sa.port());
+			r.Add(OwnKey + "spoke", user->idle_lastmsg).Add(OwnKey + "penalty", user->CommandFloodPenalty);
+			r.Add(OwnKey + "counters", ConvToStr(user->bytes_in) + " " + ConvToStr(user->bytes_out) + " "
+				+ ConvToStr(user->cmds_in) + " " + ConvToStr(user->cmds_out));
+			if (user->uniqueusername)
+				r.Bare(OwnKey + "uniqueusername");
+			Extensions(user, r);
+			if (peek)
+				return r;
+
+			r.Add("in", stream->in).Add("out", stream->out).Set("rq", RecvQ::Of(user->eh));
+			std::string sq;
+			for (StreamSocket::SendQueue::const_iterator i = user->eh.GetSendQ().begin(); i != user->eh.GetSendQ().end(); ++i)
+				if (sq.length() < (1u << 20) + MaxLine) // over 1 MiB the coordinator ends the session
+					sq.append(*i);
+			r.Set("sq", sq);
+			return r;
+		}
+
+		static std::string Snomasks(const User* user)
+		{
+			std::string letters;
+			for (unsigned char c = 'A'; c <= 'z'; ++c)
+				if (isalpha(c) && user->snomasks[c - 'A'])
+					letters.push_back(c);
+			return letters;
+		}
+
+		/** Capabilities and the lists that the standard knows. */
+		static void PrivateLists(LocalUser* user, Line& r)
+		{
+			std::string caps = Extension(user, "caps"); // names, then one word: the version's last digit
+			if (!caps.empty())
+			{
+				const std::string version = caps.substr(caps.length() - 1);
+				caps.erase(caps.length() - std::min<size_t>(2, caps.length()));
+				r.Set("caps", caps).Set("capver", version == "2" ? "302" : "301");
+			}
+			r.Set("monitor", Extension(user, "monitor"));
+			std::string masks, mask, flags;
+			irc::spacesepstream silence(Extension(user, "silence_list"));
+			while (silence.GetToken(mask) && silence.GetToken(flags))
+				masks.append(masks.empty() ? "" : " ").append(mask);
+			r.Set("silence", masks);
+
+			// The accept list names ids, which may change: nicks are told instead.
+			irc::commasepstream accept(Extension(user, "callerid_data"));
+			std::string word, nicks;
+			if (accept.GetToken(word) && word != "0")
+				r.Set(OwnKey + "accept-notified", word);
+			while (accept.GetToken(word))
+			{
+				User* const other = ServerInstance->FindUUID(word);
+				if (other)
+					nicks.append(nicks.empty() ? "" : " ").append(other->nick);
+			}
+			r.Set("accept", nicks);
+
+			std::string invited, times, chan, until;
+			irc::spacesepstream invites(Extension(user, "invite_user"));
+			while (invites.GetToken(chan) && invites.GetToken(until))
+			{
+				invited.append(invited.empty() ? "" : " ").append(chan);
+				times.append(times.empty() ? "" : " ").append(until);
+			}
+			r.Set("invites", invited).Set(OwnKey + "invites-until", times);
+		}
+
+		Line MemberRecord(Membership* memb)
+		{
+			std::string standard, own;
+			for (size_t i = 0; i < memb->modes.length(); ++i)
+			{
+				const PrefixMode* const pm = ServerInstance->Modes->FindPrefixMode(memb->modes[i]);
+				if (!pm)
+					continue;
+				const PrefixName* known = PrefixNames;
+				while (known->letter && pm->name != known->inspircd)
+					known++;
+				if (known->letter)
+					standard.push_back(known->letter);
+				else
+					own.append(own.empty() ? "" : " ").append(pm->name);
+			}
+			unsigned int place = 0; // in the user's own list of channels
+			for (User::ChanList::iterator c = memb->user->chans.begin(); c != memb->user->chans.end() && *c != memb; ++c)
+				place++;
+			Line r("MEMB");
+			r.Add("u", world.streams.get(memb->user)->u).Add("c", memb->chan->name).Set("m", standard);
+			r.Set(OwnKey + "prefixes", own).Add(OwnKey + "place", place);
+			Extensions(memb, r);
+			return r;
+		}
+	};
+}
