@@ -317,7 +317,7 @@ func TestC3_25CancelBeforeReleaseReverts(t *testing.T) {
 	})
 }
 
-func TestNotRegisteredIsOpenedAnew(t *testing.T) {
+func TestC1_2NotRegisteredIsOpenedAnew(t *testing.T) {
 	in(t, func(t *testing.T, r *rig) {
 		r.sessions.unreg["u2"], r.sessions.unreg["u3"] = true, true
 		delete(r.a.live, "u2")

@@ -41,7 +41,7 @@ func TestProxyHeaderGivesTheClientsAddress(t *testing.T) {
 	}
 }
 
-func TestC53ProxyHeaderFromAnUntrustedAddress(t *testing.T) {
+func TestC7_53ProxyHeaderFromAnUntrustedAddress(t *testing.T) {
 	for name, l := range map[string]config.Listener{
 		"listener without": {},
 		"other address":    {ProxyProtocol: fromLoopback()},
@@ -71,7 +71,7 @@ func TestProxyHeaderIsRequired(t *testing.T) {
 	r.ended("header_bad")
 }
 
-func TestC53ProxyHeaderTimeIsOver(t *testing.T) {
+func TestC7_53ProxyHeaderTimeIsOver(t *testing.T) {
 	r, _ := relay(t, config.Listener{ProxyProtocol: fromLoopback()})
 	client := r.dial()
 	client.send("PROXY TCP4 198.51.")
@@ -161,7 +161,7 @@ func TestReloadKeepsAddsAndRemovesListeners(t *testing.T) {
 }
 
 // Lessons C5.35: running out of descriptors is our trouble, not the backend's; clients wait in the kernel's queue meanwhile.
-func TestC35OutOfDescriptorsPausesAccept(t *testing.T) {
+func TestC5_35OutOfDescriptorsPausesAccept(t *testing.T) {
 	d := newIRCd(t)
 	r := newRig(t, rigOptions{backends: []config.Backend{{Name: "a", Address: d.addr(), Identity: config.IdentityNone}}, inter: time.Hour})
 	r.up("main/a")

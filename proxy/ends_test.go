@@ -11,7 +11,7 @@ import (
 	"github.com/ircferry/ircferry/internal/config"
 )
 
-func TestC57ClientFinReachesBackendWithinASecond(t *testing.T) {
+func TestC8_57ClientFinReachesBackendWithinASecond(t *testing.T) {
 	r, d := relay(t, config.Listener{})
 	client, server := r.joined(d, "ann")
 	client.send("PRIVMSG #x :a\r\nQUIT :bye\r\n")
@@ -26,7 +26,7 @@ func TestC57ClientFinReachesBackendWithinASecond(t *testing.T) {
 	r.ended("client_closed")
 }
 
-func TestC57ClientResetReachesBackendBehindItsLines(t *testing.T) {
+func TestC8_57ClientResetReachesBackendBehindItsLines(t *testing.T) {
 	r, d := relay(t, config.Listener{})
 	client, server := r.joined(d, "ann")
 	server.send(strings.Repeat(":b PRIVMSG #x :unread\r\n", 1000))
@@ -146,7 +146,7 @@ func TestErrorLineInPieces(t *testing.T) {
 }
 
 // A client that reads nothing costs the queues' bounds and no more, and holds nobody else up.
-func TestC32SlowReaderIsBounded(t *testing.T) {
+func TestC4_32SlowReaderIsBounded(t *testing.T) {
 	r, d := relay(t, config.Listener{})
 	slow, slowServer := r.joined(d, "slow")
 	quick, quickServer := r.joined(d, "quick")

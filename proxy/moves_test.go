@@ -88,7 +88,7 @@ func (r *rig) attach(x *user, b *native) *conn {
 	return <-got
 }
 
-func TestSpliceKeepsOrderOfAllQueues(t *testing.T) {
+func TestC2_12SpliceKeepsOrderOfAllQueues(t *testing.T) {
 	r, a, b := moves(t, config.Listener{})
 	x := r.user(a, "ann")
 	f := r.freeze(x)

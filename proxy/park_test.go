@@ -19,7 +19,7 @@ func (r *rig) park(t *testing.T, x *user) {
 	r.turnTime(t, parkAwake)
 }
 
-func TestC15ParkedClientsPingIsAnswered(t *testing.T) {
+func TestC2_15ParkedClientsPingIsAnswered(t *testing.T) {
 	r, a, b := moves(t, config.Listener{})
 	x := r.user(a, "ann")
 	x.client.send("PRIVMSG #x :beg")
@@ -50,7 +50,7 @@ func TestShortFreezeDoesNotAnswerPings(t *testing.T) {
 }
 
 // A client that typed a lot while it was parked is not killed by the new ircd's flood limits.
-func TestC29HeldLinesGoOutPaced(t *testing.T) {
+func TestC4_29HeldLinesGoOutPaced(t *testing.T) {
 	r, a, b := moves(t, config.Listener{})
 	x := r.user(a, "ann")
 	r.park(t, x)
@@ -69,7 +69,7 @@ func TestC29HeldLinesGoOutPaced(t *testing.T) {
 	x.toServer("PRIVMSG #x :quick again\r\n")
 }
 
-func TestC31ParkedClientIsHeldToItsBound(t *testing.T) {
+func TestC4_31ParkedClientIsHeldToItsBound(t *testing.T) {
 	r, a, b := moves(t, config.Listener{})
 	x := r.user(a, "ann")
 	r.park(t, x)

@@ -20,9 +20,9 @@ type faultCase struct {
 	oneFail bool   // one session is closed and named, the others go on
 }
 
-// TestEveryStepBroken holds the failure table of handoff/doc.go against real processes under traffic: the outcome, that nobody is
+// TestC2_11EveryStepBroken holds the failure table of handoff/doc.go against real processes under traffic: the outcome, that nobody is
 // live twice, and that no line is lost, doubled or seen on the way (lessons C2.11, C3.17, C3.18, C3.23).
-func TestEveryStepBroken(t *testing.T) {
+func TestC2_11EveryStepBroken(t *testing.T) {
 	for _, c := range []faultCase{
 		{name: "import refused", b: "IMPORT:refuse", state: handoff.StateReverted, at: "a"},
 		{name: "export refused", a: "EXPORT:refuse", state: handoff.StateReverted, at: "a"},
@@ -178,8 +178,8 @@ func TestRestartInPlace(t *testing.T) {
 	}
 }
 
-// TestStalledIrcdIsRefusedBeforeAnybodyIsFrozen: an ircd that does not answer HELLO is no party of a move.
-func TestStalledIrcdIsRefusedBeforeAnybodyIsFrozen(t *testing.T) {
+// TestC3_19StalledIrcdIsRefusedBeforeAnybodyIsFrozen: an ircd that does not answer HELLO is no party of a move.
+func TestC3_19StalledIrcdIsRefusedBeforeAnybodyIsFrozen(t *testing.T) {
 	dir := t.TempDir()
 	a, b := startIrcd(t, dir, "a"), startIrcd(t, dir, "b")
 	d := startTestDaemon(t, testConfig(t, map[string]string{"a": "unix:" + a.socket, "b": "unix:" + b.socket}))

@@ -132,7 +132,7 @@ func TestRandomBytes(t *testing.T) {
 	}
 }
 
-func TestC53HeaderFromAStranger(t *testing.T) {
+func TestC7_53HeaderFromAStranger(t *testing.T) {
 	d, addr, witness := hostileDaemon(t, nil)
 	got := send(t, addr, []byte("PROXY TCP4 192.0.2.1 192.0.2.2 1000 6667\r\nNICK x\r\nUSER x 0 * :x\r\n"))
 	if !strings.Contains(got, "ERROR") || strings.Contains(got, " 001 ") {
@@ -143,7 +143,7 @@ func TestC53HeaderFromAStranger(t *testing.T) {
 }
 
 // Protocol verbs on a client port are a client's lines for the ircd and nothing else (lessons C7.50).
-func TestC50ProtocolVerbsOnAClientPort(t *testing.T) {
+func TestC7_50ProtocolVerbsOnAClientPort(t *testing.T) {
 	d, addr, witness := hostileDaemon(t, nil)
 	skey := d.backends.Pools()[0].Backends()[0]
 	hello, _, _ := skey.Hello()

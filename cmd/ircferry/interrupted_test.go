@@ -148,9 +148,9 @@ func users(t *testing.T, ps ...*process) (n int) {
 	return n
 }
 
-// TestDaemonKilledWhileUsersAreHeld (lessons C3.18): the journal is the only owner. The next daemon reports and keeps it, and
+// TestC3_18DaemonKilledWhileUsersAreHeld (lessons C3.18): the journal is the only owner. The next daemon reports and keeps it, and
 // nobody is live: the clients come back as new ones.
-func TestDaemonKilledWhileUsersAreHeld(t *testing.T) {
+func TestC3_18DaemonKilledWhileUsersAreHeld(t *testing.T) {
 	dir := t.TempDir()
 	a, b := startIrcd(t, dir, "a"), startIrcd(t, dir, "b")
 	p := newProgram(t, a, b)

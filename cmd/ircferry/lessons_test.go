@@ -199,3 +199,33 @@ func TestBackendDiesWithoutNotice(t *testing.T) {
 	await(t, "counted", func() bool { return d.ended(t, "backend_lost") == 1 })
 	ircclient.TestUser(t, addr, "alice") // the standby serves
 }
+
+// Streams are attached at most 64 at a time, so that the accept queue of the new ircd is not overrun.
+func TestC4_26AttachesAreBounded(t *testing.T) {
+	d, addr, _, _ := pair(t, nil, []string{"--fault", "ATTACH:drop"})
+	const clients = 150
+	for i := range clients {
+		ircclient.TestUser(t, addr, nick("user", i))
+	}
+	before := openDescriptors(t)
+	m, err := d.moves.Drain(handoff.Request{Pool: "main", From: "a", To: "b", Timeout: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	most, over := 0, false
+	for !over {
+		select {
+		case <-m.Done():
+			over = true
+		default:
+			most = max(most, openDescriptors(t)-before)
+		}
+	}
+	const beside = 8 // two control connections, the journal, checks, the directory that is counted
+	if most < 60 || most > 64+beside {
+		t.Errorf("%d streams at once, want 64", most)
+	}
+	if r := m.Report(); r.State != handoff.StateReverted {
+		t.Errorf("%+v", r)
+	}
+}

@@ -133,7 +133,7 @@ func TestHandoffKeepsIdle(t *testing.T) {
 }
 
 // Nobody at either ircd sees anything of it, not even who watches.
-func TestHandoffIsInvisible(t *testing.T) {
+func TestC2_16HandoffIsInvisible(t *testing.T) {
 	a, b, f := twoShips(t)
 	alice := f.user("alice")
 	alice.Join("#sea")
@@ -158,7 +158,7 @@ func TestHandoffIsInvisible(t *testing.T) {
 }
 
 // Messages in both directions, through many moves, with half lines at the cut: each once, in order.
-func TestHandoffUnderTraffic(t *testing.T) {
+func TestC2_13HandoffUnderTraffic(t *testing.T) {
 	a, b, f := twoShips(t)
 	const clients, moves = 6, 25
 	var all []*ircclient.Tester
