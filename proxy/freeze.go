@@ -187,8 +187,7 @@ func (w *worker) carryOn(s *session) {
 	s.unset(backendFull)
 	w.flushBackend(s)
 	if s.state == StateRelay && !s.has(clientGone) {
-		s.set(clientMore)
-		mv.counting = true
+		mv.counting = true // what the events have told of meanwhile, see clientMore
 		w.readClient(s)
 		mv.counting = false
 	}

@@ -206,6 +206,9 @@ func (p *Proxy) Close() error {
 				w.noteEnd(s, ReasonShutdown)
 				w.finish(s)
 			})
+			for len(w.old) > 0 {
+				w.closeOld()
+			}
 		})
 		w.loop.Stop()
 	}

@@ -36,6 +36,7 @@ const (
 	portClient   uint8 = iota // also the session itself: timers, another go
 	portBackend               // the stream in use
 	portAttached              // the stream of a move
+	portOld      = 254        // the worker's timer for streams that were left
 	portListener = 255
 )
 

@@ -3,8 +3,10 @@ package proxy
 import (
 	"bytes"
 	"context"
+	"time"
 
 	"github.com/ircferry/ircferry/backend"
+	"github.com/ircferry/ircferry/proxy/loop"
 	"github.com/ircferry/ircferry/proxy/wire"
 )
 
@@ -44,7 +46,7 @@ func (s *session) overflowed() bool { return s.mv.cutting && s.slot.BackendOut <
 // splice takes the old stream away and waits for LIVE on the new one, which has its place from here on.
 func (w *worker) splice(s *session, to *peer, queues backend.Splice) {
 	a := &s.mv.attached
-	w.dropBackend(s)
+	w.leaveBackend(s)
 	s.backendFD, a.fd, a.state, a.deadline = a.fd, -1, attachNone, 0
 	s.slot.Flags &^= wire.BackendFINSeen | wire.BackendFINSent | wire.BackendStripped
 	w.setPeer(s, to)
@@ -58,6 +60,41 @@ func (w *worker) splice(s *session, to *peer, queues backend.Splice) {
 	if err := w.loop.Rewatch(int(s.backendFD), s.key(portBackend), false); err != nil {
 		w.took(s, backend.Moved{Cause: backend.CauseNoLive})
 		w.end(s, ReasonMoveNoLive, "The new server did not take your connection, please reconnect")
+	}
+}
+
+// leaveBackend is dropBackend for a stream that the old ircd has given up already: its descriptor is closed later, because closing
+// thousands takes longer than all else that a client has to wait for here.
+func (w *worker) leaveBackend(s *session) {
+	if s.backendFD >= 0 {
+		w.loop.Unwatch(int(s.backendFD))
+		w.old = append(w.old, s.backendFD)
+		if len(w.old) == 1 {
+			w.loop.After(oldRest, oldKey)
+		}
+		s.backendFD = -1
+	}
+	w.dropBackend(s)
+}
+
+const (
+	// oldRest is how long old streams stay before they are closed, oldBatch how many are closed each loop.Tick then.
+	oldRest  = 100 * time.Millisecond
+	oldBatch = 256
+)
+
+// oldKey is the timer for old streams.
+var oldKey = loop.MakeKey(0, 0, portOld)
+
+func (w *worker) closeOld() {
+	n := min(len(w.old), oldBatch)
+	for _, fd := range w.old[:n] {
+		loop.Close(int(fd))
+	}
+	if w.old = w.old[n:]; len(w.old) > 0 {
+		w.loop.After(loop.Tick, oldKey)
+	} else {
+		w.old = nil
 	}
 }
 

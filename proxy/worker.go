@@ -30,6 +30,8 @@ type worker struct {
 	gated     map[string]bool // pools with a gate
 	paused    bool            // accept rests until descriptors are back
 
+	old []int32 // streams that were left at a splice and are still to be closed
+
 	room   loop.Iovecs
 	pieces [len(loop.Iovecs{})][]byte
 
@@ -134,8 +136,12 @@ func (w *worker) Ready(k loop.Key, ev loop.Events) {
 
 // Expired implements loop.Handler.
 func (w *worker) Expired(k loop.Key) {
-	if k.Port() == portListener {
+	switch k.Port() {
+	case portListener:
 		w.resumeAccept()
+		return
+	case portOld:
+		w.closeOld()
 		return
 	}
 	s := w.at(k)
@@ -184,7 +190,7 @@ func (w *worker) again(s *session) {
 // Panicked implements loop.Handler: the session that it happened in is closed at once, the others go on.
 func (w *worker) Panicked(k loop.Key, value any, stack []byte) {
 	w.p.log.Error("panic in event loop", "loop", w.index, "panic", value, "stack", string(stack))
-	if k == 0 || k.Port() == portListener {
+	if k == 0 || k.Port() >= portOld {
 		return
 	}
 	if s := w.at(k); s != nil {
