@@ -20,13 +20,22 @@ export GOFLAGS += -buildvcs=false
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test check fmt vet lint race fuzz e2e bench deps install clean
+.PHONY: help build modules demo test check fmt vet lint race fuzz e2e bench deps install clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## bin/ircferry and bin/ferryctl
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/ircferry ./cmd/ferryctl
+
+modules: bin/m_handoff.so ## bin/m_handoff.so, HANDOFF/1 for InspIRCd 3 (needs its headers: INSPIRCD_INCLUDE)
+
+INSPIRCD_INCLUDE ?= /usr/include/inspircd
+CXX ?= g++
+bin/m_handoff.so: $(wildcard handoff/ircds/inspircd/*.h handoff/ircds/inspircd/*.cpp) $(INSPIRCD_INCLUDE)/config.h
+	@mkdir -p bin
+	$(CXX) -std=gnu++17 -O2 -Wall -Wextra -Wno-unused-parameter -fPIC -shared -fno-rtti -fvisibility=hidden \
+		-isystem $(INSPIRCD_INCLUDE) -o $@.new handoff/ircds/inspircd/m_handoff.cpp && mv $@.new $@
 
 demo: build ## two small ircds, 200 talking clients, three moves, a table (DEMO_ARGS=--stay keeps it up)
 	./bin/ircferry demo $(DEMO_ARGS)

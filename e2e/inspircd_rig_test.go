@@ -1,0 +1,136 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/ircferry/ircferry/handoff/protocol"
+)
+
+// nativeInspIRCd is an InspIRCd with m_handoff in a process of its own. Clients reach it by the proxy only.
+type nativeInspIRCd struct {
+	t    *testing.T
+	name string // of the backend
+	dir  string
+	conf string
+	proc *process
+}
+
+var builtModule = sync.OnceValues(func() (string, error) {
+	out, err := exec.Command("make", "--no-print-directory", "-C", "..", "modules").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("make modules: %w\n%s", err, out)
+	}
+	return filepath.Abs("../bin/m_handoff.so")
+})
+
+// handoffModule is the path of the module, built now if it has to be, or the end of the test where it cannot be.
+func handoffModule(t *testing.T) string {
+	t.Helper()
+	need(t, "g++", "g++")
+	if _, err := os.Stat("/usr/include/inspircd/inspircd.h"); err != nil {
+		t.Skip("no headers of InspIRCd here: apt-get install inspircd-dev (make deps installs all)")
+	}
+	path, err := builtModule()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// newInspIRCd makes the configuration of an InspIRCd; run starts it. All have one server name and id, as the two ends of a replace have.
+func newInspIRCd(t *testing.T, name string) *nativeInspIRCd {
+	t.Helper()
+	need(t, "inspircd", "inspircd")
+	i := &nativeInspIRCd{t: t, name: name, dir: shortDir(t)}
+	modules := filepath.Join(i.dir, "modules")
+	if err := os.Mkdir(modules, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	stock, _ := filepath.Glob("/usr/lib/inspircd/modules/*.so")
+	for _, path := range append(stock, handoffModule(t)) {
+		if err := os.Symlink(path, filepath.Join(modules, filepath.Base(path))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	level := "default"
+	if testing.Verbose() {
+		level = "debug"
+	}
+	i.conf = filepath.Join(i.dir, "inspircd.conf")
+	writeFile(t, i.conf, strings.NewReplacer("@RUN@", i.dir, "@MODULES@", modules, "@NAME@", "insp.example.org", "@SID@", "1AA", "@LOG@", level,
+		"@STREAM@", fmt.Sprint(freePort(t)), "@PORT@", fmt.Sprint(freePort(t))).Replace(readFile("testdata/inspircd-handoff.conf")))
+	return i
+}
+
+func startInspIRCd(t *testing.T, name string) *nativeInspIRCd {
+	t.Helper()
+	i := newInspIRCd(t, name)
+	i.run()
+	return i
+}
+
+func (i *nativeInspIRCd) handoff() string { return "unix:" + filepath.Join(i.dir, "handoff.sock") }
+
+func (i *nativeInspIRCd) backend() string {
+	return fmt.Sprintf("{name: %s, handoff: %q}", i.name, i.handoff())
+}
+
+// run starts the process, or one in place of the one that has ended, and returns when it answers HELLO.
+func (i *nativeInspIRCd) run() {
+	i.t.Helper()
+	i.proc = start(i.t, nil, need(i.t, "inspircd", "inspircd"), "--config="+i.conf, "--nofork", "--runasroot")
+	eventually(i.t, 20*time.Second, "InspIRCd answers HELLO", func() bool {
+		select {
+		case <-i.proc.done:
+			i.t.Fatalf("InspIRCd has ended:\n%s", lastLines(i.proc.out.String(), 30))
+		default:
+		}
+		_, err := i.hello()
+		return err == nil
+	})
+	i.t.Cleanup(func() {
+		if i.t.Failed() {
+			i.t.Logf("the log of %s:\n%s", i.name, lastLines(readFile(filepath.Join(i.dir, "ircd.log")), 30))
+		}
+	})
+}
+
+func (i *nativeInspIRCd) hello() (protocol.Hello, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	c, err := protocol.Dial(ctx, i.handoff())
+	if err != nil {
+		return protocol.Hello{}, err
+	}
+	defer c.Close()
+	return c.Hello(ctx, protocol.Hello{Name: "test"})
+}
+
+// restartBy is a restart in place: the command of ferryctl ends the old process, and a new one takes its place as a service manager's
+// would, at once.
+func (i *nativeInspIRCd) restart(f *ferry) result {
+	i.t.Helper()
+	old := i.proc
+	restarted := make(chan struct{})
+	go func() {
+		defer close(restarted)
+		<-old.done
+		i.run()
+	}()
+	r := f.move("restart", "main/"+i.name, "--exec", fmt.Sprintf("kill %d", old.cmd.Process.Pid))
+	<-restarted
+	return r
+}
+
+func (i *nativeInspIRCd) signal(s syscall.Signal) { i.proc.signal(s) }
