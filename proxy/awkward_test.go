@@ -3,8 +3,10 @@ package proxy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -142,5 +144,36 @@ func TestFreezeGivenUpHoldsNobody(t *testing.T) {
 	x.toClient(":b PRIVMSG #a :hello\r\n")
 	if refs, err := r.On(ctxOf(t), "main/a"); err != nil || len(refs) != 1 {
 		t.Errorf("sessions at the backend: %v, %v", refs, err)
+	}
+}
+
+// The line 001 may come in any pieces, with all the tags that IRCv3 allows a server (8,191 bytes), behind lines that only look like it.
+func TestWelcomeInAnyPieces(t *testing.T) {
+	lines := []string{
+		":irc 001\r\n",
+		"001 a :hello\n",
+		"@time=2026-11-20T16:00:00.000Z;" + strings.Repeat("x", 8000) + " :irc.example 001 a :hello\r\n",
+		":" + strings.Repeat("irc.", 300) + " 001 a :hello\r\n",
+	}
+	r, d := relay(t, config.Listener{})
+	for i, line := range lines {
+		for cut := 1; cut < len(line); cut += 1 + len(line)/300 + max(0, len(line)-40-cut) { // the first pieces, and those near the end
+			client := r.dial()
+			client.send("NICK a\r\n")
+			server := d.next()
+			server.expect("NICK a\r\n")
+			first := ":irc NOTICE 001 :001\r\n:irc 433 001 a :001\r\n" + line[:cut]
+			server.send(first)
+			client.expect(first)
+			if r.unregistered("main/a") != 1 {
+				t.Errorf("line %d: registered with %d bytes to come", i, len(line)-cut)
+			}
+			server.send(line[cut:])
+			client.expect(line[cut:])
+			r.eventually(fmt.Sprintf("registration by line %d in pieces of %d and %d", i, cut, len(line)-cut),
+				func() bool { return r.unregistered("main/a") == 0 })
+			client.Close()
+			server.expectGone()
+		}
 	}
 }

@@ -14,8 +14,8 @@ const (
 	userTime = 2 * time.Second
 	// userRoom is how much is held for it.
 	userRoom = 8 << 10
-	// answerRoom is how much of a backend's half line is kept to know what it is.
-	answerRoom = 1024
+	// answerRoom is how much of a backend's half line is kept to know what it is: tags alone may be 8,191 bytes.
+	answerRoom = wire.MaxLine
 )
 
 const startTLSRefused = ":ircferry 691 * :STARTTLS failed (TLS is not offered on this port)\r\n"
