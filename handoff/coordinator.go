@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -43,6 +42,9 @@ type Coordinator struct {
 	moves  []*Move          // oldest first, at most keptMoves ended ones
 	active map[string]*Move // by pool
 	wg     sync.WaitGroup
+
+	alive context.Context // until Close
+	end   context.CancelCauseFunc
 }
 
 // keptMoves is how many ended moves can still be asked for: a day of an operator's work, some KB each.
@@ -55,7 +57,9 @@ func New(opt Options) (*Coordinator, []Interrupted, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return &Coordinator{opt: opt, active: make(map[string]*Move)}, interrupted, nil
+	c := &Coordinator{opt: opt, active: make(map[string]*Move)}
+	c.alive, c.end = context.WithCancelCause(context.Background())
+	return c, interrupted, nil
 }
 
 // Drain moves all users of a backend to another one of its pool and keeps new clients away from it. A guard's refusal is a *Refused and
@@ -172,9 +176,10 @@ func (c *Coordinator) Watch(id string) (Report, <-chan struct{}, bool) {
 func (c *Coordinator) Close(ctx context.Context) error {
 	c.mu.Lock()
 	for _, m := range c.active {
-		m.cancel(errors.New("the daemon ends"))
+		m.cancel(errDaemonEnds)
 	}
 	c.mu.Unlock()
+	c.end(errDaemonEnds)
 	ended := make(chan struct{})
 	go func() { c.wg.Wait(); close(ended) }()
 	select {

@@ -233,6 +233,43 @@ func TestHoldParksUntilRelease(t *testing.T) {
 	})
 }
 
+// A daemon that is told to end must not wait for moves.park: its clients would hear nothing until it is killed.
+func TestDaemonEndsWhileUsersAreHeld(t *testing.T) {
+	for _, kind := range []Kind{KindHold, KindRestart} {
+		in(t, func(t *testing.T, r *rig) {
+			m, err := r.c.Hold(Request{Pool: "main", From: "a", Kind: kind})
+			if err != nil {
+				t.Fatal(err)
+			}
+			<-m.Parked()
+			if kind == KindRestart { // it waits for another process
+				if _, err := r.c.Release("main", "a", "", "test"); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+			}
+			began := time.Now()
+			if err := r.c.Close(t.Context()); err != nil || time.Since(began) > time.Second {
+				t.Fatalf("Close after %v: %v", time.Since(began), err)
+			}
+			report := r.await(m)
+			if report.State != StateFailed || report.Left != 3 || !strings.Contains(report.Error, "daemon ends") {
+				t.Errorf("report %+v", report)
+			}
+			balanced(t, report)
+			for u, at := range r.sessions.at {
+				if at == "ended" {
+					t.Errorf("session %s was ended by the move, not by the daemon", u)
+				}
+			}
+			found, err := findInterrupted(r.dir)
+			if err != nil || len(found) != 1 || found[0].Users != 3 || !found[0].Released {
+				t.Errorf("journal %+v, %v", found, err)
+			}
+		})
+	}
+}
+
 func TestRestartWaitsForANewEpoch(t *testing.T) {
 	in(t, func(t *testing.T, r *rig) {
 		m, err := r.c.Hold(Request{Kind: KindRestart, Pool: "main", From: "a"})

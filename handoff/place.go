@@ -30,6 +30,8 @@ func (x *run) putIn() {
 		x.c.opt.Sessions.Detach(x.parkable())
 	}
 	x.c.opt.Sessions.Park(x.parkable(), x.source.Name)
+	ctx, stop := x.c.whileAlive(ctx)
+	defer stop()
 	var where placing
 	if x.to != nil {
 		where.to = x.to.Name()
@@ -38,7 +40,7 @@ func (x *run) putIn() {
 		select {
 		case where = <-x.m.placing:
 		case <-ctx.Done():
-			x.lose(fmt.Errorf("nobody released %s within moves.park", x.from.FullName()))
+			x.lose(ctx, fmt.Errorf("nobody released %s within moves.park", x.from.FullName()))
 			return
 		}
 	}
@@ -84,7 +86,7 @@ func (x *run) placeAnywhere(ctx context.Context, where placing) {
 			return
 		}
 		if ctx.Err() != nil {
-			x.lose(err)
+			x.lose(ctx, err)
 			return
 		}
 		x.m.enter(StepPark, fmt.Sprintf("waiting for %s/%s: %v", x.r.Pool, where.to, err))
@@ -201,13 +203,29 @@ func (x *run) settle(prepared protocol.Prepared, to *backend.Backend) error {
 	return &Error{StepPush, to.FullName(), fmt.Errorf("%d conflicts", len(prepared.Conflicts))}
 }
 
-// lose is the one way to lose users after the point of no return: the park time is over. The journal stays.
-func (x *run) lose(why error) {
-	x.log.Error("nobody took the users within the park time; their sessions end, the journal is kept", "journal", x.journal.Path(), "err", why)
-	us := x.parkable()
-	x.c.opt.Sessions.End(us, backend.CauseBackendGone, "the server did not come back in time, please reconnect")
-	for _, u := range us {
-		x.tally.addFailed(u, backend.CauseBackendGone)
+// errDaemonEnds is the cause of what Close cancels.
+var errDaemonEnds = errors.New("the daemon ends")
+
+// whileAlive is ctx, ended also by Close.
+func (c *Coordinator) whileAlive(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(c.alive, func() { cancel(errDaemonEnds) })
+	return ctx, func() { stop(); cancel(nil) }
+}
+
+// lose is the one way to lose users after the point of no return: the park time is over, or the daemon ends, who then closes the
+// sessions like all others. The journal stays.
+func (x *run) lose(ctx context.Context, why error) {
+	if cause := context.Cause(ctx); errors.Is(cause, errDaemonEnds) {
+		why = cause
+		x.log.Warn("the daemon ends while users are held; the journal is kept", "journal", x.journal.Path(), "users", len(x.snap.Users))
+	} else {
+		x.log.Error("nobody took the users within the park time; their sessions end, the journal is kept", "journal", x.journal.Path(), "err", why)
+		us := x.parkable()
+		x.c.opt.Sessions.End(us, backend.CauseBackendGone, "the server did not come back in time, please reconnect")
+		for _, u := range us {
+			x.tally.addFailed(u, backend.CauseBackendGone)
+		}
 	}
 	if err := x.journal.keep(); err != nil {
 		x.log.Error("journal not kept", "journal", x.journal.Path(), "err", err)

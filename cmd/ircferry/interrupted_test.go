@@ -225,3 +225,30 @@ func TestSecondDaemonRefused(t *testing.T) {
 		t.Errorf("%v: %s", err, out)
 	}
 }
+
+// TestDaemonStoppedWhileUsersAreHeld: it does not wait for moves.park, so every client is told.
+func TestDaemonStoppedWhileUsersAreHeld(t *testing.T) {
+	dir := t.TempDir()
+	a, b := startIrcd(t, dir, "a"), startIrcd(t, dir, "b")
+	p := newProgram(t, a, b)
+	p.start()
+	c := ircclient.TestUser(t, p.addr, "held")
+	done, err := p.client().Hold(t.Context(), admin.HoldRequest{Backend: "main/a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	await(t, "parked", func() bool {
+		m, err := p.client().Move(t.Context(), done.Move.ID)
+		return err == nil && m.State == handoff.StateParked
+	})
+	began := time.Now()
+	p.cmd.Process.Signal(syscall.SIGTERM)
+	if said := ircclient.Texts(c.Gone()); !strings.Contains(said, "ERROR :Closing link: (ircferry) the proxy is shutting down, please reconnect") {
+		t.Errorf("the client was told %q", said)
+	}
+	err = p.cmd.Wait()
+	p.cmd = nil
+	if took := time.Since(began); err != nil || took > stopTime/2 {
+		t.Errorf("ended after %v: %v", took, err)
+	}
+}
