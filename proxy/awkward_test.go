@@ -1,11 +1,15 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -175,5 +179,64 @@ func TestWelcomeInAnyPieces(t *testing.T) {
 			client.Close()
 			server.expectGone()
 		}
+	}
+}
+
+// A password that came in pieces, or with the PROXY header, or waited for USER, is nowhere in the memory of the registration afterwards.
+func TestPasswordsAreZeroed(t *testing.T) {
+	password := filepath.Join(t.TempDir(), "webirc")
+	if err := os.WriteFile(password, []byte("gateway\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d := newIRCd(t)
+	r := newRig(t, rigOptions{loops: 1, backends: []config.Backend{{Name: "a", Address: d.addr(), Identity: config.IdentityWebIRC, WebIRCPasswordFile: password, WebIRCAfter: "user"}},
+		listener: config.Listener{ProxyProtocol: &config.ProxyProtocol{From: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}}})
+	var seen [][]byte
+	look := func() {
+		t.Helper()
+		err := r.onAll(ctxOf(t), func(w *worker) {
+			w.each(func(s *session) {
+				if g := s.reg; g != nil {
+					for _, b := range [][]byte{g.half, g.held, g.early, g.talk.lines} {
+						seen = append(seen, b[:cap(b)])
+					}
+				}
+			})
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.Gate("main")
+	client := r.dial()
+	client.send("PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\nPASS secret\r\n")
+	r.eventually("client at the gate", func() bool { return r.Counts().States["waiting"] == 1 })
+	look()
+	r.Ungate("main")
+	for i, p := range []string{"PASS secret\r\nPASS sec", "ret\r\nPASS ", "secret\r\nNICK a\r\nPASS secre", "t\r\nUSER a 0 * :a\r\nPASS secret"} {
+		client.send(p)
+		at := uint64(len("PASS secret\r\n")) * uint64(i+4)
+		r.eventually("bytes at the proxy", func() bool {
+			look()
+			var in uint64
+			r.onAll(ctxOf(t), func(w *worker) { w.each(func(s *session) { in = s.slot.ClientIn }) })
+			return in > at
+		})
+	}
+	server := d.next()
+	server.expectLine("WEBIRC gateway ")
+	server.expect("PASS secret\r\nPASS secret\r\nPASS secret\r\nPASS secret\r\nNICK a\r\nPASS secret\r\nUSER a 0 * :a\r\n")
+	look()
+	server.send(":irc 001 a :hi\r\n")
+	client.expect(":irc 001 a :hi\r\n")
+	r.eventually("registration", func() bool { return r.unregistered("main/a") == 0 })
+	found := 0
+	for _, b := range seen {
+		if bytes.Contains(b, []byte("secre")) {
+			found++
+		}
+	}
+	if found > 0 || len(seen) < 8 {
+		t.Errorf("%d of %d arrays that the registration had still hold the password", found, len(seen))
 	}
 }

@@ -45,6 +45,7 @@ func (w *worker) opened(s *session) {
 		early := s.reg.early
 		s.reg.early = nil
 		w.registering(s, early)
+		clear(early)
 	}
 	if s.state == StateRelay && s.has(clientMore) {
 		w.readClient(s)

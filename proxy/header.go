@@ -37,6 +37,7 @@ func (w *worker) headerBytes(s *session, p []byte) {
 	if rest := r.half[n:]; len(rest) > 0 {
 		r.early = bytes.Clone(rest)
 	}
+	clear(r.half)
 	r.half = nil
 	r.begun = true // one header is enough: a second one is a line for the ircd
 	w.admit(s)

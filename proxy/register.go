@@ -51,8 +51,9 @@ func (w *worker) registering(s *session, p []byte) {
 		verdict = r.spotter.see(p)
 	}
 	if len(r.half) > 0 {
-		p = append(r.half, p...)
+		p = appendWiping(r.half, p)
 		r.half = nil
+		defer clear(p)
 	}
 	switch {
 	case verdict == headerBad:
@@ -113,7 +114,7 @@ func (w *worker) sendLines(s *session, p []byte) {
 		w.toBackend(s, p)
 		return
 	}
-	r.held = append(r.held, p...)
+	r.held = appendWiping(r.held, p)
 	if r.user != "" || len(r.held) > userRoom {
 		w.releaseHeld(s)
 	}
@@ -130,6 +131,7 @@ func (w *worker) releaseHeld(s *session) {
 	if s.state != stateFree && len(held) > 0 {
 		w.toBackend(s, held)
 	}
+	clear(held)
 }
 
 // saySoon says a line of ours to the client, between two lines of the backend.
