@@ -54,7 +54,12 @@ func (w *worker) wakeParked(s *session) {
 
 func (w *worker) mayReadParked(s *session) bool {
 	// Who is not registered waits with what it says: it will be opened anew.
-	return s.mv.awake && s.registered() && s.slot.ToBackend.Len()+len(s.mv.half) < highWater && !s.slot.Flags.Has(wire.ClientFINSeen)
+	return s.mv.awake && s.registered() && w.parkedRoom(s) > 0 && !s.slot.Flags.Has(wire.ClientFINSeen)
+}
+
+// parkedRoom is how much more of a parked client is held: highWater in all.
+func (w *worker) parkedRoom(s *session) int {
+	return max(0, highWater-s.slot.ToBackend.Len()-len(s.mv.half))
 }
 
 // parkedBytes takes client bytes of a parked session.

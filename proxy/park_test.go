@@ -85,7 +85,7 @@ func TestC4_31ParkedClientIsHeldToItsBound(t *testing.T) {
 		}
 	}
 	all, _ := r.Sessions(ctxOf(t))
-	if all[0].Held > 2*highWater {
+	if all[0].Held > highWater {
 		t.Errorf("%d bytes are held", all[0].Held)
 	}
 	r.onAll(ctxOf(t), func(w *worker) { w.each(func(s *session) { s.mv.wasAwake = false }) }) // the pace has its own test

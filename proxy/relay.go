@@ -78,6 +78,9 @@ func (w *worker) goOn(s *session) {
 func (w *worker) readClient(s *session) {
 	for s.has(clientMore) && w.mayReadClient(s) {
 		buf := w.shard.Staging()
+		if s.state == StateParked {
+			buf = buf[:w.parkedRoom(s)]
+		}
 		n, errno := loop.Read(int(s.clientFD), buf)
 		switch {
 		case errno == unix.EAGAIN:
