@@ -175,7 +175,7 @@ func (d *daemon) startAdmin(cfg config.Config) error {
 		return err
 	}
 	parts := pictures{d}
-	d.api = admin.New(admin.Options{Process: parts, Pools: parts, Sessions: parts, Moves: parts, Finder: parts, Events: d.events, Metrics: d.metrics, Log: d.log})
+	d.api = admin.New(admin.Options{Process: parts, Pools: parts, Sessions: parts, Moves: parts, Finder: parts, Events: d.events, Metrics: d.metrics, Log: slog.New(everyLevel{d.log.Handler()})})
 	d.serving.Go(func() {
 		if err := d.api.Serve(l); err != nil {
 			d.log.Error("admin API ended", "err", err)

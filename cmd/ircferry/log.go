@@ -80,3 +80,14 @@ func (h *switchHandler) with(f func(slog.Handler) slog.Handler) slog.Handler {
 		return f(base)
 	}}
 }
+
+// everyLevel lets the lines of a handler out whatever log.level says: who changed what must be found also where only warnings are kept.
+type everyLevel struct{ slog.Handler }
+
+func (everyLevel) Enabled(context.Context, slog.Level) bool { return true }
+
+func (h everyLevel) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return everyLevel{h.Handler.WithAttrs(attrs)}
+}
+
+func (h everyLevel) WithGroup(name string) slog.Handler { return everyLevel{h.Handler.WithGroup(name)} }
