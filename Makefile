@@ -20,10 +20,10 @@ export GOFLAGS += -buildvcs=false
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help build modules demo test check fmt vet lint race fuzz e2e bench deps install clean
+.PHONY: help build modules e2e-inspircd demo test check fmt vet lint race fuzz e2e bench deps install clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## bin/ircferry and bin/ferryctl
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/ircferry ./cmd/ferryctl
@@ -67,6 +67,11 @@ fuzz: ## every FuzzXxx for FUZZTIME (default 3s) each
 
 e2e: build ## real IRC clients and real ircds through the built binaries
 	@IRCFERRY_BIN=$(CURDIR)/bin bash scripts/gotest.sh -tags e2e -shuffle=on -timeout $(E2E_TIMEOUT) ./e2e/...
+
+e2e-inspircd: build modules ## ten restarts of InspIRCd in place under 100 talking clients, and their closing line
+	@rm -f bin/closing; IRCFERRY_BIN=$(CURDIR)/bin IRCFERRY_CLOSING=$(CURDIR)/bin/closing \
+		$(GO) test -tags e2e -count=1 -timeout $(E2E_TIMEOUT) -run '^TestInspIRCdTenRestarts$$' ./e2e/; \
+	status=$$?; cat bin/closing && exit $$status
 
 bench: build ## beside HAProxy in the same run (BENCH=idle,sparse,sat,fan,new,move ROUNDS=4)
 	@bash scripts/bench.sh

@@ -63,12 +63,8 @@ func newInspIRCd(t *testing.T, name string) *nativeInspIRCd {
 			t.Fatal(err)
 		}
 	}
-	level := "default"
-	if testing.Verbose() {
-		level = "debug"
-	}
 	i.conf = filepath.Join(i.dir, "inspircd.conf")
-	writeFile(t, i.conf, strings.NewReplacer("@RUN@", i.dir, "@MODULES@", modules, "@NAME@", "insp.example.org", "@SID@", "1AA", "@LOG@", level,
+	writeFile(t, i.conf, strings.NewReplacer("@RUN@", i.dir, "@MODULES@", modules, "@NAME@", "insp.example.org", "@SID@", "1AA", "@LOG@", "default",
 		"@STREAM@", fmt.Sprint(freePort(t)), "@PORT@", fmt.Sprint(freePort(t))).Replace(readFile("testdata/inspircd-handoff.conf")))
 	return i
 }
@@ -117,7 +113,7 @@ func (i *nativeInspIRCd) hello() (protocol.Hello, error) {
 	return c.Hello(ctx, protocol.Hello{Name: "test"})
 }
 
-// restartBy is a restart in place: the command of ferryctl ends the old process, and a new one takes its place as a service manager's
+// restart is a restart in place: the command of ferryctl ends the old process, and a new one takes its place as a service manager's
 // would, at once.
 func (i *nativeInspIRCd) restart(f *ferry) result {
 	i.t.Helper()

@@ -5,10 +5,12 @@
 #   scripts/deps.sh [test] [bench]
 set -uo pipefail
 
-# command | package | without it
+# command, or path of a file | package | without it
 table_test='
 gcc|gcc libc6-dev|the race detector
 inspircd|inspircd|e2e: InspIRCd behind the proxy
+/usr/include/inspircd/inspircd.h|inspircd-dev|e2e: users of InspIRCd are moved
+g++|g++|e2e: users of InspIRCd are moved
 ngircd|ngircd|e2e: ngIRCd behind the proxy
 weechat-headless|weechat-headless|e2e: WeeChat stays through moves
 irssi|irssi|e2e: irssi stays through moves
@@ -32,6 +34,7 @@ done
 have() {
   # gcc alone has no headers of the C library, and the race detector links against it.
   if [ "$1" = gcc ] && [ ! -e /usr/include/stdlib.h ]; then return 1; fi
+  case "$1" in /*) [ -e "$1" ]; return ;; esac
   PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1
 }
 missing() { # prints the rows whose command is not there

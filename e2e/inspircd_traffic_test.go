@@ -1,0 +1,200 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ircferry/ircferry/internal/ircclient"
+)
+
+// talkers are clients that say numbered lines to their channels, and an oracle that knows who must hear what.
+type talkers struct {
+	t       *testing.T
+	oracle  *ircclient.Oracle
+	clients []*ircclient.Client
+	ears    []*ircclient.Receiver
+	flows   []*ircclient.Flow
+	ctx     context.Context
+	cancel  context.CancelFunc
+	wg      sync.WaitGroup
+}
+
+// startTalkers registers clients through the proxy, puts them into channels and lets them talk.
+func startTalkers(t *testing.T, port, clients, channels int) *talkers {
+	t.Helper()
+	w := &talkers{t: t, oracle: ircclient.NewOracle()}
+	w.ctx, w.cancel = context.WithCancel(context.Background())
+	t.Cleanup(func() { w.stop(); w.goAway() })
+	for n := range clients {
+		ear := w.oracle.Receiver(fmt.Sprintf("user%d", n), nil)
+		c, err := ircclient.Dial(t.Context(), fmt.Sprintf("127.0.0.1:%d", port), ircclient.Options{Closed: ear.Closed})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.clients, w.ears = append(w.clients, c), append(w.ears, ear)
+	}
+	var registering sync.WaitGroup // all at once: InspIRCd looks for who is ready once a second
+	for n, c := range w.clients {
+		registering.Go(func() {
+			var caps []string
+			if n%2 == 1 {
+				caps = []string{"echo-message", "server-time", "message-tags"}
+			}
+			if err := c.Register(fmt.Sprintf("user%d", n), caps...); err != nil {
+				t.Errorf("register %d: %v", n, err)
+			} else if err := c.Join(room(n, channels)); err != nil {
+				t.Errorf("join %d: %v", n, err)
+			}
+		})
+	}
+	registering.Wait()
+	if t.Failed() {
+		t.FailNow()
+	}
+	for n, c := range w.clients {
+		w.flows = append(w.flows, w.oracle.Flow(c.Nick, room(n, channels)))
+	}
+	for n, c := range w.clients {
+		if _, err := c.Fence(); err != nil {
+			t.Fatal(err)
+		}
+		for m, f := range w.flows {
+			if m%channels == n%channels && (m != n || n%2 == 1) {
+				w.ears[n].Hears(f)
+			}
+		}
+		c.Handle(w.ears[n].Line)
+	}
+	for n := range w.clients {
+		w.wg.Go(func() { w.talk(n) })
+	}
+	w.talkOn(clients * 10)
+	return w
+}
+
+func room(n, channels int) string { return fmt.Sprintf("#room%d", n%channels) }
+
+// talk says lines in the shapes that the wire allows.
+func (w *talkers) talk(n int) {
+	random := rand.New(rand.NewPCG(uint64(n), 7))
+	for w.pause(time.Duration(20+random.IntN(60)) * time.Millisecond) {
+		line := w.flows[n].Line(strings.Repeat("x", random.IntN(200)))
+		var err error
+		switch random.IntN(12) {
+		case 0:
+			err = w.clients[n].Write([]byte(line + "\n"))
+		case 1:
+			half := random.IntN(len(line))
+			if err = w.clients[n].Write([]byte(line[:half])); err == nil {
+				w.pause(time.Duration(random.IntN(30)) * time.Millisecond)
+				err = w.clients[n].Write([]byte(line[half:] + "\r\n"))
+			}
+		case 2:
+			lines := line + "\r\n"
+			for range 10 {
+				lines += w.flows[n].Line("") + "\r\n"
+			}
+			err = w.clients[n].Write([]byte(lines))
+		default:
+			err = w.clients[n].Write([]byte(line + "\r\n"))
+		}
+		if err != nil {
+			return // that its connection ended is the oracle's to count
+		}
+	}
+}
+
+func (w *talkers) pause(d time.Duration) bool {
+	select {
+	case <-w.ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
+	}
+}
+
+// talkOn waits until that many more messages were delivered.
+func (w *talkers) talkOn(n int) {
+	w.t.Helper()
+	want := w.oracle.Counts().Delivered + n
+	eventually(w.t, 30*time.Second, "talk goes on", func() bool { return w.oracle.Counts().Delivered >= want })
+}
+
+func (w *talkers) stop() {
+	w.cancel()
+	w.wg.Wait()
+}
+
+func (w *talkers) goAway() {
+	for n, c := range w.clients {
+		w.ears[n].Leave()
+		_ = c.Close()
+	}
+	w.clients = nil
+}
+
+// gap is the longest time for which a client heard nothing.
+func (w *talkers) gap() (longest time.Duration) {
+	for _, ear := range w.ears {
+		longest = max(longest, ear.Gap())
+	}
+	return longest
+}
+
+// closing ends the talk, and fails unless everything arrived once, in order, and nothing else did.
+func (w *talkers) closing(moves string) {
+	w.t.Helper()
+	gap := w.gap() // before the silence at the end
+	w.stop()
+	counts := w.oracle.Settle(3 * time.Second)
+	line := fmt.Sprintf("%s lost=%d duplicated=%d reordered=%d unexpected=%d disconnects=%d blackout_ms_max=%d", moves,
+		counts.Lost, counts.Duplicated, counts.Reordered, counts.Unexpected, counts.Disconnects, gap.Milliseconds())
+	w.t.Logf("%d messages, %d deliveries\n%s", counts.Sent, counts.Delivered, line)
+	if path := os.Getenv("IRCFERRY_CLOSING"); path != "" {
+		writeFile(w.t, path, line+"\n")
+	}
+	if !counts.Clean() || counts.Delivered == 0 {
+		w.t.Errorf("%v\n%s", counts, strings.Join(w.oracle.Samples(), "\n"))
+	}
+}
+
+// TestInspIRCdTenRestarts: 100 clients talk while their InspIRCd is restarted ten times in place, and none of them sees anything of it.
+func TestInspIRCdTenRestarts(t *testing.T) {
+	a := startInspIRCd(t, "a")
+	f := startFerry(t, nil, "", a.backend())
+	w := startTalkers(t, f.port, 100, 5)
+	for n := range 10 {
+		r := a.restart(f)
+		t.Logf("restart %d: pause p50 %.0f ms, max %.0f ms", n+1, r.PauseMS.P50, r.PauseMS.Max)
+		w.talkOn(5000)
+	}
+	w.closing("restarts=10")
+}
+
+// TestInspIRCdTenReplaces: the same, to and fro between two processes.
+func TestInspIRCdTenReplaces(t *testing.T) {
+	a, b := startInspIRCd(t, "a"), startInspIRCd(t, "b")
+	f := startFerry(t, nil, "", a.backend(), b.backend())
+	w := startTalkers(t, f.port, 100, 5)
+	f.move("drain", "main/b", "--to", "a")
+	f.ctl("undrain", "main/b")
+	for n := range 10 {
+		from, to := "a", "b"
+		if n%2 == 1 {
+			from, to = to, from
+		}
+		r := f.move("drain", "main/"+from, "--to", to)
+		f.ctl("undrain", "main/"+from)
+		t.Logf("replace %d: %d sessions, pause p50 %.0f ms, max %.0f ms", n+1, r.Moved, r.PauseMS.P50, r.PauseMS.Max)
+		w.talkOn(5000)
+	}
+	w.closing("replaces=10")
+}
