@@ -81,45 +81,6 @@ func (s *Shard) Prepend(q *Queue, p []byte) error {
 	return nil
 }
 
-// TakeHalf takes the half line from the end of the queue and appends it to dst: for a place where lines are looked at before they are
-// queued. It walks over the queue.
-func (s *Shard) TakeHalf(q *Queue, dst []byte) []byte {
-	s.check()
-	if q.Half == 0 {
-		return dst
-	}
-	whole := q.Whole()
-	if whole == 0 {
-		for q.Bytes > 0 {
-			f := s.Front(q)
-			dst = append(dst, f...)
-			s.consume(q, len(f))
-		}
-		return dst
-	}
-	// The last byte that stays is in chunk c, the one before off.
-	c, off := q.Head, int(q.HeadOff)+whole
-	for off > ChunkBytes {
-		c, off = *s.next(c), off-ChunkBytes
-	}
-	half := Queue{Head: c, Tail: q.Tail, HeadOff: uint16(off), TailOff: q.TailOff, Bytes: q.Half}
-	for _, p := range s.Pieces(&half, half.Len(), nil) {
-		dst = append(dst, p...)
-		clear(p)
-	}
-	last := *s.next(c)
-	*s.next(c) = 0
-	for last != 0 {
-		free := last
-		last = *s.next(free)
-		*s.next(free) = 0
-		s.freeChunk(free)
-	}
-	q.Tail, q.TailOff = c, uint16(off)
-	q.Bytes, q.Half = uint32(whole), 0
-	return dst
-}
-
 // Front is the first bytes of the queue, as many as lie in one piece; nil if it is empty. Valid until the queue changes.
 func (s *Shard) Front(q *Queue) []byte {
 	s.check()

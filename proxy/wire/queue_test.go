@@ -133,41 +133,6 @@ func TestPrependInANearlyFullArena(t *testing.T) {
 	}
 }
 
-func TestTakeHalf(t *testing.T) {
-	a := testArena(t, Options{Slots: 2, Shards: 1, MaxBytes: 4 << 20})
-	s := a.Shard(0)
-	for _, whole := range []int{0, 1, 10, ChunkBytes - 1, ChunkBytes, ChunkBytes + 1, 3 * ChunkBytes} {
-		for _, half := range []int{0, 1, 10, ChunkBytes - 1, ChunkBytes, ChunkBytes + 1, 16 << 10} {
-			for _, consumed := range []int{0, 1, whole / 2, whole} {
-				if consumed > whole {
-					continue
-				}
-				var q Queue
-				in := pattern(whole + half)
-				if whole > 0 {
-					in[whole-1] = '\n'
-				}
-				if err := s.AppendLines(&q, in); err != nil {
-					t.Fatal(err)
-				}
-				s.Consume(&q, consumed)
-				got := s.TakeHalf(&q, nil)
-				if !bytes.Equal(got, in[whole:]) || !bytes.Equal(queued(s, &q), in[consumed:whole]) || q.Half != 0 {
-					t.Errorf("%d whole (%d consumed), %d half: took %d, left %+v", whole, consumed, half, len(got), q)
-				}
-				if err := s.AppendLines(&q, in); err != nil {
-					t.Fatal(err)
-				}
-				if !bytes.Equal(queued(s, &q), append(bytes.Clone(in[consumed:whole]), in...)) {
-					t.Errorf("%d whole (%d consumed), %d half: what is appended then comes out otherwise", whole, consumed, half)
-				}
-				s.Clear(&q)
-				mustBeIdle(t, a)
-			}
-		}
-	}
-}
-
 // What was in a queue can hold passwords: nothing of it stays in the file.
 func TestFreedChunksAreZero(t *testing.T) {
 	a := testArena(t, Options{Slots: 2, Shards: 1, MaxBytes: 4 << 20})
@@ -184,11 +149,6 @@ func TestFreedChunksAreZero(t *testing.T) {
 		used = append(used, c)
 	}
 	s.Consume(&q, 10_000)
-	q.Half = 15_000
-	half := s.TakeHalf(&q, nil)
-	if tail := s.payload(q.Tail)[q.TailOff:]; bytes.Contains(tail, []byte("s")) || len(half) != 15_000 {
-		t.Errorf("behind the whole lines lies %.20q", tail)
-	}
 	s.Clear(&q)
 	for _, c := range used {
 		if i := bytes.IndexFunc(s.payload(c), func(r rune) bool { return r != 0 }); i >= 0 || *s.next(c) != 0 {
@@ -216,7 +176,7 @@ func FuzzQueue(f *testing.F) {
 			i := int(program[0] & 1)
 			q, m, half := &qs[i], &models[i], &halves[i]
 			n := int(program[1]) * 97 // up to 12 chunks
-			switch program[0] >> 1 % 6 {
+			switch program[0] >> 1 % 5 {
 			case 0:
 				if err := s.AppendLines(q, src[:n]); err == nil {
 					*m = append(*m, src[:n]...)
@@ -244,12 +204,6 @@ func FuzzQueue(f *testing.F) {
 			case 4:
 				s.Clear(q)
 				*m = nil
-			case 5:
-				got := s.TakeHalf(q, []byte("x"))
-				if string(got) != "x"+string((*m)[len(*m)-*half:]) {
-					t.Fatalf("half line %q of %d bytes, want the last %d", got, len(*m), *half)
-				}
-				*m, *half = (*m)[:len(*m)-*half], 0
 			}
 			*half = min(*half, len(*m))
 			if q.Len() != len(*m) || int(q.Half) != *half || q.Whole() != len(*m)-*half {
