@@ -30,7 +30,8 @@
 //	                                                         COMMIT again; anything else: import again from the journal
 //	commit   destination dies                                import again from the journal: into it when it is back with a
 //	                                                         new epoch, back into the source, or into another backend
-//	park     nobody takes the users within the park time     failed: ERROR to the clients, the journal is kept
+//	park     nobody takes the users within the park time     the process of before is asked once more: reverted; if it is gone,
+//	                                                         failed: ERROR to the clients, the journal is kept
 //	splice   one stream gives no LIVE, or was lost           that session is closed with an ERROR line and named; the others go on
 //	any      cancel before RELEASED                          reverted
 //	any      cancel while parked                             the users are pushed back into the old backend

@@ -233,6 +233,38 @@ func TestHoldParksUntilRelease(t *testing.T) {
 	})
 }
 
+// At the end of the park time the process of before gets its users back, if it runs: nobody is closed for a release that was forgotten, or
+// for a restart that did not restart anything.
+func TestParkTimeOverWhileTheOldProcessRuns(t *testing.T) {
+	for _, kind := range []Kind{KindHold, KindRestart} {
+		in(t, func(t *testing.T, r *rig) {
+			m, err := r.c.Hold(Request{Pool: "main", From: "a", Kind: kind})
+			if err != nil {
+				t.Fatal(err)
+			}
+			<-m.Parked()
+			began := time.Now()
+			if kind == KindRestart {
+				if _, err := r.c.Release("main", "a", "", "test"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			report := r.await(m)
+			if report.State != StateReverted || report.Failed != 0 || report.Error == "" || len(r.a.live) != 3 {
+				t.Errorf("%s: %+v, %d live", kind, report, len(r.a.live))
+			}
+			if took := time.Since(began); took < 10*time.Minute {
+				t.Errorf("%s: already after %v", kind, took)
+			}
+			if left, _ := filepath.Glob(filepath.Join(r.dir, "*")); len(left) > 0 {
+				t.Errorf("%s: journals left: %v", kind, left)
+			}
+			balanced(t, report)
+			r.owners()
+		})
+	}
+}
+
 // A daemon that is told to end must not wait for moves.park: its clients would hear nothing until it is killed.
 func TestDaemonEndsWhileUsersAreHeld(t *testing.T) {
 	for _, kind := range []Kind{KindHold, KindRestart} {

@@ -40,7 +40,7 @@ func (x *run) putIn() {
 		select {
 		case where = <-x.m.placing:
 		case <-ctx.Done():
-			x.lose(ctx, fmt.Errorf("nobody released %s within moves.park", x.from.FullName()))
+			x.outOfTime(ctx, fmt.Errorf("nobody released %s within moves.park", x.from.FullName()))
 			return
 		}
 	}
@@ -86,7 +86,7 @@ func (x *run) placeAnywhere(ctx context.Context, where placing) {
 			return
 		}
 		if ctx.Err() != nil {
-			x.lose(ctx, err)
+			x.outOfTime(ctx, err)
 			return
 		}
 		x.m.enter(StepPark, fmt.Sprintf("waiting for %s/%s: %v", x.r.Pool, where.to, err))
@@ -211,6 +211,25 @@ func (c *Coordinator) whileAlive(ctx context.Context) (context.Context, func()) 
 	ctx, cancel := context.WithCancelCause(ctx)
 	stop := context.AfterFunc(c.alive, func() { cancel(errDaemonEnds) })
 	return ctx, func() { stop(); cancel(nil) }
+}
+
+// lastTry is what the process of before gets, when the park time is over, to take its users back.
+const lastTry = 10 * time.Second
+
+// outOfTime: the park time is over. If the process that the users came from still runs (a hold that nobody released, a restart
+// that did not restart anything), they go back into it; else they are lost.
+func (x *run) outOfTime(ctx context.Context, why error) {
+	if !errors.Is(context.Cause(ctx), errDaemonEnds) {
+		back, cancel := context.WithTimeout(context.Background(), lastTry)
+		defer cancel()
+		back, stop := x.c.whileAlive(back)
+		defer stop()
+		if err := x.placeAt(back, x.from, false); err == nil {
+			x.state, x.why = StateReverted, fmt.Errorf("%w; the users were put back into %s", why, x.from.FullName())
+			return
+		}
+	}
+	x.lose(ctx, why)
 }
 
 // lose is the one way to lose users after the point of no return: the park time is over, or the daemon ends, who then closes the

@@ -20,8 +20,9 @@ func (c *ctl) holdCmd() *cobra.Command {
 may be stopped when hold has returned. ferryctl release pushes the users back, or to another backend; ferryctl cancel pushes them back
 as well, also into the same process.
 
-The users stay parked whether ferryctl runs or not, until they are released or moves.park of the configuration is over. Then their
-sessions are closed with a message that asks to reconnect, and the journal is kept.
+The users stay parked whether ferryctl runs or not, until they are released or moves.park of the configuration is over. Then the
+process of before gets them back if it still runs; otherwise their sessions are closed with a message that asks to reconnect, and the
+journal is kept.
 
 Its place is the ExecStop= of an ircd's unit, with release as ExecStartPost=; ferryctl restart does both around a command.`,
 		Example: `  ferryctl hold main/a && systemctl restart irc-a; ferryctl release main/a`,
