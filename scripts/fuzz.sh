@@ -18,7 +18,7 @@ while read -r pkg name; do
     [ -z "${SKIPPED:-}" ] || echo "fuzz $name: FUZZ_BUDGET of $FUZZ_BUDGET s used up" >>"$SKIPPED"
     continue
   fi
-  if out=$(timeout 120 "$GO" test -run='^$' -fuzz="^$name\$" -fuzztime="$FUZZTIME" "$pkg" 2>&1 </dev/null); then
+  if out=$(timeout 120 "$GO" test -run='^$' -fuzz="^$name\$" -fuzztime="$FUZZTIME" -fuzzminimizetime=10x "$pkg" 2>&1 </dev/null); then
     echo "ok  	$name	$pkg	$(grep -o 'execs: [0-9]*' <<<"$out" | tail -n 1)"
   else
     # A run that ends on time while a worker is in the middle of an input is reported as a failure by some versions of go.
