@@ -253,6 +253,9 @@ func TestParkTimeOverWhileTheOldProcessRuns(t *testing.T) {
 			if report.State != StateReverted || report.Failed != 0 || report.Error == "" || len(r.a.live) != 3 {
 				t.Errorf("%s: %+v, %d live", kind, report, len(r.a.live))
 			}
+			if kind == KindRestart && !strings.Contains(report.Error, "still the process of before") {
+				t.Errorf("the cause is not told: %s", report.Error)
+			}
 			if took := time.Since(began); took < 10*time.Minute {
 				t.Errorf("%s: already after %v", kind, took)
 			}

@@ -1,6 +1,7 @@
 package handoff
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -77,6 +78,7 @@ func (x *run) parkable() []string {
 // answer (it may be starting), another one when it refuses again and again.
 func (x *run) placeAnywhere(ctx context.Context, where placing) {
 	refusals := make(map[string]int)
+	var last error // of the try before: one that the end of the time cut short says nothing
 	for {
 		to, err := x.c.find(x.r.Pool, where.to)
 		if err == nil {
@@ -86,9 +88,10 @@ func (x *run) placeAnywhere(ctx context.Context, where placing) {
 			return
 		}
 		if ctx.Err() != nil {
-			x.outOfTime(ctx, err)
+			x.outOfTime(ctx, cmp.Or(last, err))
 			return
 		}
+		last = err
 		x.m.enter(StepPark, fmt.Sprintf("waiting for %s/%s: %v", x.r.Pool, where.to, err))
 		var said *protocol.Error
 		if errors.As(err, &said) || x.to != nil {
