@@ -98,7 +98,7 @@ func (s *Server) dryRun(ctx context.Context, req handoff.Request) (Done, error) 
 
 // dryRunRelayed says what the drain of a backend without a driver is: no new sessions, the old ones stay.
 func (s *Server) dryRunRelayed(b Backend) (Done, error) {
-	plan := handoff.Plan{Pool: b.Pool, From: b.Name, Unmovable: b.Sessions}
+	plan := handoff.Plan{Pool: b.Pool, From: b.Name}
 	if !s.otherUsable(b) {
 		plan.Refusals = []string{fmt.Sprintf("backend %s is the last usable one of its pool: new clients would have nowhere to go", b.FullName())}
 	}
