@@ -273,7 +273,7 @@ namespace Handoff
 			CheckKeys(r, known, ExtensionItem::EXT_USER);
 			CheckNick(r);
 			irc::sockets::sockaddrs sa;
-			if (!irc::sockets::aptosa(r.Get("ip"), r.Num("port"), sa))
+			if (!ToAddress(r.Get("ip"), r.Num("port"), sa))
 				Conflict(r, "bad-value", "ip", "not an address");
 			if (world.streams.Find(r.Get("u")))
 				Conflict(r, "bad-value", "u", "the stream id is in use");

@@ -260,7 +260,7 @@ namespace Handoff
 		{
 			// What is in keys of its own, belongs to the socket, or is made anew when it is asked for.
 			static const char* const elsewhere[] = {
-				"accept_data", "accountname", "banredirect_cache", "blockamsg", "callerid_data", "caps", "cloaks", "dnsbl_match",
+				"accountname", "blockamsg", "callerid_data", "caps", "cloaks", "dnsbl_match",
 				"dnsbl_pending", "geolocation", "handoff_stream", "ident_socket", "ident_state", "invite_chan", "invite_user",
 				"monitor", "repeat_memb", "sasl_auth", "ssl_cert", "no_ssl_cert", "cap_hold", "batchbits", NULL,
 			};
@@ -268,7 +268,7 @@ namespace Handoff
 			for (Extensible::ExtensibleStore::const_iterator i = store.begin(); i != store.end(); ++i)
 			{
 				ExtensionItem* const ext = i->first;
-				bool skip = !ext->name.compare(0, 10, "parammode_") || !ext->name.compare(0, 9, "listbase_");
+				bool skip = !ext->name.compare(0, 10, "parammode_") || EndsWith(ext->name, "_mode_list");
 				for (const char* const* name = elsewhere; *name && !skip; ++name)
 					skip = (ext->name == *name);
 				if (ext->name == "parammode_history")
@@ -281,6 +281,11 @@ namespace Handoff
 				else
 					record.Bare(OwnKey + "lost." + KeyOfExtension(ext->name).substr(OwnKey.length() + 4));
 			}
+		}
+
+		static bool EndsWith(const std::string& s, const std::string& end)
+		{
+			return s.length() >= end.length() && !s.compare(s.length() - end.length(), end.length(), end);
 		}
 
 		/** The text of one extension item, or nothing. */

@@ -203,6 +203,8 @@ namespace Handoff
 				get(it->second)->Sync(it->second);
 		}
 
+		std::string ToHuman(const Extensible*, void* item) const CXX11_OVERRIDE { return static_cast<Stream*>(item)->u; }
+
 		// For a module's reload only: a record has these facts in keys of their own.
 		std::string ToInternal(const Extensible* container, void* item) const CXX11_OVERRIDE
 		{

@@ -169,9 +169,7 @@ namespace Handoff
 		static bool Address(const Line& line, const char* addr, const char* port, irc::sockets::sockaddrs& sa)
 		{
 			uint64_t n;
-			const std::string& text = line.Get(addr);
-			return line.Has(port) && ToNumber(line.Get(port), n) && n < 65536 && !text.empty()
-				&& text.find_first_not_of("0123456789abcdefABCDEF.:") == std::string::npos && irc::sockets::aptosa(text, n, sa);
+			return line.Has(port) && ToNumber(line.Get(port), n) && ToAddress(line.Get(addr), n, sa);
 		}
 
 		/** Makes the stream an ordinary local user with the client's address. */

@@ -129,6 +129,13 @@ namespace Handoff
 		~Silence() { world.mute = false; }
 	};
 
+	/** Reads an IP address, and nothing else that InspIRCd would take for one. */
+	inline bool ToAddress(const std::string& addr, uint64_t port, irc::sockets::sockaddrs& sa)
+	{
+		return !addr.empty() && port < 65536 && addr.find_first_not_of("0123456789abcdefABCDEF.:") == std::string::npos
+			&& irc::sockets::aptosa(addr, port, sa);
+	}
+
 	/** Milliseconds of a clock that is never set. */
 	inline uint64_t Now()
 	{
