@@ -1,13 +1,13 @@
 // Command bench measures what a proxied line, connection and idle client cost, beside HAProxy in the same run.
 //
-// Each run starts a fresh proxy on core 1 with one thread (HAProxy) or one event loop (ircferry); this program, which is the
-// load generator, and the echo backend share core 0. The proxies take turns A B B A, so that what else the machine does hits both
-// alike, and the result is the median of the ratios of neighbouring runs. What other processes used of the machine is
-// printed with each run, and a run that they disturbed is repeated: ratios from a busy machine are worth little, because a
-// starved proxy wakes less often, batches more and looks cheaper than it is.
+// For the figures of CPU both proxies run on core 1, with one thread (HAProxy) or one event loop (ircferry), each with an echo
+// backend of its own; this program, which is the load generator, and the backends share core 0. The proxies take turns of a
+// second each, A B B A, so that what else the machine does hits both alike, and the result is the median of the ratios of
+// neighbouring turns. Turns during which other processes used more than a little of the machine are taken again: a starved proxy
+// wakes less often, batches more and looks cheaper than it is.
 //
 // A line is 100 bytes and is echoed, so it crosses the proxy twice. CPU is the proxy process's own clock, memory its resident
-// set with shared memory and memfds counted in.
+// set with shared memory and memfds counted in; for memory each proxy is started afresh and alone.
 //
 //	idle    growth of the process per idle client, 1,000 and 9,000 clients after three lines each and 5 s of silence
 //	sparse  CPU per line, 1,000 clients, 20,000 lines/s, one line per write
@@ -30,9 +30,9 @@ import (
 func main() {
 	bin := flag.String("bin", "bin", "directory of ircferry, ferryctl and this program")
 	parts := flag.String("parts", "idle,sparse,sat,fan,new,move", "what to measure")
-	rounds := flag.Int("rounds", 2, "rounds of A B B A")
+	rounds := flag.Int("rounds", 2, "rounds of A B B A (of CPU: ten times as many)")
 	proxies := flag.String("proxies", "haproxy,ircferry", "what to measure it on")
-	quiet := flag.Float64("quiet", 0.3, "a run during which others use more cores than this is repeated, at most twice")
+	quiet := flag.Float64("quiet", 0.2, "turns during which others use more cores than this are taken again")
 	users := flag.Int("users", 6000, "users of the part move")
 	backend := flag.String("backend", "", "internal: serve as echo backend on this address")
 	fan := flag.Bool("fan", false, "internal: the backend sends each line to all")
@@ -65,29 +65,24 @@ func main() {
 	}
 }
 
-// part is one figure: what is measured on each proxy, and the goal for ircferry's share of HAProxy's value.
+// part is one figure, and the goal for ircferry's share of HAProxy's value.
 type part struct {
 	name, unit string
 	goal       float64
 	fan        bool // the backend sends each line to all
-	measure    func(b *bench, p proxy) (run, error)
+	open       func(p proxy) (load, error)
+	idle       int // clients of a figure of memory; open is nil
 }
 
 var parts = map[string][]part{
 	"idle": {
-		{"memory per idle client, 1,000 clients", "bytes", 0.25, false, idle(1000)},
-		{"memory per idle client, 9,000 clients", "bytes", 0.25, false, idle(9000)},
+		{name: "memory per idle client, 1,000 clients", unit: "bytes", goal: 0.25, idle: 1000},
+		{name: "memory per idle client, 9,000 clients", unit: "bytes", goal: 0.25, idle: 9000},
 	},
-	"sparse": {{"CPU per line, sparse (1,000 clients, 20,000 lines/s)", "us", 0.95, false, (*bench).sparse}},
-	"sat":    {{"CPU per line, saturated (200 clients, 16 in flight)", "us", 0.95, false, (*bench).saturated}},
-	"fan":    {{"CPU per delivery, one line to 3,000 clients", "us", 0.87, true, (*bench).fanOut}},
-	"new":    {{"CPU per new connection", "us", 0.96, false, (*bench).newConnections}},
-}
-
-// run is one measurement: the figure and a remark for the person who watches.
-type run struct {
-	value float64
-	note  string
+	"sparse": {{name: "CPU per line, sparse (1,000 clients, 20,000 lines/s)", unit: "us", goal: 0.95, open: openSparse}},
+	"sat":    {{name: "CPU per line, saturated (200 clients, 16 in flight)", unit: "us", goal: 0.95, open: openSaturated}},
+	"fan":    {{name: "CPU per delivery, one line to 3,000 clients", unit: "us", goal: 0.87, fan: true, open: openFanOut}},
+	"new":    {{name: "CPU per new connection", unit: "us", goal: 0.96, open: openDialler}},
 }
 
 func (b *bench) run(names []string, users int) error {
@@ -108,7 +103,12 @@ func (b *bench) run(names []string, users int) error {
 			return fmt.Errorf("no part %q", name)
 		}
 		for _, p := range list {
-			line, err := b.compare(p)
+			compare := b.compareCPU
+			if p.open == nil {
+				compare = b.compareMemory
+			}
+			fmt.Printf("\n== %s\n", p.name)
+			line, err := compare(p)
 			if err != nil {
 				return fmt.Errorf("%s: %w", name, err)
 			}
@@ -120,52 +120,6 @@ func (b *bench) run(names []string, users int) error {
 		fmt.Println(line)
 	}
 	return nil
-}
-
-// compare runs a part on all proxies in turns, each round forwards and then backwards.
-func (b *bench) compare(p part) (string, error) {
-	fmt.Printf("\n== %s\n", p.name)
-	values := map[string][]float64{}
-	for range b.rounds {
-		order := append(slices.Clone(b.proxies), reversed(b.proxies)...)
-		for _, name := range order {
-			r, err := b.once(p, name)
-			if err != nil {
-				return "", fmt.Errorf("%s: %w", name, err)
-			}
-			values[name] = append(values[name], r.value)
-		}
-	}
-	return tableLine(p, values["haproxy"], values["ircferry"]), nil
-}
-
-// once measures one proxy. A run that others disturbed is repeated, at most twice; then it stands, and the remark says so.
-func (b *bench) once(p part, name string) (run, error) {
-	for try := 0; ; try++ {
-		r, others, err := b.attempt(p, name)
-		if err != nil {
-			return run{}, err
-		}
-		fmt.Printf("%-9s %10.3f %-6s %s; others used %.2f cores", name, r.value, p.unit, r.note, others)
-		if others <= b.quiet || try == 2 || p.unit == "bytes" { // memory does not mind
-			fmt.Println()
-			return r, nil
-		}
-		fmt.Println(": again")
-	}
-}
-
-func (b *bench) attempt(p part, name string) (r run, othersUsed float64, err error) {
-	px, err := b.startProxy(name, p.fan)
-	if err != nil {
-		return run{}, 0, err
-	}
-	defer px.stop()
-	others := startOthers(px)
-	if r, err = p.measure(b, px); err != nil {
-		return run{}, 0, err
-	}
-	return r, others.cores(px), nil
 }
 
 func reversed(s []string) []string {

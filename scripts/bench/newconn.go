@@ -7,47 +7,60 @@ import (
 	"time"
 )
 
-// newConnections measures short lives: connect, NICK, 001, close. 32 are under way at a time, and the source addresses differ, so
-// that neither ports nor limits by address run out.
-func (b *bench) newConnections(p proxy) (run, error) {
-	addr, err := net.ResolveTCPAddr("tcp4", p.address)
-	if err != nil {
-		return run{}, fmt.Errorf("resolve %s: %w", p.address, err)
-	}
-	d := &dialler{to: sockaddr(addr), events: make([]syscall.EpollEvent, 64), buf: make([]byte, 4096)}
-	if d.ep, err = syscall.EpollCreate1(syscall.EPOLL_CLOEXEC); err != nil {
-		return run{}, fmt.Errorf("epoll_create: %w", err)
-	}
-	defer syscall.Close(d.ep)
-	for range 32 {
-		if err := d.dial(); err != nil {
-			return run{}, err
-		}
-	}
-	if err := d.turn(time.Now().Add(warmUp)); err != nil {
-		return run{}, err
-	}
-	m := startMeter(p)
-	d.done = 0
-	if err := d.turn(time.Now().Add(duration)); err != nil {
-		return run{}, err
-	}
-	r := m.per(d.done, "connections")
-	if d.failed > 0 {
-		r.note += fmt.Sprintf(", %d FAILED", d.failed)
-	}
-	d.stopped = true
-	return r, d.turn(time.Now().Add(200 * time.Millisecond))
-}
-
+// dialler makes short lives: connect, NICK, 001, close. 32 are under way at a time, and the source addresses differ, so that
+// neither ports nor limits by address run out.
 type dialler struct {
 	to           *syscall.SockaddrInet4
 	ep           int
 	serial       int
+	underWay     int
 	done, failed int
-	stopped      bool
+	ending       bool // no new ones
 	events       []syscall.EpollEvent
 	buf          []byte
+}
+
+func openDialler(p proxy) (load, error) {
+	addr, err := net.ResolveTCPAddr("tcp4", p.address)
+	if err != nil {
+		return nil, fmt.Errorf("resolve %s: %w", p.address, err)
+	}
+	d := &dialler{to: sockaddr(addr), events: make([]syscall.EpollEvent, 64), buf: make([]byte, 4096)}
+	if d.ep, err = syscall.EpollCreate1(syscall.EPOLL_CLOEXEC); err != nil {
+		return nil, fmt.Errorf("epoll_create: %w", err)
+	}
+	return d, nil
+}
+
+func (d *dialler) close() { _ = syscall.Close(d.ep) }
+
+func (d *dialler) note() string {
+	if d.failed > 0 {
+		return fmt.Sprintf("%d FAILED", d.failed)
+	}
+	return ""
+}
+
+func (d *dialler) turn(until time.Time) (connections int, err error) {
+	before := d.done
+	d.ending = false
+	for range 32 {
+		if err := d.dial(); err != nil {
+			return 0, err
+		}
+	}
+	for time.Now().Before(until) {
+		if err := d.wait(); err != nil {
+			return 0, err
+		}
+	}
+	d.ending = true
+	for end := time.Now().Add(10 * time.Second); d.underWay > 0 && time.Now().Before(end); {
+		if err := d.wait(); err != nil {
+			return 0, err
+		}
+	}
+	return d.done - before, nil
 }
 
 // dial begins a connection from the next source address.
@@ -67,20 +80,18 @@ func (d *dialler) dial() error {
 		_ = syscall.Close(fd)
 		return fmt.Errorf("connect: %w", err)
 	}
+	d.underWay++
 	return syscall.EpollCtl(d.ep, syscall.EPOLL_CTL_ADD, fd, &syscall.EpollEvent{Events: syscall.EPOLLOUT, Fd: int32(fd)})
 }
 
-// turn keeps all under way until the time is over.
-func (d *dialler) turn(until time.Time) error {
-	for time.Now().Before(until) {
-		n, err := syscall.EpollWait(d.ep, d.events, 100)
-		if err != nil && err != syscall.EINTR {
-			return fmt.Errorf("epoll_wait: %w", err)
-		}
-		for _, ev := range d.events[:max(n, 0)] {
-			if err := d.step(int(ev.Fd), ev.Events); err != nil {
-				return err
-			}
+func (d *dialler) wait() error {
+	n, err := syscall.EpollWait(d.ep, d.events, 100)
+	if err != nil && err != syscall.EINTR {
+		return fmt.Errorf("epoll_wait: %w", err)
+	}
+	for _, ev := range d.events[:max(n, 0)] {
+		if err := d.step(int(ev.Fd), ev.Events); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -98,7 +109,8 @@ func (d *dialler) step(fd int, events uint32) error {
 		d.failed++
 	}
 	_ = syscall.Close(fd)
-	if d.stopped {
+	d.underWay--
+	if d.ending {
 		return nil
 	}
 	return d.dial()

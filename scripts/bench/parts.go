@@ -7,108 +7,102 @@ import (
 	"time"
 )
 
-const (
-	warmUp   = 1 * time.Second
-	duration = 5 * time.Second
-	silence  = 5 * time.Second
-)
+const silence = 5 * time.Second
 
-// idle measures how much the process grows for each client that has talked a little and is silent now.
-func idle(n int) func(*bench, proxy) (run, error) {
-	return func(b *bench, p proxy) (run, error) {
-		time.Sleep(time.Second)
-		before, err := memoryOf(p.pid)
-		if err != nil {
-			return run{}, err
-		}
-		c, err := connect(p.address, n)
-		if err != nil {
-			return run{}, err
-		}
-		defer c.close()
-		for range 3 {
-			for i := range c.fds {
-				if err := c.send(i, line); err != nil {
-					return run{}, err
-				}
-				if i%64 == 63 {
-					err = c.collect(64, 10*time.Second, nil)
-				}
-				if err != nil {
-					return run{}, err
-				}
-			}
-			if err := c.collect(n%64, 10*time.Second, nil); err != nil {
-				return run{}, err
-			}
-		}
-		time.Sleep(silence)
-		after, err := memoryOf(p.pid)
-		return run{float64(after-before) / float64(n), fmt.Sprintf("%.1f MB at start, %.1f MB now", mb(before), mb(after))}, err
+// idle measures how much the process grows for each of n clients that have talked a little and are silent now.
+func idle(p proxy, n int) (bytesEach float64, note string, err error) {
+	time.Sleep(time.Second)
+	before, err := memoryOf(p.pid)
+	if err != nil {
+		return 0, "", err
 	}
+	c, err := connect(p.address, n)
+	if err != nil {
+		return 0, "", err
+	}
+	defer c.close()
+	for range 3 {
+		if err := c.echoAll(); err != nil {
+			return 0, "", err
+		}
+	}
+	time.Sleep(silence)
+	after, err := memoryOf(p.pid)
+	return float64(after-before) / float64(n), fmt.Sprintf("%.1f MB at start, %.1f MB now", mb(before), mb(after)), err
+}
+
+// echoAll has each client say one line and hear it, 64 at a time.
+func (c *clients) echoAll() error {
+	for i := range c.fds {
+		if err := c.send(i, line); err != nil {
+			return err
+		}
+		if i%64 == 63 || i == len(c.fds)-1 {
+			if err := c.collect(i%64+1, 10*time.Second, nil); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func mb(n int) float64 { return float64(n) / (1 << 20) }
 
-// meter is a proxy's CPU time between two moments.
-type meter struct {
-	pid   int
-	at    time.Time
-	begin time.Duration
-}
-
-func startMeter(p proxy) meter { return meter{p.pid, time.Now(), cpuOf(p.pid)} }
-
-// per is microseconds of CPU for each of n events, with a remark on rate and use of the core.
-func (m meter) per(n int, what string) run {
-	cpu, wall := cpuOf(m.pid)-m.begin, time.Since(m.at)
-	note := fmt.Sprintf("%.0f %s/s, %.0f%% of a core", float64(n)/wall.Seconds(), what, 100*cpu.Seconds()/wall.Seconds())
-	return run{float64(cpu.Microseconds()) / float64(n), note}
+// load is traffic through one proxy. Between its turns it is silent.
+type load interface {
+	// turn makes traffic until then and answers how many events went through: lines, deliveries, connections.
+	turn(until time.Time) (events int, err error)
+	// note is a remark about all turns so far.
+	note() string
+	close()
 }
 
 // sparse sends 20,000 lines/s over 1,000 clients in turn, 20 in each millisecond, one line per write.
-func (b *bench) sparse(p proxy) (run, error) {
-	const clients, rate = 1000, 20000
-	c, err := connect(p.address, clients)
-	if err != nil {
-		return run{}, err
-	}
-	defer c.close()
-	var m meter
-	var delays []time.Duration
-	sentAt := make([]time.Time, clients)
-	received, measured := 0, false
+type sparse struct {
+	*clients
+	sent   int
+	sentAt []time.Time
+	delays []time.Duration
+}
+
+const (
+	sparseClients = 1000
+	sparseRate    = 20000
+)
+
+func openSparse(p proxy) (load, error) {
+	c, err := connect(p.address, sparseClients)
+	return &sparse{clients: c, sentAt: make([]time.Time, sparseClients)}, err
+}
+
+func (s *sparse) turn(until time.Time) (received int, err error) {
 	got := func(i, n int) error {
 		received += n
-		if measured {
-			delays = append(delays, time.Since(sentAt[i]))
-		}
+		s.delays = append(s.delays, time.Since(s.sentAt[i]))
 		return nil
 	}
-	start := time.Now()
-	for sent := 0; ; {
-		elapsed := time.Since(start)
-		if elapsed > warmUp && !measured {
-			m, received, measured = startMeter(p), 0, true
-		}
-		if elapsed > warmUp+duration {
-			break
-		}
-		now := time.Now()
-		for due := int(elapsed.Seconds() * rate); sent < due; sent++ {
-			sentAt[sent%clients] = now
-			if err := c.send(sent%clients, line); err != nil {
-				return run{}, err
+	start, before := time.Now(), s.sent
+	for now := start; now.Before(until); now = time.Now() {
+		for due := before + int(now.Sub(start).Seconds()*sparseRate); s.sent < due; s.sent++ {
+			i := s.sent % sparseClients
+			s.sentAt[i] = now
+			if err := s.send(i, line); err != nil {
+				return 0, err
 			}
 		}
-		if err := c.poll(time.Millisecond, got); err != nil {
-			return run{}, err
+		if err := s.poll(time.Millisecond, got); err != nil {
+			return 0, err
 		}
 	}
-	r := m.per(received, "lines")
-	slices.Sort(delays)
-	r.note += fmt.Sprintf(", there and back p50 %.2f p99 %.2f ms", ms(delays, 50), ms(delays, 99))
-	return r, nil
+	if missing := s.sent - before - received; missing > 0 {
+		err = s.collect(missing, 10*time.Second, got)
+	}
+	return received, err
+}
+
+func (s *sparse) note() string {
+	slices.Sort(s.delays)
+	return fmt.Sprintf("there and back p50 %.2f p99 %.2f ms", ms(s.delays, 50), ms(s.delays, 99))
 }
 
 func ms(sorted []time.Duration, percent int) float64 {
@@ -118,67 +112,69 @@ func ms(sorted []time.Duration, percent int) float64 {
 	return float64(sorted[(len(sorted)-1)*percent/100].Microseconds()) / 1000
 }
 
-// saturated answers each echoed line with the next, so that every client always has 16 in flight.
-func (b *bench) saturated(p proxy) (run, error) {
-	const clients, inFlight = 200, 16
-	c, err := connect(p.address, clients)
-	if err != nil {
-		return run{}, err
-	}
-	defer c.close()
-	burst := bytes.Repeat(line, 4*inFlight)
-	for i := range c.fds {
-		if err := c.send(i, burst[:inFlight*len(line)]); err != nil {
-			return run{}, err
-		}
-	}
-	received := 0
-	echo := func(i, n int) error {
-		received += n
-		return c.send(i, burst[:n*len(line)])
-	}
-	for end := time.Now().Add(warmUp); time.Now().Before(end); {
-		if err := c.poll(100*time.Millisecond, echo); err != nil {
-			return run{}, err
-		}
-	}
-	m := startMeter(p)
-	received = 0
-	for end := time.Now().Add(duration); time.Now().Before(end); {
-		if err := c.poll(100*time.Millisecond, echo); err != nil {
-			return run{}, err
-		}
-	}
-	return m.per(received, "lines"), nil
+// saturated has 200 clients with 16 lines in flight each: what comes back is sent again.
+type saturated struct {
+	*clients
+	burst []byte
 }
 
-// fanOut has one client speak; the backend sends the line to all, and the next follows when all have it.
-func (b *bench) fanOut(p proxy) (run, error) {
-	const members = 3000
-	c, err := connect(p.address, members)
-	if err != nil {
-		return run{}, err
-	}
-	defer c.close()
-	broadcast := func(until time.Time) (deliveries int, err error) {
-		for speaker := 0; time.Now().Before(until); speaker = (speaker + 1) % members {
-			if err := c.send(speaker, line); err != nil {
-				return 0, err
-			}
-			if err := c.collect(members, 10*time.Second, nil); err != nil {
-				return 0, err
-			}
-			deliveries += members
-		}
-		return deliveries, nil
-	}
-	if _, err := broadcast(time.Now().Add(warmUp)); err != nil {
-		return run{}, err
-	}
-	m := startMeter(p)
-	n, err := broadcast(time.Now().Add(duration))
-	if err != nil {
-		return run{}, err
-	}
-	return m.per(n, "deliveries"), nil
+const (
+	saturatedClients = 200
+	inFlight         = 16
+)
+
+func openSaturated(p proxy) (load, error) {
+	c, err := connect(p.address, saturatedClients)
+	return &saturated{c, bytes.Repeat(line, inFlight)}, err
 }
+
+func (s *saturated) turn(until time.Time) (received int, err error) {
+	for i := range s.fds {
+		if err := s.send(i, s.burst); err != nil {
+			return 0, err
+		}
+	}
+	sent := inFlight * len(s.fds)
+	for time.Now().Before(until) {
+		err := s.poll(100*time.Millisecond, func(i, n int) error {
+			received += n
+			sent += n
+			return s.send(i, s.burst[:n*len(line)])
+		})
+		if err != nil {
+			return 0, err
+		}
+	}
+	rest := sent - received
+	return sent, s.collect(rest, 10*time.Second, nil)
+}
+
+func (s *saturated) note() string { return "" }
+
+// fanOut has one client speak; the backend sends the line to all, and the next follows when all have it.
+type fanOut struct {
+	*clients
+	speaker int
+}
+
+const members = 3000
+
+func openFanOut(p proxy) (load, error) {
+	c, err := connect(p.address, members)
+	return &fanOut{clients: c}, err
+}
+
+func (f *fanOut) turn(until time.Time) (deliveries int, err error) {
+	for ; time.Now().Before(until); f.speaker = (f.speaker + 1) % members {
+		if err := f.send(f.speaker, line); err != nil {
+			return 0, err
+		}
+		if err := f.collect(members, 10*time.Second, nil); err != nil {
+			return 0, err
+		}
+		deliveries += members
+	}
+	return deliveries, nil
+}
+
+func (f *fanOut) note() string { return "" }
