@@ -207,7 +207,11 @@ func (s *Server) maint(ctx context.Context, a BackendRequest, p Peer) (Done, err
 	if err != nil {
 		return Done{}, err
 	}
-	return s.setAdmin(b, backend.Maint)
+	done, err := s.setAdmin(b, backend.Maint)
+	if err == nil && b.Serving && b.Sessions > 0 && done.Note == "" {
+		done.Note = fmt.Sprintf("its %d sessions stay there and new clients go to another backend, where they do not meet them; ferryctl drain moves them", b.Sessions)
+	}
+	return done, err
 }
 
 func (s *Server) setAdmin(b Backend, state backend.AdminState) (Done, error) {
@@ -254,7 +258,7 @@ func (s *Server) reload(ctx context.Context, _ ReloadRequest, _ Peer) (Done, err
 	r, err := s.opt.Process.Reload(ctx)
 	if err != nil {
 		return Done{}, &Error{Code: CodeFailed, Message: "reload: " + err.Error(),
-			Hint: "nothing was changed; ircferry check -c FILE says the same without trying"}
+			Hint: "nothing was changed; correct it and reload again"}
 	}
 	return Done{Reload: &r}, nil
 }

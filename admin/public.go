@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -104,7 +105,9 @@ func Ready(st Status) error {
 		if p.Gated || p.usable() {
 			return nil
 		}
-		dead = append(dead, l.Pool)
+		if !slices.Contains(dead, l.Pool) {
+			dead = append(dead, l.Pool)
+		}
 	}
 	if accepting == 0 {
 		return errors.New("no listener accepts")

@@ -93,9 +93,20 @@ func (j *Journal) remove() error {
 	return errors.Join(j.file.Close(), os.Remove(j.path))
 }
 
-// keep ends a journal that is the only owner.
-func (j *Journal) keep() error {
+// leave ends a journal with its daemon: the next one finds it.
+func (j *Journal) leave() error {
 	return errors.Join(j.w.Flush(), j.file.Close())
+}
+
+// keep ends a journal that is the only owner, under a name that the next start does not take for a move that was interrupted.
+func (j *Journal) keep() error {
+	err := j.leave()
+	kept := j.path + ".failed"
+	if e := os.Rename(j.path, kept); e != nil {
+		return errors.Join(err, fmt.Errorf("put journal aside: %w", e))
+	}
+	j.path = kept
+	return err
 }
 
 // Interrupted is a move of an earlier daemon that has no end in its journal.

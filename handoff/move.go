@@ -186,6 +186,13 @@ func (t *tally) addReverted(m backend.Moved) {
 	}
 }
 
+// addUntouched is addReverted for a session that was never frozen: it had no pause.
+func (t *tally) addUntouched(u string) {
+	if t.first(u) {
+		t.reverted++
+	}
+}
+
 func (t *tally) addFailed(u string, cause backend.Cause) {
 	if t.first(u) {
 		t.failed++

@@ -185,6 +185,9 @@ func TestNobodyTakesTheUsersWithinTheParkTime(t *testing.T) {
 		if err == nil && info.Mode().Perm() != 0o600 {
 			t.Errorf("journal mode %v", info.Mode())
 		}
+		if again, err := findInterrupted(r.dir); err != nil || len(again) > 0 {
+			t.Errorf("a move that has failed is found as interrupted: %v, %v", again, err)
+		}
 	})
 }
 
@@ -474,7 +477,7 @@ func TestInterruptedMoveIsFoundAndKept(t *testing.T) {
 	j.begin(Request{Kind: KindHold, Pool: "main", From: "a"}, "1120-101010-abcd", token(16), "e1", backend.Ready)
 	j.record(protocol.NewMessage("USER", "u", "u1", "nick", "n", "sq", "secret"))
 	j.sync(protocol.NewMessage("RELEASE", "tx", token(16)))
-	j.keep()
+	j.leave()
 	_, found, err := New(Options{Journals: dir})
 	if err != nil || len(found) != 1 || found[0].Users != 1 || !found[0].Released || found[0].From != "a" || found[0].Was != backend.Ready {
 		t.Fatalf("found %+v, err %v", found, err)

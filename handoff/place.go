@@ -238,8 +238,9 @@ func (x *run) outOfTime(ctx context.Context, why error) {
 // lose is the one way to lose users after the point of no return: the park time is over, or the daemon ends, who then closes the
 // sessions like all others. The journal stays.
 func (x *run) lose(ctx context.Context, why error) {
+	keep := x.journal.keep
 	if cause := context.Cause(ctx); errors.Is(cause, errDaemonEnds) {
-		why = cause
+		why, keep = cause, x.journal.leave
 		x.log.Warn("the daemon ends while users are held; the journal is kept", "journal", x.journal.Path(), "users", len(x.snap.Users))
 	} else {
 		x.log.Error("nobody took the users within the park time; their sessions end, the journal is kept", "journal", x.journal.Path(), "err", why)
@@ -249,7 +250,7 @@ func (x *run) lose(ctx context.Context, why error) {
 			x.tally.addFailed(u, backend.CauseBackendGone)
 		}
 	}
-	if err := x.journal.keep(); err != nil {
+	if err := keep(); err != nil {
 		x.log.Error("journal not kept", "journal", x.journal.Path(), "err", err)
 	}
 	x.tally.rest(backend.CauseGone)

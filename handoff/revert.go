@@ -24,6 +24,7 @@ func (x *run) revert(why error) {
 			x.src.Close()
 		}
 	}
+	x.countUntouched()
 	x.thawAll(backend.CauseGone)
 	if x.dst != nil {
 		if err := x.dst.Abort(ctx, x.tx); err != nil {
@@ -39,6 +40,18 @@ func (x *run) revert(why error) {
 	x.tally.rest(backend.CauseGone)
 	x.m.update(x.tally.write)
 	x.state, x.why = StateReverted, why
+}
+
+// countUntouched: before the freeze nobody was touched, and everybody is on the old backend all the same.
+func (x *run) countUntouched() {
+	if x.frozen != nil {
+		return
+	}
+	x.tally = newTally(nil)
+	for _, ref := range x.refs {
+		x.tally.attempted[ref.U] = ""
+		x.tally.addUntouched(ref.U)
+	}
 }
 
 // restoreAdmin undoes what the command had set.

@@ -2,6 +2,7 @@ package handoff
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -35,6 +36,7 @@ type run struct {
 	tx, tok  string
 	exported bool
 
+	refs    []backend.SessionRef // before the freeze
 	journal *Journal
 	frozen  []backend.Frozen
 	snap    *Snapshot
@@ -87,7 +89,7 @@ func (x *run) check(ctx context.Context) error {
 	if x.src, err = x.c.opt.Driver.Connect(ctx, x.from); err != nil {
 		return &Error{StepCheck, x.from.FullName(), err}
 	}
-	x.source = x.src.Info()
+	x.source, x.refs = x.src.Info(), refs
 	if x.to == nil {
 		return guardParties(x.r, x.from, len(refs), x.source, nil)
 	}
@@ -146,7 +148,7 @@ func (x *run) takeOut(ctx context.Context) error {
 
 // at names the step of an error, and the reason of the context if that is why.
 func (x *run) at(ctx context.Context, step Step, err error) error {
-	if cause := context.Cause(ctx); cause != nil {
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
 		err = fmt.Errorf("%w: %w", cause, err)
 	}
 	name := x.from.FullName()

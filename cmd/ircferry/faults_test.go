@@ -80,7 +80,7 @@ func runFault(t *testing.T, c faultCase) {
 		w.talkOn(50)
 	}
 	w.stop()
-	if report.State != c.state || report.Attempted != clients && report.Step != handoff.StepPrepare || report.Attempted != report.Moved+report.Reverted+report.Failed+report.Left {
+	if report.State != c.state || report.Attempted != clients || report.Attempted != report.Moved+report.Reverted+report.Failed+report.Left {
 		t.Errorf("report %+v", report)
 	}
 	if c.gone {

@@ -229,3 +229,27 @@ func TestC4_26AttachesAreBounded(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+// A client that is parked for more than ten seconds and measures its lag gets its PONG, from the name of its server.
+func TestC2_15ParkedClientGetsItsPongFromItsServer(t *testing.T) {
+	t.Parallel() // it takes the ten seconds
+	d, addr, _, _ := pair(t, nil, nil)
+	alice := ircclient.TestUser(t, addr, "alice")
+	m, err := d.moves.Hold(handoff.Request{Pool: "main", From: "a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-m.Parked()
+	alice.Send("PING lag")
+	alice.Send("PRIVMSG alice :held")
+	if got, err := alice.Next(15 * time.Second); err != nil || got.Text != ":a.test PONG a.test :lag" {
+		t.Errorf("answered %q, %v", got.Text, err)
+	}
+	if err := d.moves.Cancel(m.ID()); err != nil {
+		t.Fatal(err)
+	}
+	if r := ended(t, m); r.Moved != 1 {
+		t.Errorf("%+v", r)
+	}
+	alice.Expect("PRIVMSG alice :held")
+}

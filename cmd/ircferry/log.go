@@ -23,7 +23,7 @@ func (h *switchHandler) set(c config.Log) error {
 	if err := level.UnmarshalText([]byte(c.Level)); err != nil {
 		return fmt.Errorf("log.level %q: %w", c.Level, errUnknownLog)
 	}
-	options := &slog.HandlerOptions{Level: level}
+	options := &slog.HandlerOptions{Level: level, ReplaceAttr: durationsWithUnit}
 	var handler slog.Handler
 	switch c.Format {
 	case "text":
@@ -35,6 +35,14 @@ func (h *switchHandler) set(c config.Log) error {
 	}
 	h.now.Store(&handler)
 	return nil
+}
+
+// durationsWithUnit: the JSON form would be a bare number of nanoseconds.
+func durationsWithUnit(_ []string, a slog.Attr) slog.Attr {
+	if a.Value.Kind() == slog.KindDuration {
+		a.Value = slog.StringValue(a.Value.Duration().String())
+	}
+	return a
 }
 
 func (h *switchHandler) base() slog.Handler {
