@@ -17,12 +17,13 @@ import (
 	"github.com/ircferry/ircferry/handoff/protocol"
 )
 
-// nativeInspIRCd is an InspIRCd with m_handoff in a process of its own. Clients reach it by the proxy only.
+// nativeInspIRCd is an InspIRCd with m_handoff in a process of its own.
 type nativeInspIRCd struct {
 	t    *testing.T
 	name string // of the backend
 	dir  string
 	conf string
+	port int // past the proxy
 	proc *process
 }
 
@@ -64,8 +65,16 @@ func newInspIRCd(t *testing.T, name string) *nativeInspIRCd {
 		}
 	}
 	i.conf = filepath.Join(i.dir, "inspircd.conf")
+	snippet := strings.NewReplacer("/run/inspircd/", i.dir+"/", `port="7001"`, fmt.Sprintf(`port="%d"`, freePort(t))) // what we tell others to write
+	writeFile(t, filepath.Join(i.dir, "handoff.conf"), snippet.Replace(readFile("../configs/inspircd/handoff.conf")))
+	i.port = freePort(t)
 	writeFile(t, i.conf, strings.NewReplacer("@RUN@", i.dir, "@MODULES@", modules, "@NAME@", "insp.example.org", "@SID@", "1AA", "@LOG@", "default",
-		"@STREAM@", fmt.Sprint(freePort(t)), "@PORT@", fmt.Sprint(freePort(t))).Replace(readFile("testdata/inspircd-handoff.conf")))
+		"@PORT@", fmt.Sprint(i.port)).Replace(readFile("testdata/inspircd-handoff.conf")))
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the log of %s:\n%s", i.name, lastLines(readFile(filepath.Join(i.dir, "ircd.log")), 30))
+		}
+	})
 	return i
 }
 
@@ -94,11 +103,6 @@ func (i *nativeInspIRCd) run() {
 		}
 		_, err := i.hello()
 		return err == nil
-	})
-	i.t.Cleanup(func() {
-		if i.t.Failed() {
-			i.t.Logf("the log of %s:\n%s", i.name, lastLines(readFile(filepath.Join(i.dir, "ircd.log")), 30))
-		}
 	})
 }
 

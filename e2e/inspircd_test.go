@@ -5,11 +5,17 @@ package e2e
 import (
 	"strings"
 	"testing"
+	"time"
 )
 
-func TestInspIRCdNativeOpen(t *testing.T) {
+// TestInspIRCdNative: the operator's first steps.
+func TestInspIRCdNative(t *testing.T) {
 	a := startInspIRCd(t, "a")
 	f := startFerry(t, nil, trusted, a.backend())
+	check := start(t, nil, binary("ircferry"), "check", "--strict", "-c", f.configFile())
+	if code := check.await(10 * time.Second); code != 0 {
+		t.Errorf("ircferry check: exit %d\n%s", code, check.out.String())
+	}
 	direct := login(t, f.port, "127.0.9.9", "ann")
 	behind := dial(t, f.port, "127.0.0.2", "PROXY TCP4 203.0.113.7 192.0.2.1 40000 6667\r\n")
 	behind.register("ben")

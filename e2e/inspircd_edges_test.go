@@ -1,0 +1,188 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/ircferry/ircferry/handoff/protocol"
+)
+
+const certfp = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+// TestInspIRCdKnowsTLS: what OPEN tells of a client's TLS is what InspIRCd shows, and it stays over moves and a reload of the module.
+func TestInspIRCdKnowsTLS(t *testing.T) {
+	h := newHand(t, startInspIRCd(t, "a"))
+	tls := h.open("i.1", "tls", func(o *protocol.Open) {
+		o.Remote, o.TLS, o.CertFP = netip.MustParseAddrPort("[2001:db8::7]:4000"), "TLSv1.3/TLS_AES_128_GCM_SHA256", certfp
+	})
+	nocert := h.open("i.2", "nocert", func(o *protocol.Open) { o.TLS = "TLSv1.3/TLS_AES_128_GCM_SHA256" })
+	plain := h.open("i.3", "plain", nil)
+	tls.ask("OPER root rootpw")
+	tls.ask("JOIN #tls")
+	tls.ask("MODE #tls +z")
+	check := func(when string) {
+		t.Helper()
+		for _, c := range []struct {
+			send string
+			has  []string
+			not  string
+		}{
+			{"WHOIS tls", []string{" 671 tls tls ", " 276 tls tls :has TLS (SSL) client certificate fingerprint " + certfp, "2001:db8::7"}, "\x00"},
+			{"WHOIS nocert", []string{" 671 tls nocert "}, " 276 "},
+			{"WHOIS plain", []string{" 318 "}, " 671 "},
+			{"SSLINFO tls", []string{"Fingerprint:    " + certfp}, "\x00"},
+		} {
+			got := tls.ask(c.send)
+			for _, want := range c.has {
+				if !strings.Contains(got, want) {
+					t.Errorf("%s, %s: no %q in\n%s", when, c.send, want, got)
+				}
+			}
+			if strings.Contains(got, c.not) {
+				t.Errorf("%s, %s: %q in\n%s", when, c.send, c.not, got)
+			}
+		}
+		if got := plain.ask("JOIN #tls"); !strings.Contains(got, " 489 ") {
+			t.Errorf("%s: a TLS-only channel let a plain user in:\n%s", when, got)
+		}
+	}
+	check("after OPEN")
+
+	// Into the very process that they were taken from.
+	tx, _, records := h.export(tls, nocert, plain)
+	h.ok(h.c.Release(t.Context(), tx, ""))
+	tx2, p := h.prepare(records...)
+	if len(p.Conflicts)+len(p.Warns) != 0 {
+		t.Errorf("%+v", p)
+	}
+	tls, nocert, plain = h.attach(tx2, tx2, "i.1"), h.attach(tx2, tx2, "i.2"), h.attach(tx2, tx2, "i.3")
+	_, err := h.c.Commit(t.Context(), tx2)
+	h.ok(err)
+	for _, s := range []*rawStream{tls, nocert, plain} {
+		h.ok(s.answer(protocol.VerbLive))
+	}
+	check("after a move")
+	if got := plain.ask("WHOWAS tls"); !strings.Contains(got, " 406 ") {
+		t.Errorf("who was moved has left:\n%s", got)
+	}
+
+	// A reload keeps the stream ids, an unload the users.
+	tls.send("RELOADMODULE m_handoff.so\r\n")
+	tls.await(" 975 ")
+	check("after a reload of the module")
+	h = newHand(t, h.ircd)
+	if h.hello.Users != 3 || h.hello.Unmovable != 0 {
+		t.Errorf("after a reload: %d users, %d of them cannot be moved", h.hello.Users, h.hello.Unmovable)
+	}
+	tls.send("UNLOADMODULE m_handoff.so\r\n")
+	tls.await(" 973 ")
+	check("without the module")
+	nocert.ask("PING there")
+}
+
+// TestInspIRCdLooksAtTheClient: classes, bans and limits go by the client's own address.
+func TestInspIRCdLooksAtTheClient(t *testing.T) {
+	h := newHand(t, startInspIRCd(t, "a"))
+	oper := h.open("i.1", "oper", nil)
+	oper.ask("OPER root rootpw")
+	oper.ask("ZLINE 203.0.113.9 1h :not you")
+	o := protocol.Open{SKey: h.hello.SKey, U: "i.2", Remote: netip.MustParseAddrPort("203.0.113.9:4000"), Local: netip.MustParseAddrPort("192.0.2.1:6667")}
+	s := h.dial(protocol.AppendOpen(nil, o), "i.2")
+	h.ok(s.answer(protocol.VerbOpened))
+	if got := s.await("ERROR :"); !strings.Contains(got, "not you") {
+		t.Errorf("a banned address came in:\n%s", got)
+	}
+	strict := h.open("i.3", "strict", func(o *protocol.Open) { o.Remote = netip.MustParseAddrPort("127.0.8.5:4000") })
+	if got := oper.ask("CHECK strict"); !strings.Contains(got, "connectclass :strict") || !strings.Contains(got, "clientaddr :127.0.8.5:4000") {
+		t.Errorf("the class is not by the client's address:\n%s", got)
+	}
+	strict.ask("JOIN #sea")
+
+	// A ban that came while they were away: told at PREPARE, and an ordinary quit where it came after.
+	tx, _, records := h.export(strict)
+	h.ok(h.c.Release(t.Context(), tx, ""))
+	oper.ask("ZLINE 127.0.8.5 1h :nor you")
+	tx2, p := h.prepare(records...)
+	if len(p.Conflicts) != 1 || p.Conflicts[0].Code != "banned" {
+		t.Errorf("conflicts %+v, want one: banned", p.Conflicts)
+	}
+	h.ok(h.c.Abort(t.Context(), tx2))
+	oper.ask("ZLINE 127.0.8.5")
+	tx2, p = h.prepare(records...)
+	if len(p.Conflicts) != 0 {
+		t.Errorf("%+v", p.Conflicts)
+	}
+	oper.ask("ZLINE 127.0.8.5 1h :nor you")
+	strict = h.attach(tx2, tx2, "i.3")
+	_, err := h.c.Commit(t.Context(), tx2)
+	h.ok(err)
+	h.ok(strict.answer(protocol.VerbLive))
+	strict.await("ERROR :")
+}
+
+// TestInspIRCdAfterFailures: a restart command that fails, one that kills without notice, and an ircd that has died before.
+func TestInspIRCdAfterFailures(t *testing.T) {
+	a := startInspIRCd(t, "a")
+	f := startFerry(t, nil, "", a.backend())
+	ann, ben := login(t, f.port, "127.0.9.9", "ann"), login(t, f.port, "127.0.9.8", "ben")
+	ann.send("JOIN #sea")
+	ann.expect(" 366 ")
+	ben.send("JOIN #sea")
+	ben.expect(" 366 ")
+	ann.expect(" JOIN ")
+	talk := func(when string) {
+		t.Helper()
+		seen := ben.count()
+		ann.send("PRIVMSG #sea :" + when)
+		ben.expect(when)
+		ann.fence()
+		if lines := ben.since(seen); len(lines) != 1 {
+			t.Errorf("%s: ben saw %q", when, lines)
+		}
+	}
+	talk("before")
+	out, code := f.ctl("restart", "main/a", "--exec", "false")
+	t.Logf("a restart command that fails: exit %d\n%s", code, out)
+	talk("after a command that failed")
+	old := a.proc
+	restarted := make(chan struct{})
+	go func() {
+		defer close(restarted)
+		<-old.done
+		a.run()
+	}()
+	f.move("restart", "main/a", "--exec", fmt.Sprintf("kill -KILL %d", old.cmd.Process.Pid))
+	<-restarted
+	talk("after SIGKILL")
+}
+
+// TestInspIRCdWithStrangers: who came past ircferry cannot be moved. That is refused, and with --allow-visible they see ordinary quits.
+func TestInspIRCdWithStrangers(t *testing.T) {
+	a, b := startInspIRCd(t, "a"), startInspIRCd(t, "b")
+	f := startFerry(t, nil, "", a.backend(), b.backend())
+	f.ctl("drain", "main/b", "--to", "a")
+	f.ctl("undrain", "main/b")
+	ann, stranger := login(t, f.port, "127.0.9.9", "ann"), login(t, a.port, "127.0.9.8", "stranger")
+	for _, c := range []*irc{ann, stranger} {
+		c.send("JOIN #sea")
+		c.expect(" 366 ")
+	}
+	if out, code := f.ctl("drain", "main/a", "--to", "b"); code != 5 {
+		t.Errorf("exit %d:\n%s", code, out)
+	}
+	ann.send("PRIVMSG stranger :still there")
+	stranger.expect("still there")
+	seen := stranger.count()
+	f.move("drain", "main/a", "--to", "b", "--allow-visible")
+	stranger.expect(" QUIT :")
+	stranger.fence()
+	if lines := stranger.since(seen); len(lines) != 2 {
+		t.Errorf("the stranger saw %q", lines)
+	}
+	ann.send("WHOIS ann")
+	ann.expect(" 318 ")
+}
