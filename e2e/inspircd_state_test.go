@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ircferry/ircferry/handoff/protocol"
 	"github.com/ircferry/ircferry/internal/ircclient"
 )
 
@@ -181,6 +182,7 @@ func TestInspIRCdKeepsState(t *testing.T) {
 	f.ctl("drain", "main/b", "--to", "a") // all on one
 	f.ctl("undrain", "main/b")
 	before := c.probe()
+	records := a.peek(t, c)
 	plan, _ := f.ctl("drain", "main/a", "--to", "b", "--dry-run")
 	if strings.Count(plan, "unknown-") != 1 || !strings.Contains(plan, "x.inspircd.lost.history") {
 		t.Errorf("the dry run does not tell just that the history is lost:\n%s", plan)
@@ -188,13 +190,67 @@ func TestInspIRCdKeepsState(t *testing.T) {
 	t.Run("restart", func(t *testing.T) {
 		a.restart(f)
 		same(t, before, c.probe())
+		sameRecords(t, records, a.peek(t, c))
 	})
 	t.Run("replace", func(t *testing.T) {
 		f.move("drain", "main/a", "--to", "b")
 		f.ctl("undrain", "main/a")
 		same(t, before, c.probe())
+		sameRecords(t, records, b.peek(t, c))
 	})
 	t.Run("alive", c.alive)
+}
+
+// peek answers the records of everybody as they would be exported now, without what passes by itself.
+func (i *nativeInspIRCd) peek(t *testing.T, c *cast) []string {
+	t.Helper()
+	h := newHand(t, i)
+	var sel []protocol.Selection
+	for nick := range c.clients {
+		u, err := h.c.Find(t.Context(), nick)
+		h.ok(err)
+		sel = append(sel, protocol.Selection{U: u})
+	}
+	var records []string
+	_, err := h.c.Export(t.Context(), protocol.ExportRequest{Tx: protocol.NewSecret(), Peek: true, Select: sel}, func(m protocol.Message) error {
+		m.Fields = slices.DeleteFunc(m.Fields, func(f protocol.Field) bool {
+			switch f.Key {
+			case "idle", "x.inspircd.counters", "x.inspircd.penalty", "x.inspircd.spoke":
+				return true
+			}
+			return f.Key == "x.inspircd.lost.history"
+		})
+		for k, f := range m.Fields {
+			if f.Key == "monitor" || f.Key == "accept" || f.Key == "x.inspircd.ext.watch" { // sets
+				words := strings.Fields(f.Value)
+				sort.Strings(words)
+				m.Fields[k].Value = strings.Join(words, " ")
+			}
+		}
+		slices.SortFunc(m.Fields, func(a, b protocol.Field) int { return strings.Compare(a.Key, b.Key) })
+		records = append(records, string(m.Append(nil)))
+		return nil
+	})
+	h.ok(err)
+	sort.Strings(records) // neither channels nor members have an order
+	return records
+}
+
+func sameRecords(t *testing.T, before, after []string) {
+	t.Helper()
+	if len(before) < 20 {
+		t.Errorf("only %d records", len(before))
+	}
+	for _, r := range before {
+		if !slices.Contains(after, r) {
+			t.Errorf("no more: %s", r)
+		}
+	}
+	for _, r := range after {
+		if !slices.Contains(before, r) {
+			t.Errorf("now: %s", r)
+		}
+	}
 }
 
 // alive uses what the moves have kept.

@@ -198,3 +198,54 @@ func TestInspIRCdTenReplaces(t *testing.T) {
 	}
 	w.closing("replaces=10")
 }
+
+// TestInspIRCdRealClientsStay: what people run, through drains to and fro and a restart.
+func TestInspIRCdRealClientsStay(t *testing.T) {
+	a, b := startInspIRCd(t, "a"), startInspIRCd(t, "b")
+	f := startFerry(t, nil, "", a.backend(), b.backend())
+	eye := login(t, f.port, "127.0.0.1", "eye")
+	eye.send("JOIN " + channel)
+	eye.expect(" 366 ")
+	clients := []realClient{weechat(t, f.port), irssi(t, f.port)}
+	for _, c := range clients {
+		c.reportOnFailure(t)
+		eye.sees(":" + c.nick + "!")
+	}
+	f.ctl("drain", "main/b", "--to", "a")
+	f.ctl("undrain", "main/b")
+	for _, c := range clients {
+		c.talk()
+	}
+	everyTick(t, func(n int) { eye.send(fmt.Sprintf("PRIVMSG %s :eye %d", channel, n)) })
+	before, seen := map[string]map[string]int{}, eye.count()
+	for _, c := range clients {
+		eye.sees(fmt.Sprintf(":%s 3", c.nick))
+		eventually(t, 10*time.Second, c.nick+" has settled", func() bool { return strings.Contains(c.all(), c.settled) && times(c.log(), "eye")[3] > 0 })
+		before[c.nick] = c.strange()
+	}
+	for n := range 4 {
+		from, to := "a", "b"
+		if n%2 == 1 {
+			from, to = to, from
+		}
+		f.move("drain", "main/"+from, "--to", to)
+		f.ctl("undrain", "main/"+from)
+	}
+	a.restart(f)
+	for _, c := range clients {
+		eye.sees(fmt.Sprintf(":%s %d", c.nick, saidLines))
+		eventually(t, 60*time.Second, c.nick+" shows the last line", func() bool { return times(c.log(), "eye")[saidLines] > 0 })
+		for line, n := range c.strange() {
+			if n > before[c.nick][line] {
+				t.Errorf("%s showed during the moves: %s", c.nick, line)
+			}
+		}
+		wantEachOnce(t, c.nick+"'s log", times(c.log(), "eye"))
+		wantEachOnce(t, "the lines of "+c.nick, times(strings.Join(eye.since(0), "\n"), c.nick))
+	}
+	for _, line := range eye.since(seen) {
+		if !strings.Contains(line, " PRIVMSG "+channel+" :") {
+			t.Errorf("the observer saw %q", line)
+		}
+	}
+}

@@ -144,11 +144,15 @@ namespace Handoff
 		bool GetServerName(std::string&) const CXX11_OVERRIDE { return false; }
 	};
 
-	/** Makes TLSHooks. It is never bound to a listener. */
+	/** Whom TLSHooks name as their origin. No listener can be bound to it: it is no service that others can find. */
 	class TLSProvider : public SSLIOHookProvider
 	{
 	 public:
-		TLSProvider(Module* mod) : SSLIOHookProvider(mod, "handoff") { }
+		TLSProvider(Module* mod)
+			: SSLIOHookProvider(mod, "handoff")
+		{
+			DisableAutoRegister();
+		}
 		void OnAccept(StreamSocket*, irc::sockets::sockaddrs*, irc::sockets::sockaddrs*) CXX11_OVERRIDE { }
 		void OnConnect(StreamSocket*) CXX11_OVERRIDE { }
 	};
