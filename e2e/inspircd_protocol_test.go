@@ -244,13 +244,27 @@ func TestInspIRCdFreezeEnds(t *testing.T) {
 	} {
 		h := newHand(t, i)
 		tx := protocol.NewSecret()
-		ann.send("PING before\r\nPI") // is run before, or after: never lost, never twice
-		_, err := h.c.Export(t.Context(), protocol.ExportRequest{Tx: tx, Freeze: 300 * time.Millisecond,
-			Select: []protocol.Selection{{U: "i.1", In: ann.in}}}, func(protocol.Message) error { return nil })
+		const text = "PING before\r\nPI"
+		var rq []byte
+		in, written := ann.in+uint64(len(text)), make(chan struct{})
+		time.AfterFunc(50*time.Millisecond, func() { // the world stands still by then and waits for it
+			defer close(written)
+			ann.send(text)
+		})
+		_, err := h.c.Export(t.Context(), protocol.ExportRequest{Tx: tx, Freeze: 500 * time.Millisecond,
+			Select: []protocol.Selection{{U: "i.1", In: in}}}, func(m protocol.Message) error {
+			rq, _ = protocol.User{Message: m}.Queues()
+			return nil
+		})
 		h.ok(err)
+		<-written
+		if string(rq) != text {
+			t.Errorf("%s: waiting input is %q", name, rq)
+		}
 		end(h, tx)
+		ann.await("before")
 		ann.send("NG after\r\n")
-		if got := ann.await("after"); strings.Count(got, "before") != 1 {
+		if got := ann.await("after"); strings.Contains(got, "before") {
 			t.Errorf("%s: got %q", name, got)
 		}
 		h = newHand(t, i)
@@ -267,6 +281,48 @@ func TestInspIRCdFreezeEnds(t *testing.T) {
 		Select: []protocol.Selection{{U: "i.1", In: ann.in - 1}}}, func(protocol.Message) error { return nil })
 	h.fails(err, protocol.CodeCount)
 	ann.ask("PING still")
+}
+
+// TestInspIRCdIsSilent: somebody who stays sees nothing of who is taken out and put in again, be it an operator with all server notices,
+// who watches the one that moves and shares a channel with it.
+func TestInspIRCdIsSilent(t *testing.T) {
+	h := newHand(t, startInspIRCd(t, "a"))
+	eye, ann := h.open("i.1", "eye", nil), h.open("i.2", "ann", nil)
+	eye.ask("OPER root rootpw")
+	for _, line := range []string{"MODE eye +s +cCqQkKaAoOnNtTxXlLjJ", "MONITOR + ann", "WATCH +ann", "JOIN #sea"} {
+		eye.ask(line)
+	}
+	for _, line := range []string{"JOIN #sea", "JOIN #alone", "OPER helper helperpw", "MODE ann +xi", "AWAY :gone", "MODE ann +g"} {
+		ann.ask(line)
+	}
+	eye.ask("PING all")
+	tx, _, records := h.export(ann)
+	h.ok(h.c.Release(t.Context(), tx, ""))
+	check := func(when string) {
+		t.Helper()
+		if got := eye.ask("PING now"); len(strings.Split(strings.TrimSpace(got), "\n")) != 2 {
+			t.Errorf("%s was seen:\n%s", when, got)
+		}
+	}
+	check("RELEASE")
+	tx2, p := h.prepare(records...)
+	if len(p.Conflicts) != 0 {
+		t.Fatalf("%+v", p.Conflicts)
+	}
+	ann = h.attach(tx2, tx2, "i.2")
+	check("PREPARE")
+	_, err := h.c.Commit(t.Context(), tx2)
+	h.ok(err)
+	h.ok(ann.answer(protocol.VerbLive))
+	if got := ann.ask("PING now"); len(strings.Split(strings.TrimSpace(got), "\n")) != 2 {
+		t.Errorf("who was moved saw:\n%s", got)
+	}
+	check("COMMIT")
+	ann.send("PRIVMSG #sea :here again\r\n")
+	eye.await(" PRIVMSG #sea :here again")
+	if got := eye.ask("NAMES #sea"); !strings.Contains(got, "ann") {
+		t.Errorf("not on the channel:\n%s", got)
+	}
 }
 
 // TestInspIRCdGivesNoRights: a record makes nobody what this ircd's own configuration does not know, and a user without rights in
