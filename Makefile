@@ -37,6 +37,9 @@ bin/m_handoff.so: $(wildcard handoff/ircds/inspircd/*.h handoff/ircds/inspircd/*
 	$(CXX) -std=gnu++17 -O2 -Wall -Wextra -Wno-unused-parameter -fPIC -shared -fno-rtti -fvisibility=hidden \
 		-isystem $(INSPIRCD_INCLUDE) -o $@.new handoff/ircds/inspircd/m_handoff.cpp && mv $@.new $@
 
+$(INSPIRCD_INCLUDE)/config.h:
+	@echo "no headers of InspIRCd in $(INSPIRCD_INCLUDE): apt-get install inspircd-dev, or say where: INSPIRCD_INCLUDE=" >&2; exit 1
+
 demo: build ## two small ircds, 200 talking clients, three moves, a table (DEMO_ARGS=--stay keeps it up)
 	./bin/ircferry demo $(DEMO_ARGS)
 

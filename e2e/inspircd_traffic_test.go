@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -247,5 +249,60 @@ func TestInspIRCdRealClientsStay(t *testing.T) {
 		if !strings.Contains(line, " PRIVMSG "+channel+" :") {
 			t.Errorf("the observer saw %q", line)
 		}
+	}
+}
+
+// TestInspIRCdManyUsers prints where the pause of a large InspIRCd goes: IRCFERRY_SCALE users on ten channels each, of a
+// tenth as many channels with 20 list entries each.
+func TestInspIRCdManyUsers(t *testing.T) {
+	users, err := strconv.Atoi(os.Getenv("IRCFERRY_SCALE"))
+	if err != nil || users < 10 {
+		t.Skip("a measurement: set IRCFERRY_SCALE to a number of users to run it")
+	}
+	a, b := startInspIRCd(t, "a"), startInspIRCd(t, "b")
+	f := startFerry(t, nil, "", a.backend(), b.backend())
+	channels := users / 10
+	clients := make([]*ircclient.Client, users)
+	var wg sync.WaitGroup
+	free := make(chan struct{}, 100)
+	for n := range users {
+		wg.Go(func() {
+			free <- struct{}{}
+			defer func() { <-free }()
+			c, err := ircclient.Dial(t.Context(), fmt.Sprintf("127.0.0.1:%d", f.port), ircclient.Options{})
+			if err == nil {
+				clients[n] = c
+				err = c.Register(fmt.Sprintf("user%d", n))
+			}
+			for k := 0; err == nil && k < 10; k++ {
+				err = c.Join(room(n+k*7, channels))
+			}
+			for k := 0; err == nil && n < channels && k < 20; k++ {
+				err = c.Sendf("MODE %s +b *!*@%d.%d.example", room(n, channels), n, k)
+			}
+			if err != nil {
+				t.Errorf("user %d: %v", n, err)
+			}
+		})
+	}
+	wg.Wait()
+	f.move("drain", "main/b", "--to", "a")
+	f.ctl("undrain", "main/b")
+	for n := range 6 {
+		from, to := "a", "b"
+		if n%2 == 1 {
+			from, to = to, from
+		}
+		r := f.move("drain", "main/"+from, "--to", to)
+		f.ctl("undrain", "main/"+from)
+		t.Logf("replace %d: %d users, pause p50 %.0f ms, p99 %.0f ms, max %.0f ms", n+1, r.Moved, r.PauseMS.P50, r.PauseMS.P99, r.PauseMS.Max)
+	}
+	for _, line := range strings.Split(readFile(filepath.Join(a.dir, "ircd.log")), "\n") {
+		if strings.Contains(line, "m_handoff: ") {
+			t.Log(line)
+		}
+	}
+	for _, c := range clients {
+		_ = c.Close()
 	}
 }

@@ -357,6 +357,13 @@ namespace Handoff
 
 		void Answer(const std::string& verb, const std::string& tx) { Send(Line(verb).Add("tx", tx)); }
 
+		/** One line for each step of a move in the ircd's log: how many, and how long it took. */
+		static void Note(const char* what, const std::string& tx, size_t users, uint64_t begin)
+		{
+			ServerInstance->Logs->Log(MODNAME, LOG_DEFAULT, "%s %lu users in %lu ms (%s)", what, (unsigned long)users,
+				(unsigned long)(Now() - begin), tx.substr(0, 8).c_str());
+		}
+
 		// Source.
 
 		void Select(const Line& line)
@@ -411,6 +418,7 @@ namespace Handoff
 			hub.exporttx = tx;
 			hub.world.transactions.Note(tx).source = "frozen";
 			Records(tx, NULL);
+			Note("Exported", tx, hub.source.Count(), begin);
 			StandStill(deadline);
 		}
 
@@ -451,7 +459,10 @@ namespace Handoff
 			{
 				hub.world.transactions.Note(tx).source = "released";
 				hub.exporttx.clear();
+				const uint64_t begin = Now();
+				const size_t users = hub.source.Count();
 				hub.source.Release(line.Get("quit"));
+				Note("Released", tx, users, begin);
 				return Answer("RELEASED", tx);
 			}
 			const std::string state = Look(tx).source;
@@ -520,8 +531,10 @@ namespace Handoff
 				hub.Abort();
 				return Error(fault, tx);
 			}
+			const uint64_t begin = Now();
 			Destination& dest = hub.import->dest;
 			dest.Prepare();
+			Note("Prepared", tx, hub.import->users.size(), begin);
 			hub.world.transactions.Note(tx).dest = "prepared";
 			for (size_t i = 0; i < dest.warns.size(); ++i)
 				Send(dest.warns[i].Message("WARN", tx));
@@ -548,6 +561,7 @@ namespace Handoff
 			if (fault)
 				return Error(fault, tx);
 
+			const uint64_t begin = Now();
 			std::map<std::string, int> fds;
 			const std::set<std::string>& users = hub.import->users;
 			for (std::set<std::string>::const_iterator u = users.begin(); u != users.end(); ++u)
@@ -560,6 +574,7 @@ namespace Handoff
 			t.users = users.size();
 			hub.Abort(); // streams that no record names
 			t.dest = "committed";
+			Note("Committed", tx, t.users, begin);
 			Committed(tx);
 		}
 

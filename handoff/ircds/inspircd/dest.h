@@ -520,16 +520,34 @@ namespace Handoff
 
 			// The core's own constructor for serialised users; extensions come later, because they name other users and channels.
 			Serializable::Data data;
-			data.Store("age", r.Num("nts") ? r.Num("nts") : now).Store("awaymsg", r.Get("away")).Store("awaytime", r.Num("awayat"));
-			data.Store("client_sa.addr", r.Get("ip")).Store("client_sa.port", r.Num("port"));
-			data.Store("displayhost", r.Get("dhost") == rhost ? "" : r.Get("dhost")).Store("ident", r.Get("ident"));
-			data.Store("modes", "").Store("nick", r.Get("nick")).Store("oper", "").Store("realhost", rhost).Store("realname", r.Get("real"));
-			data.Store("signon", r.Num("signon")).Store("snomasks", "").Store("uniqueusername", r.Has(OwnKey + "uniqueusername"));
-			data.Store("bytes_in", counters[0]).Store("bytes_out", counters[1]).Store("cmds_in", counters[2]).Store("cmds_out", counters[3]);
-			data.Store("CommandFloodPenalty", r.Num(OwnKey + "penalty")).Store("exempt", 0);
-			data.Store("idle_lastmsg", r.Has(OwnKey + "spoke") ? r.Num(OwnKey + "spoke") : now - r.Num("idle"));
-			data.Store("lastping", 1).Store("nextping", 0).Store("password", "");
-			data.Store("server_sa.addr", local ? r.Get(OwnKey + "laddr") : "0.0.0.0").Store("server_sa.port", r.Num(OwnKey + "lport"));
+			Serializable::Data::EntryMap& entry = data.GetEntries(); // Store would write each into the debug log
+			entry["age"] = ConvToStr(r.Num("nts") ? r.Num("nts") : now);
+			entry["awaymsg"] = r.Get("away");
+			entry["awaytime"] = ConvToStr(r.Num("awayat"));
+			entry["client_sa.addr"] = r.Get("ip");
+			entry["client_sa.port"] = ConvToStr(r.Num("port"));
+			entry["displayhost"] = r.Get("dhost") == rhost ? "" : r.Get("dhost");
+			entry["ident"] = r.Get("ident");
+			entry["modes"] = "";
+			entry["nick"] = r.Get("nick");
+			entry["oper"] = "";
+			entry["realhost"] = rhost;
+			entry["realname"] = r.Get("real");
+			entry["signon"] = ConvToStr(r.Num("signon"));
+			entry["snomasks"] = "";
+			entry["uniqueusername"] = ConvToStr(r.Has(OwnKey + "uniqueusername"));
+			entry["bytes_in"] = ConvToStr(counters[0]);
+			entry["bytes_out"] = ConvToStr(counters[1]);
+			entry["cmds_in"] = ConvToStr(counters[2]);
+			entry["cmds_out"] = ConvToStr(counters[3]);
+			entry["CommandFloodPenalty"] = ConvToStr(r.Num(OwnKey + "penalty"));
+			entry["exempt"] = ConvToStr(0);
+			entry["idle_lastmsg"] = ConvToStr(r.Has(OwnKey + "spoke") ? r.Num(OwnKey + "spoke") : now - r.Num("idle"));
+			entry["lastping"] = ConvToStr(1);
+			entry["nextping"] = ConvToStr(0);
+			entry["password"] = "";
+			entry["server_sa.addr"] = local ? r.Get(OwnKey + "laddr") : "0.0.0.0";
+			entry["server_sa.port"] = ConvToStr(r.Num(OwnKey + "lport"));
 
 			LocalUser* const user = new LocalUser(fd, ChooseID(r), data);
 			user->oper = NULL; // the constructor gives everybody an empty operator type, and whoever has one is an operator
@@ -562,21 +580,21 @@ namespace Handoff
 			return user;
 		}
 
-		static bool EarlierPlace(const Line* a, const Line* b)
-		{
-			return a->Num(OwnKey + "place") > b->Num(OwnKey + "place"); // members are put in front
-		}
+		typedef std::pair<uint64_t, const Line*> Placed;
+
+		static bool LaterPlace(const Placed& a, const Placed& b) { return a.first > b.first; }
 
 		void BuildMembers()
 		{
-			std::vector<const Line*> members;
+			const std::string place = OwnKey + "place", prefixes = OwnKey + "prefixes";
+			std::vector<Placed> members;
 			for (size_t i = 0; i < records.size(); ++i)
 				if (records[i].verb == "MEMB")
-					members.push_back(&records[i]);
-			std::stable_sort(members.begin(), members.end(), EarlierPlace);
+					members.push_back(Placed(records[i].Num(place), &records[i]));
+			std::stable_sort(members.begin(), members.end(), LaterPlace); // a user's channels are put in front of those before
 			for (size_t i = 0; i < members.size(); ++i)
 			{
-				const Line& r = *members[i];
+				const Line& r = *members[i].second;
 				User* const user = users[r.Get("u")];
 				Channel* const chan = ServerInstance->FindChan(r.Get("c"));
 				const bool first = !chan->GetUserCounter();
@@ -590,7 +608,7 @@ namespace Handoff
 				for (size_t p = 0; p < r.Get("m").length(); ++p)
 					if (PrefixMode* const pm = StandardPrefix(r.Get("m")[p]))
 						memb->SetPrefix(pm, true);
-				irc::spacesepstream own(r.Get(OwnKey + "prefixes"));
+				irc::spacesepstream own(r.Get(prefixes));
 				for (std::string name; own.GetToken(name); )
 					if (PrefixMode* const pm = NamedPrefix(name))
 						memb->SetPrefix(pm, true);

@@ -34,6 +34,9 @@ namespace Handoff
 	 public:
 		Source(World& w) : world(w) { }
 
+		/** How many are selected by the export that is open. */
+		size_t Count() const { return selected.size(); }
+
 		/** Reads the selected streams up to their counts, running nothing, and writes what the sockets take. */
 		Fault Freeze(const std::vector<Selection>& sel, uint64_t deadline)
 		{
