@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -132,5 +131,3 @@ func (i *nativeInspIRCd) restart(f *ferry) result {
 	<-restarted
 	return r
 }
-
-func (i *nativeInspIRCd) signal(s syscall.Signal) { i.proc.signal(s) }

@@ -1,0 +1,100 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/ircferry/ircferry/handoff/protocol"
+)
+
+// selfSigned makes a certificate, writes it and its key into dir, and answers its fingerprint.
+func selfSigned(t *testing.T, dir, name string) (cert tls.Certificate, fingerprint string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, filepath.Join(dir, name+".crt"), string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))
+	writeFile(t, filepath.Join(dir, name+".key"), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})))
+	sum := sha256.Sum256(der)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, hex.EncodeToString(sum[:])
+}
+
+// TestInspIRCdControlWithTLS: control by TCP with TLS lets in who has the certificate, also while the world stands still.
+func TestInspIRCdControlWithTLS(t *testing.T) {
+	if _, err := os.Stat("/usr/lib/inspircd/modules/m_ssl_gnutls.so"); err != nil {
+		t.Skip("this InspIRCd has no ssl_gnutls")
+	}
+	a := newInspIRCd(t, "a")
+	selfSigned(t, a.dir, "ircd")
+	cert, fingerprint := selfSigned(t, a.dir, "ferry")
+	port := freePort(t)
+	writeFile(t, a.conf, readFile(a.conf)+fmt.Sprintf(`
+<module name="ssl_gnutls">
+<sslprofile name="Handoff" provider="gnutls" certfile="%[1]s/ircd.crt" keyfile="%[1]s/ircd.key" hash="sha256">
+<bind address="127.0.0.1" port="%[2]d" type="handoff" sslprofile="Handoff">
+<handoff fingerprint="%[3]s">
+`, a.dir, port, fingerprint))
+	a.run()
+	h := newHand(t, a)
+	ann := h.open("i.1", "ann", nil)
+
+	d := protocol.Dialer{TLS: &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{cert}}}
+	c, err := d.Dial(t.Context(), fmt.Sprintf("tcp:127.0.0.1:%d", port))
+	h.ok(err)
+	defer c.Close()
+	h.c = c
+	_, err = c.Hello(t.Context(), protocol.Hello{Name: "i"})
+	h.ok(err)
+	ann.ask("JOIN #sea")
+	tx, users, _ := h.export(ann)
+	if len(users) != 1 {
+		t.Errorf("%d users", len(users))
+	}
+	h.ok(c.Ping(t.Context()))
+	h.ok(c.Resume(t.Context(), tx))
+	ann.ask("PING there")
+	tx, _, records := h.export(ann)
+	h.ok(c.Release(t.Context(), tx, ""))
+	tx, _ = h.prepare(records...)
+	ann = h.attach(tx, tx, "i.1")
+	_, err = c.Commit(t.Context(), tx)
+	h.ok(err)
+	h.ok(ann.answer(protocol.VerbLive))
+	ann.ask("PING there")
+
+	other, _ := selfSigned(t, a.dir, "other")
+	for name, certs := range map[string][]tls.Certificate{"no certificate": nil, "another certificate": {other}} {
+		d.TLS.Certificates = certs
+		c, err := d.Dial(t.Context(), fmt.Sprintf("tcp:127.0.0.1:%d", port))
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		_, err = c.Hello(t.Context(), protocol.Hello{Name: "i"})
+		h.fails(err, protocol.CodeDenied)
+		_ = c.Close()
+	}
+}
