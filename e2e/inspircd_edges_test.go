@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ircferry/ircferry/handoff/protocol"
 )
@@ -185,4 +186,51 @@ func TestInspIRCdWithStrangers(t *testing.T) {
 	}
 	ann.send("WHOIS ann")
 	ann.expect(" 318 ")
+}
+
+// TestInspIRCdLinked: users of a linked InspIRCd are moved with ordinary quits, and the network knows them again afterwards.
+func TestInspIRCdLinked(t *testing.T) {
+	a, hub := newInspIRCd(t, "a"), newInspIRCd(t, "hub")
+	servers := freePort(t)
+	writeFile(t, a.conf, readFile(a.conf)+`<bind address="127.0.0.1" port="`+fmt.Sprint(servers)+`" type="servers">
+<link name="hub.example.org" ipaddr="127.0.0.1" port="1" allowmask="127.0.0.0/8" sendpass="p" recvpass="p">
+`)
+	text := strings.NewReplacer(`name="insp.example.org"`, `name="hub.example.org"`, `id="1AA"`, `id="2BB"`).Replace(readFile(hub.conf))
+	writeFile(t, hub.conf, text+`<link name="insp.example.org" ipaddr="127.0.0.1" port="`+fmt.Sprint(servers)+`" allowmask="127.0.0.0/8" sendpass="p" recvpass="p">
+<autoconnect period="1s" server="insp.example.org">
+`)
+	a.run()
+	hub.run()
+	h := newHand(t, a)
+	eventually(t, 20*time.Second, "the servers link", func() bool {
+		hello, err := a.hello()
+		return err == nil && hello.Links == 1
+	})
+	eye := login(t, hub.port, "127.0.9.9", "eye")
+	ann := h.open("i.1", "ann", nil)
+	eye.send("JOIN #sea")
+	eye.expect(" 366 ")
+	ann.ask("JOIN #sea")
+	eye.expect(":ann!ann@198.51.100.7 JOIN ")
+	tx, _, records := h.export(ann)
+	h.ok(h.c.Release(t.Context(), tx, "Moving"))
+	eye.expect(":ann!ann@198.51.100.7 QUIT :")
+	tx, p := h.prepare(records...)
+	if len(p.Conflicts) != 0 {
+		t.Fatalf("%+v", p.Conflicts)
+	}
+	ann = h.attach(tx, tx, "i.1")
+	_, err := h.c.Commit(t.Context(), tx)
+	h.ok(err)
+	h.ok(ann.answer(protocol.VerbLive))
+	eye.expect(":ann!ann@198.51.100.7 JOIN ")
+	eye.send("PRIVMSG ann :hello")
+	ann.await(" PRIVMSG ann :hello")
+	ann.send("PRIVMSG #sea :here\r\n")
+	eye.expect(" PRIVMSG #sea :here")
+	eye.send("MODE #sea")
+	eye.expect(" 324 ")
+	if got := ann.ask("NAMES #sea"); !strings.Contains(got, "eye") || !strings.Contains(got, "ann") {
+		t.Errorf("NAMES:\n%s", got)
+	}
 }
