@@ -489,3 +489,28 @@ func TestInterruptedMoveIsFoundAndKept(t *testing.T) {
 		t.Errorf("reported again: %+v", again)
 	}
 }
+
+// What the journal must hold before anybody could lose it: at RELEASE the records and the intent are on disk.
+func TestJournalIsWrittenBeforeTheRelease(t *testing.T) {
+	in(t, func(t *testing.T, r *rig) {
+		asked := false
+		r.a.fault = func(verb string) fault {
+			if verb != "RELEASE" {
+				return fault{}
+			}
+			asked = true
+			for _, path := range journals(t, r.dir) {
+				found, ended, err := readJournal(path)
+				if err != nil || ended || !found.Released || found.Users != 3 || found.From != "a" {
+					t.Errorf("the journal at RELEASE says %+v, ended %v, %v", found, ended, err)
+				}
+				return fault{}
+			}
+			t.Error("no journal at RELEASE")
+			return fault{}
+		}
+		if report, err := r.drain(Request{}); err != nil || report.State != StateDone || !asked {
+			t.Fatalf("report %+v, err %v", report, err)
+		}
+	})
+}

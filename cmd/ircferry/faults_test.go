@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ircferry/ircferry/backend"
 	"github.com/ircferry/ircferry/handoff"
 	"github.com/ircferry/ircferry/internal/config"
 )
@@ -170,6 +171,11 @@ func TestRestartInPlace(t *testing.T) {
 		}
 		if report := ended(t, m); report.State != handoff.StateDone || report.Failed > 0 {
 			t.Fatalf("restart %d: %+v", i, report)
+		}
+		// New clients are let in now: the checks must know the new process, not the one of before.
+		b, _ := d.backends.Backend("main/a")
+		if known, _, _ := b.Hello(); known.Epoch != awaitHello(t, "unix:"+a.socket).Epoch || b.Oper() != backend.Up {
+			t.Errorf("restart %d: new clients are let to epoch %s, %s", i, known.Epoch, b.Oper())
 		}
 	}
 	w.stop()
