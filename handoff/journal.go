@@ -17,7 +17,6 @@ import (
 //
 //	MOVE id= kind= pool= from= to= tx= epoch= was=      was: the admin state of from before the command
 //	CHAN, LIST, USER, MEMB, DATA            as the source gave them
-//	END users= records=
 //	RELEASE tx=                             synced before RELEASE is sent
 //	RELEASED tx=
 //	IMPORT tx= to=                          each try to place the users
@@ -25,11 +24,10 @@ import (
 //
 // One goroutine, the move's. It is removed when the users have an owner again, and kept when they have none.
 type Journal struct {
-	path    string
-	file    *os.File
-	w       *bufio.Writer
-	line    []byte // scratch
-	records int
+	path string
+	file *os.File
+	w    *bufio.Writer
+	line []byte // scratch
 }
 
 // journalBuffer: records are about 100 bytes and come by the ten thousand; one write for some hundreds of them.
@@ -58,7 +56,6 @@ func (j *Journal) begin(r Request, id, tx, epoch string, was backend.AdminState)
 
 // record writes one record of the source; nothing is on disk before sync.
 func (j *Journal) record(rec protocol.Message) error {
-	j.records++
 	return j.append(rec)
 }
 

@@ -25,7 +25,7 @@ func (x *run) revert(why error) {
 		}
 	}
 	x.countUntouched()
-	x.thawAll(backend.CauseGone)
+	x.thawAll()
 	if x.dst != nil {
 		if err := x.dst.Abort(ctx, x.tx); err != nil {
 			x.log.Info("abort not answered; the lease ends the transaction", "err", err)
@@ -62,7 +62,7 @@ func (x *run) restoreAdmin() {
 }
 
 // thawAll lets everybody go on with the old backend. Sessions that had attached streams and were never frozen lose these.
-func (x *run) thawAll(gone backend.Cause) {
+func (x *run) thawAll() {
 	us := make([]string, len(x.frozen))
 	for i, f := range x.frozen {
 		us[i] = f.U
