@@ -216,10 +216,10 @@ func TestTenThousandConnectsFromOneAddress(t *testing.T) {
 	flood(2000) // warm
 	before := rss(t)
 	flood(8000)
-	await(t, "the flood is over", func() bool { return d.proxy.Counts().Sessions == 1 })
-	if rate, number := d.ended(t, "limit_rate"), d.ended(t, "limit_per_ip"); rate+number < 8900 {
-		t.Errorf("refused by rate: %d, by number: %d", rate, number)
-	}
+	// A refused connect is no session: it may wait in the listener's queue long after its client is gone, so the counts are what to wait for.
+	await(t, "the flood is over", func() bool {
+		return d.ended(t, "limit_rate")+d.ended(t, "limit_per_ip") >= 8900 && d.proxy.Counts().Sessions == 1
+	})
 	if grown := rss(t) - before; grown > 24<<20 {
 		t.Errorf("memory grew by %d KiB over 8,000 refused connects", grown>>10)
 	}
