@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/netip"
@@ -18,6 +19,18 @@ type Client struct {
 	U     string
 	Addr  netip.AddrPort
 	Local netip.AddrPort
+	TLS   *TLSFacts // nil: plaintext
+}
+
+// TLSFacts are what an ircd may hear of a client's TLS connection to us, in the words that ircds use themselves. An empty one was not
+// told or is not there.
+type TLSFacts struct {
+	Version string // "TLSv1.3", "TLSv1.2"
+	Cipher  string // OpenSSL's name: "TLS_AES_128_GCM_SHA256", "ECDHE-RSA-AES128-GCM-SHA256"
+	SNI     string // the host name that the client asked for
+	ALPN    string
+	CertFP  string // SHA-256 of the client's certificate, lower-case hex
+	CertCN  string // its common name; nobody vouches for it
 }
 
 // Opening is how a stream to a backend begins.
@@ -25,6 +38,7 @@ type Opening struct {
 	Addr        netip.AddrPort // dial this
 	Preface     []byte         // write this first: OPEN line, PROXY header, WEBIRC line, or nil. It holds secrets: never log it
 	Native      bool           // the first line back is "OPENED u=.." or "ERROR code=..": strip it
+	TLS         *tls.Config    // shake hands by it as the client before anything is written; nil: plaintext. Shared: Clone before changing
 	HoldForUser bool           // keep the client's lines until USER is among them (2 s at most), then write WebIRC(c, user) before them
 }
 
