@@ -287,15 +287,6 @@ func TestCloseAllEndsSessionsInOrder(t *testing.T) {
 	}
 }
 
-func TestSTARTTLSIsAnsweredHere(t *testing.T) {
-	r, d := relay(t, config.Listener{})
-	client := r.dial()
-	client.send("CAP LS 302\r\nstarttls\r\nNICK a")
-	client.expectLine(":ircferry 691 * :STARTTLS failed (")
-	client.send("nn\r\n")
-	d.next().expect("CAP LS 302\r\nNICK ann\r\n")
-}
-
 func TestRegistrationTimeIsOver(t *testing.T) {
 	r, d := relay(t, config.Listener{Limits: config.Limits{Registration: config.Duration(100 * time.Millisecond)}})
 	slow := r.dial()

@@ -186,6 +186,9 @@ func (w *worker) carryOn(s *session) {
 	w.enter(s, StateRelay)
 	s.unset(backendFull)
 	w.flushBackend(s)
+	if s.has(owesRefusal) {
+		w.payRefusal(s)
+	}
 	if s.state == StateRelay && !s.has(clientGone) {
 		mv.counting = true // what the events have told of meanwhile, see clientMore
 		w.readClient(s)

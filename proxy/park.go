@@ -70,6 +70,11 @@ func (w *worker) parkedBytes(s *session, p []byte) {
 		return
 	}
 	if q.Half > 0 { // the rest of a line that began before the freeze
+		if p = w.finishHalf(s, p); s.state == stateFree {
+			return
+		}
+	}
+	if q.Half > 0 {
 		cut := firstLine(p)
 		if err := w.shard.AppendLines(q, p[:cut]); err != nil {
 			w.outOfMemory(s)
@@ -77,7 +82,10 @@ func (w *worker) parkedBytes(s *session, p []byte) {
 		}
 		p = p[cut:]
 	}
-	p = append(mv.half, p...)
+	p = w.linesWithoutSTARTTLS(s, append(mv.half, p...))
+	if s.state == stateFree {
+		return
+	}
 	cut := wire.Cut(p)
 	mv.half = append([]byte(nil), p[cut:]...)
 	kept, answers := p[:cut], []byte(nil)

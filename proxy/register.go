@@ -7,7 +7,7 @@ import (
 	"github.com/ircferry/ircferry/proxy/wire"
 )
 
-// Until 001 each line is looked at, in both directions; after it none is.
+// Until 001 each line is looked at, in both directions; after it only for STARTTLS.
 
 const (
 	// userTime is how long lines are held for USER, for ircds that want WEBIRC behind it.
@@ -17,8 +17,6 @@ const (
 	// answerRoom is how much of a backend's half line is kept to know what it is: tags alone may be 8,191 bytes.
 	answerRoom = wire.MaxLine
 )
-
-const startTLSRefused = ":ircferry 691 * :STARTTLS failed (TLS is not offered on this port)\r\n"
 
 // registrationTime sets the deadline of a session that begins to relay.
 func (w *worker) registrationTime(s *session) {
@@ -73,7 +71,7 @@ func (w *worker) registering(s *session, p []byte) {
 }
 
 // forBackend looks at whole lines and takes those out, in place, that are for us. That is STARTTLS (IRCv3 tls): the ircd behind us
-// would begin a handshake in the middle, so it is answered here. After registration ircds refuse it by themselves.
+// would begin a handshake in the middle, so it is answered here.
 func (w *worker) forBackend(s *session, lines []byte) []byte {
 	kept := lines[:0]
 	for line := range wire.Lines(lines) {

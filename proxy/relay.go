@@ -140,7 +140,9 @@ func (w *worker) fromClient(s *session, p []byte) {
 	case wire.TooLong(int(s.slot.ToBackend.Half), p):
 		w.lineTooLong(s)
 	default:
-		w.toBackend(s, p)
+		if p = w.withoutSTARTTLS(s, p); len(p) > 0 && s.state != stateFree {
+			w.toBackend(s, p)
+		}
 	}
 }
 
@@ -306,6 +308,9 @@ func (w *worker) fromBackend(s *session, p []byte) {
 	if r != nil && len(r.say) > 0 && s.state != stateFree && !s.has(midLine) {
 		w.toClient(s, r.say)
 		r.say = nil
+	}
+	if s.has(owesRefusal) {
+		w.payRefusal(s)
 	}
 	if s.state == StateFrozen {
 		w.reachedCut(s)

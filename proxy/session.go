@@ -28,6 +28,7 @@ const (
 	pacing                          // what was held in a park goes out slowly
 	entered                         // counted in the listener's connections
 	admitted                        // counted for its address
+	owesRefusal                     // 691 is to be said when the backend's present line is complete
 	backendReset                    // the backend's stream ended with an error, not with a FIN
 )
 
