@@ -41,11 +41,19 @@
 #include "stream.h"
 #include "world.h"
 #include "source.h"
+#include "names.h"
+#include "ids.h"
+#include "check.h"
+#include "channels.h"
+#include "users.h"
 #include "dest.h"
 #include "import.h"
 #include "hub.h"
 #include "streamsock.h"
 #include "control.h"
+#include "control_hello.h"
+#include "control_source.h"
+#include "control_dest.h"
 
 /** Looks once a second for connections and leases whose time is over. */
 class SweepTimer : public Timer

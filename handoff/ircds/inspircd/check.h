@@ -1,0 +1,241 @@
+/*
+ * m_handoff: HANDOFF/1 for InspIRCd 3, so that a proxy can move live users between two processes.
+ *
+ *   Copyright (C) 2026 The ircferry authors
+ *
+ * This program is free software: you can redistribute it and/or modify it under the terms of the GNU General Public
+ * License as published by the Free Software Foundation, version 2.
+ *
+ * This program is distributed in the hope that it will be useful, but WITHOUT ANY WARRANTY; without even the implied
+ * warranty of MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU General Public License for more details.
+ *
+ * You should have received a copy of the GNU General Public License along with this program; the file COPYING beside
+ * this one says where it is if not.
+ */
+
+
+// What PREPARE says of an import's records (HANDOFF.md, section 7): what cannot be kept, and what cannot be.
+
+#pragma once
+
+namespace Handoff
+{
+	/** A WARN or a CONFLICT. */
+	struct Note
+	{
+		std::string u, c, code, key, text;
+		Note(const std::string& U, const std::string& C, const std::string& Code, const std::string& Key, const std::string& Text)
+			: u(U), c(C), code(Code), key(Key), text(Text) { }
+
+		Line Message(const std::string& verb, const std::string& tx) const
+		{
+			Line m(verb);
+			m.Add("tx", tx).Set("u", u).Set("c", c).Add("code", code).Set("k", key).Set("text", text);
+			return m;
+		}
+	};
+
+	/** What PREPARE says of the records. */
+	class Checker
+	{
+		World& world;
+		size_t newusers;
+
+	 public:
+		std::vector<Note> warns, conflicts;
+		std::vector<std::string> nicks, channels; // free, and for this import
+
+		Checker(World& w) : world(w), newusers(0) { }
+
+		void Check(const Line& r)
+		{
+			if (r.verb == "CHAN")
+				CheckChannel(r);
+			else if (r.verb == "LIST")
+				CheckList(r);
+			else if (r.verb == "USER")
+			{
+				CheckUser(r);
+				newusers++;
+			}
+			else
+				CheckMember(r);
+		}
+
+		/** After all records. */
+		void CheckLimit()
+		{
+			if (ServerInstance->Users->GetLocalUsers().size() + newusers > ServerInstance->Config->SoftLimit)
+				conflicts.push_back(Note("", "", "limit", "", "<performance:softlimit> is " + ConvToStr(ServerInstance->Config->SoftLimit)));
+		}
+
+	 private:
+		void Warn(const Line& r, const std::string& code, const std::string& key, const std::string& text)
+		{
+			warns.push_back(Note(r.Get("u"), ChannelOf(r), code, key, text));
+		}
+
+		void Conflict(const Line& r, const std::string& code, const std::string& key, const std::string& text)
+		{
+			conflicts.push_back(Note(r.Get("u"), ChannelOf(r), code, key, text));
+		}
+
+		static const std::string& ChannelOf(const Line& r) { return r.Get(r.verb == "CHAN" ? "n" : "c"); }
+
+		/** Warns of keys that are not kept. known: a list that ends with NULL. */
+		void CheckKeys(const Line& r, const char* const* known, ExtensionItem::ExtensibleType type)
+		{
+			for (size_t i = 0; i < r.fields.size(); ++i)
+			{
+				const std::string& key = r.fields[i].key;
+				const char* const* k = known;
+				while (*k && key != *k)
+					k++;
+				if (*k || (r.fields[i].value.empty() && !r.fields[i].bare))
+					continue;
+				if (IsModeKey(key) && r.verb != "MEMB")
+				{
+					CheckMode(r, r.fields[i]);
+					continue;
+				}
+				ExtensionItem* const ext = ServerInstance->Extensions.GetItem(ExtensionOfKey(key));
+				if (!ext || ext->type != type)
+					Warn(r, "unknown-key", key, "not kept");
+			}
+		}
+
+		void CheckMode(const Line& r, const Field& f)
+		{
+			ModeHandler* const mh = ModeOfKey(r.verb == "USER" ? MODETYPE_USER : MODETYPE_CHANNEL, f.key);
+			if (!mh || mh->IsPrefixMode() || mh->IsListModeBase() || mh->name == "oper" || mh->name == "snomask" || mh->name == "servprotect")
+				Warn(r, "unknown-mode", f.key, "no such mode here");
+			else if (mh->NeedsParam(true) == f.bare)
+				Warn(r, "bad-value", f.key, f.bare ? "the mode has a parameter here" : "the mode has no parameter here");
+		}
+
+		void CheckChannel(const Line& r)
+		{
+			static const char* const known[] = { "n", "ts", "topic", "tby", "tat", NULL };
+			const std::string& name = r.Get("n");
+			Channel* const live = ServerInstance->FindChan(name);
+			if (!ServerInstance->IsChannel(name))
+				Conflict(r, "channel-invalid", "n", "not a channel name here");
+			else if (world.channels.count(name))
+				Conflict(r, "channel-exists", "n", "the name is reserved");
+			else if (!live)
+				channels.push_back(name);
+			else if (live->name != name || static_cast<uint64_t>(live->age) != r.Num("ts"))
+				Conflict(r, "channel-exists", "n", "another channel has the name");
+			else if (live->GetUserCounter()) // an empty one, kept by +P, is what the record tells of
+				Warn(r, "merged", "n", "the channel lives here; its topic, modes and lists stay");
+			CheckKeys(r, known, ExtensionItem::EXT_CHANNEL);
+		}
+
+		void CheckList(const Line& r)
+		{
+			static const char* const known[] = { "c", "m", "mask", "by", "at", NULL };
+			ModeHandler* const mh = ModeOfKey(MODETYPE_CHANNEL, r.Get("m"), true);
+			if (!mh || !mh->IsListModeBase())
+				Warn(r, "unknown-mode", "m." + r.Get("m"), "no such list here");
+			CheckKeys(r, known, ExtensionItem::EXT_CHANNEL);
+		}
+
+		void CheckMember(const Line& r)
+		{
+			static const std::string place = OwnKey + "place", prefixes = OwnKey + "prefixes";
+			static const char* const known[] = { "u", "c", "m", "at", place.c_str(), prefixes.c_str(), NULL };
+			for (size_t i = 0; i < r.Get("m").length(); ++i)
+				if (!StandardPrefix(r.Get("m")[i]))
+					Warn(r, "unknown-prefix", "m", "no status " + r.Get("m").substr(i, 1) + " here");
+			irc::spacesepstream own(r.Get(prefixes));
+			for (std::string name; own.GetToken(name); )
+				if (!NamedPrefix(name))
+					Warn(r, "unknown-prefix", prefixes, "no status " + name + " here");
+			CheckKeys(r, known, ExtensionItem::EXT_MEMBERSHIP);
+		}
+
+		void CheckUser(const Line& r)
+		{
+			static const std::string own[] = {
+				OwnKey + "operblock", OwnKey + "laddr", OwnKey + "lport", OwnKey + "spoke", OwnKey + "penalty", OwnKey + "counters",
+				OwnKey + "uniqueusername", OwnKey + "accept-notified", OwnKey + "invites-until",
+			};
+			static const char* const known[] = {
+				"u", "id", "nick", "nts", "ident", "rhost", "dhost", "ip", "port", "real", "signon", "idle", "away", "awayat", "account",
+				"certfp", "tls", "oper", "class", "snomask", "caps", "capver", "monitor", "silence", "accept", "invites",
+				own[0].c_str(), own[1].c_str(), own[2].c_str(), own[3].c_str(), own[4].c_str(), own[5].c_str(), own[6].c_str(),
+				own[7].c_str(), own[8].c_str(), NULL,
+			};
+			CheckKeys(r, known, ExtensionItem::EXT_USER);
+			CheckNick(r);
+			irc::sockets::sockaddrs sa;
+			if (!ToAddress(r.Get("ip"), r.Num("port"), sa))
+				Conflict(r, "bad-value", "ip", "not an address");
+			if (world.streams.Find(r.Get("u")))
+				Conflict(r, "bad-value", "u", "the stream id is in use");
+			CheckServices(r);
+			CheckRights(r);
+			if (!ClassNamed(r.Get("class")))
+			{
+				Warn(r, "changed", "class", "no such connection class here");
+				if (!AnyClass())
+					Conflict(r, "bad-value", "class", "no connection class at all");
+			}
+			CheckBans(r);
+		}
+
+		void CheckNick(const Line& r)
+		{
+			const std::string& nick = r.Get("nick");
+			User* const other = ServerInstance->FindNickOnly(nick);
+			if (!ServerInstance->IsNick(nick) && nick != r.Get("id"))
+				Conflict(r, "nick-invalid", "nick", "not a nick here");
+			else if ((other && other->registered == REG_ALL) || world.nicks.count(nick))
+				Conflict(r, "nick-in-use", "nick", "the nick is taken");
+			else
+				nicks.push_back(nick);
+		}
+
+		/** Whether the modules are there that keep accounts, lists and capabilities. */
+		void CheckServices(const Line& r)
+		{
+			static const char* const pairs[][2] = {
+				{ "account", "accountname" }, { "monitor", "monitor" }, { "silence", "silence_list" }, { "accept", "callerid_data" },
+				{ "invites", "invite_user" }, { "caps", "caps" },
+			};
+			for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); ++i)
+				if (!r.Get(pairs[i][0]).empty() && !ServerInstance->Extensions.GetItem(pairs[i][1]))
+					Warn(r, "unknown-key", pairs[i][0], "no module here keeps it");
+			irc::spacesepstream caps(r.Get("caps"));
+			for (std::string name; caps.GetToken(name); )
+				if (!CapNamed(name))
+					Warn(r, "unknown-cap", "caps", name);
+		}
+
+		/** Nobody gets rights that are not in this ircd's own configuration. */
+		void CheckRights(const Line& r)
+		{
+			if (r.Get("oper").empty())
+				return;
+			const reference<OperInfo> info = OperNamed(r);
+			if (!info)
+				Warn(r, "unknown-oper", "oper", "no such operator type here; the user is none");
+			else if (r.Has(OwnKey + "operblock") && !info->oper_block)
+				Warn(r, "changed", "oper", "no such operator block here; the rights of the type are kept");
+		}
+
+		void CheckBans(const Line& r)
+		{
+			const std::string who[] = { r.Get("ident") + "@" + r.Get("rhost"), r.Get("ident") + "@" + r.Get("ip") };
+			XLineManager* const lines = ServerInstance->XLines;
+			for (int i = 0; i < 2; ++i)
+				if (lines->MatchesLine("E", who[i]))
+					return;
+			bool banned = lines->MatchesLine("Z", r.Get("ip")) != NULL;
+			for (int i = 0; i < 2; ++i)
+				banned = banned || lines->MatchesLine("G", who[i]) || lines->MatchesLine("K", who[i]);
+			if (banned)
+				Conflict(r, "banned", "rhost", "a ban of this server matches");
+		}
+	};
+}

@@ -1,0 +1,64 @@
+/*
+ * m_handoff: HANDOFF/1 for InspIRCd 3, so that a proxy can move live users between two processes.
+ *
+ *   Copyright (C) 2026 The ircferry authors
+ *
+ * This program is free software: you can redistribute it and/or modify it under the terms of the GNU General Public
+ * License as published by the Free Software Foundation, version 2.
+ *
+ * This program is distributed in the hope that it will be useful, but WITHOUT ANY WARRANTY; without even the implied
+ * warranty of MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU General Public License for more details.
+ *
+ * You should have received a copy of the GNU General Public License along with this program; the file COPYING beside
+ * this one says where it is if not.
+ */
+
+
+// Ids of users: those of the records where they can be kept, and what becomes of them where not.
+
+#pragma once
+
+namespace Handoff
+{
+	/** Of one import. Choose for all users comes before the first Rewrite. */
+	class NewIDs
+	{
+		std::map<std::string, std::string> newids; // id of the record: id here
+
+	 public:
+		/** Replaces ids that have changed, where they stand as words of their own. */
+		std::string Rewrite(const std::string& value) const
+		{
+			if (newids.empty())
+				return value;
+			std::string out;
+			for (size_t pos = 0; pos < value.length(); )
+			{
+				size_t end = pos;
+				while (end < value.length() && isalnum(static_cast<unsigned char>(value[end])))
+					end++;
+				std::map<std::string, std::string>::const_iterator id = newids.find(value.substr(pos, end - pos));
+				out.append(id == newids.end() ? value.substr(pos, end - pos) : id->second);
+				for (pos = end; pos < value.length() && !isalnum(static_cast<unsigned char>(value[pos])); ++pos)
+					out.push_back(value[pos]);
+			}
+			return out;
+		}
+
+		/** The id of the record where it is free and ours to give. */
+		std::string Choose(const Line& r)
+		{
+			const std::string& id = r.Get("id");
+			bool fits = id.length() == UIDGenerator::UUID_LENGTH && !id.compare(0, 3, ServerInstance->Config->GetSID())
+				&& !ServerInstance->FindUUID(id);
+			for (size_t i = 0; i < id.length() && fits; ++i)
+				fits = IsUpper(id[i]) || IsDigit(id[i]);
+			if (fits)
+				return id;
+			const std::string fresh = ServerInstance->UIDGen.GetUID();
+			if (!id.empty())
+				newids[id] = fresh;
+			return fresh;
+		}
+	};
+}

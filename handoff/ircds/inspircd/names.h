@@ -1,0 +1,74 @@
+/*
+ * m_handoff: HANDOFF/1 for InspIRCd 3, so that a proxy can move live users between two processes.
+ *
+ *   Copyright (C) 2026 The ircferry authors
+ *
+ * This program is free software: you can redistribute it and/or modify it under the terms of the GNU General Public
+ * License as published by the Free Software Foundation, version 2.
+ *
+ * This program is distributed in the hope that it will be useful, but WITHOUT ANY WARRANTY; without even the implied
+ * warranty of MERCHANTABILITY or FITNESS FOR A PARTICULAR PURPOSE.  See the GNU General Public License for more details.
+ *
+ * You should have received a copy of the GNU General Public License along with this program; the file COPYING beside
+ * this one says where it is if not.
+ */
+
+
+// What the names of a record mean in this ircd's own configuration.
+
+#pragma once
+
+namespace Handoff
+{
+	inline PrefixMode* NamedPrefix(const std::string& name)
+	{
+		ModeHandler* const mh = ServerInstance->Modes->FindMode(name, MODETYPE_CHANNEL);
+		return mh ? mh->IsPrefixMode() : NULL;
+	}
+
+	inline PrefixMode* StandardPrefix(char letter)
+	{
+		for (const PrefixName* p = PrefixNames; p->letter; ++p)
+			if (p->letter == letter)
+				return NamedPrefix(p->inspircd);
+		return NULL;
+	}
+
+	/** The rights that this ircd's own configuration has for an operator of the record, or none. */
+	inline reference<OperInfo> OperNamed(const Line& r)
+	{
+		const ServerConfig::OperIndex& blocks = ServerInstance->Config->oper_blocks;
+		const ServerConfig::OperIndex& types = ServerInstance->Config->OperTypes;
+		ServerConfig::OperIndex::const_iterator block = blocks.find(r.Get(OwnKey + "operblock"));
+		if (block != blocks.end() && block->second->name == r.Get("oper"))
+			return block->second;
+		ServerConfig::OperIndex::const_iterator type = types.find(r.Get("oper"));
+		if (type != types.end())
+			return type->second;
+		return NULL;
+	}
+
+	inline ConnectClass* ClassNamed(const std::string& name)
+	{
+		const ServerConfig::ClassVector& all = ServerInstance->Config->Classes;
+		for (ServerConfig::ClassVector::const_iterator i = all.begin(); i != all.end(); ++i)
+			if ((*i)->type != CC_DENY && (*i)->name == name)
+				return *i;
+		return NULL;
+	}
+
+	inline ConnectClass* AnyClass()
+	{
+		const ServerConfig::ClassVector& all = ServerInstance->Config->Classes;
+		for (ServerConfig::ClassVector::const_iterator i = all.begin(); i != all.end(); ++i)
+			if ((*i)->type == CC_ALLOW)
+				return *i;
+		return NULL;
+	}
+
+	inline Cap::Capability* CapNamed(const std::string& word)
+	{
+		Cap::Manager* const manager = ServerInstance->Modules->FindDataService<Cap::Manager>("capmanager");
+		return manager ? manager->Find(word.substr(0, word.find('='))) : NULL;
+	}
+}
