@@ -31,6 +31,8 @@ func DefaultLimits() Limits {
 
 func (l *Listener) setDefaults() { l.Limits = DefaultLimits() }
 
+func (t *ListenerTLS) setDefaults() { t.MinVersion, t.ClientCert = TLS12, ClientCertRequest }
+
 func (p *Pool) setDefaults() {
 	p.Topology = Standalone
 	p.Balance = LeastConn
