@@ -31,6 +31,7 @@ var rooms = map[string][]string{
 	"handoff/protocol": {}, // other people's ircds may import it
 	"backend":          {"handoff/protocol", "internal/config"},
 	"internal/config":  {},
+	"internal/certs":   {"internal/config"},
 	"internal/ircd":    {"handoff/protocol"},
 	"internal/cluster": {},
 	// Clients and servers for tests, demo and benchmarks.
