@@ -6,6 +6,7 @@ package ircclient
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/netip"
@@ -30,13 +31,15 @@ type Options struct {
 	Handler func(Line)      // gets every line but PING, in the reader's goroutine, from the first one on; nil: lines are queued
 	Closed  func(err error) // is told, once, why no more lines come
 	ReadBuf int             // the socket's receive buffer in bytes, for slow readers; 0: the kernel's choice
+	TLS     *tls.Config     // nil: plaintext
 }
 
 // Client is one connection. All methods may be called from any goroutine.
 type Client struct {
 	Nick string // set by Register
 
-	conn net.Conn
+	tcp  *net.TCPConn
+	conn net.Conn // tcp, or TLS over it
 	opts Options
 
 	writing sync.Mutex
@@ -70,13 +73,21 @@ func Dial(ctx context.Context, addr string, opts Options) (*Client, error) {
 	if opts.ReadBuf > 0 {
 		conn.(*net.TCPConn).SetReadBuffer(opts.ReadBuf)
 	}
-	c := &Client{conn: conn, opts: opts, handler: opts.Handler, news: make(chan struct{}, 1), done: make(chan struct{})}
+	c := &Client{tcp: conn.(*net.TCPConn), conn: conn, opts: opts, handler: opts.Handler, news: make(chan struct{}, 1), done: make(chan struct{})}
 	c.change = sync.NewCond(&c.gate)
 	if opts.Before != "" {
 		if _, err := conn.Write([]byte(opts.Before)); err != nil {
 			conn.Close()
 			return nil, err
 		}
+	}
+	if opts.TLS != nil {
+		secure := tls.Client(conn, opts.TLS)
+		if err := secure.HandshakeContext(ctx); err != nil {
+			conn.Close()
+			return nil, fmt.Errorf("TLS handshake with %s: %w", addr, err)
+		}
+		c.conn = secure
 	}
 	go c.read()
 	return c, nil
@@ -90,12 +101,20 @@ func (c *Client) Close() error {
 	return err
 }
 
-// CloseWrite sends FIN; reading goes on.
-func (c *Client) CloseWrite() error { return c.conn.(*net.TCPConn).CloseWrite() }
+// CloseWrite sends close_notify, with TLS, and FIN; reading goes on.
+func (c *Client) CloseWrite() error {
+	if secure, ok := c.conn.(*tls.Conn); ok {
+		if err := secure.CloseWrite(); err != nil {
+			return err
+		}
+	}
+	return c.tcp.CloseWrite()
+}
 
 // Reset closes with a reset (RST).
 func (c *Client) Reset() error {
-	c.conn.(*net.TCPConn).SetLinger(0)
+	c.tcp.SetLinger(0)
+	c.tcp.Close()
 	return c.Close()
 }
 
