@@ -114,8 +114,10 @@ func (c *Client) CloseWrite() error {
 // Reset closes with a reset (RST).
 func (c *Client) Reset() error {
 	c.tcp.SetLinger(0)
-	c.tcp.Close()
-	return c.Close()
+	err := c.tcp.Close()
+	c.setGate(func() { c.closed = true })
+	<-c.done
+	return err
 }
 
 // LocalAddr is the client's end of the connection.
