@@ -30,20 +30,19 @@ type Arena struct {
 	size   uintptr
 	hdr    *header
 	shards []*Shard
-	slots  uint32 // highest SlotID
 	chunks uint32 // chunks that fit into the file
 	locked int64  // bytes under mlock
 
 	blocks []block // one entry each; a block that a shard has belongs to its goroutine
 
 	mu         sync.Mutex
-	allocated  int64    // guarded by mu; bytes populated by fallocate
-	maxBytes   int64    // bound of allocated
-	freeSlots  []SlotID // guarded by mu; given back by shards
-	nextSlot   SlotID   // guarded by mu; this and all higher ones are untouched
-	freeBlocks []int32  // guarded by mu; given back by shards, without memory
-	nextBlock  int32    // guarded by mu; this and all higher ones are untouched
-	refused    int64    // guarded by mu; how often the answer was ErrFull
+	allocated  int64   // guarded by mu; bytes populated by fallocate
+	maxBytes   int64   // bound of allocated
+	slots      cells   // guarded by mu but for off and highest
+	annexes    cells   // the same
+	freeBlocks []int32 // guarded by mu; given back by shards, without memory
+	nextBlock  int32   // guarded by mu; this and all higher ones are untouched
+	refused    int64   // guarded by mu; how often the answer was ErrFull
 
 	fallocate func(fd int, mode uint32, off, n int64) error // a field for the tests of a full machine
 }
@@ -70,9 +69,12 @@ func newArena(fd int, o Options, sealed bool) (*Arena, error) {
 	if o.MaxBytes == 0 {
 		o.MaxBytes = DefaultMaxBytes
 	}
-	stagingOff := int64(headerSize)
-	slotsOff := stagingOff + int64(o.Shards)*StagingSize
-	chunksOff := roundUp(slotsOff+int64(o.Slots+1)*SlotSize, blockSize)
+	areasOff := int64(headerSize)
+	slotsOff := areasOff + int64(o.Shards)*shardAreaSize
+	annexesOff := slotsOff + int64(o.Slots+1)*SlotSize
+	annexesOff = roundUp(annexesOff, annexSize)
+	annexes := 2 * o.Slots // a session may have TLS on both sides
+	chunksOff := roundUp(annexesOff+int64(annexes+1)*annexSize, blockSize)
 	blocks := (o.MaxBytes - slotsOff) / blockSize
 	if blocks < 1 || blocks > 1<<26 {
 		return nil, fmt.Errorf("wire arena of %d bytes: at least %d are needed for %d shards", o.MaxBytes, slotsOff+blockSize, o.Shards)
@@ -80,8 +82,10 @@ func newArena(fd int, o Options, sealed bool) (*Arena, error) {
 	size := chunksOff + blocks*blockSize
 
 	a := &Arena{
-		fd: fd, size: uintptr(size), maxBytes: o.MaxBytes, slots: uint32(o.Slots), chunks: uint32(blocks) * blockChunks,
-		blocks: make([]block, blocks), nextSlot: 1, fallocate: fallocate,
+		fd: fd, size: uintptr(size), maxBytes: o.MaxBytes, chunks: uint32(blocks) * blockChunks,
+		slots:   cells{off: slotsOff, size: SlotSize, batch: slotBatch, highest: uint32(o.Slots), next: 1},
+		annexes: cells{off: annexesOff, size: annexSize, batch: annexBatch, highest: uint32(annexes), next: 1},
+		blocks:  make([]block, blocks), fallocate: fallocate,
 	}
 	if err := unix.Ftruncate(fd, size); err != nil {
 		return nil, fmt.Errorf("size wire arena: %w", err)
@@ -105,12 +109,12 @@ func newArena(fd int, o Options, sealed bool) (*Arena, error) {
 	a.hdr = (*header)(a.base)
 	*a.hdr = header{
 		Magic: Magic, Version: LayoutVersion, Shards: uint32(o.Shards), LayoutHash: LayoutHash(), Size: uint64(size),
-		SlotSize: SlotSize, ChunkSize: ChunkSize, StagingOff: uint64(stagingOff), SlotsOff: uint64(slotsOff),
-		Slots: uint64(o.Slots), ChunksOff: uint64(chunksOff), Chunks: uint64(a.chunks),
+		SlotSize: SlotSize, ChunkSize: ChunkSize, AreasOff: uint64(areasOff), SlotsOff: uint64(slotsOff),
+		Slots: uint64(o.Slots), ChunksOff: uint64(chunksOff), Chunks: uint64(a.chunks), AnnexesOff: uint64(annexesOff), Annexes: uint64(annexes),
 	}
 	a.shards = make([]*Shard, o.Shards)
 	for i := range a.shards {
-		a.shards[i] = &Shard{a: a, index: i, partial: noBlock}
+		a.shards[i] = newShard(a, i)
 	}
 	return a, nil
 }
@@ -121,7 +125,7 @@ func (a *Arena) protect() {
 	_ = unix.Madvise(all, unix.MADV_DONTDUMP)
 	_ = unix.Madvise(all, unix.MADV_NOHUGEPAGE) // a huge page would make the first slot cost 2 MiB
 	// On fault: a lock must not populate what nobody uses. Without CAP_IPC_LOCK the limit counts address space, which the whole
-	// file exceeds; then at least header, staging and slots, where the keys will lie.
+	// file exceeds; then at least all but the chunks: no key lies in a chunk.
 	if lockOnFault(all) {
 		a.locked = int64(a.size)
 	} else if part := all[:a.chunksOff()]; lockOnFault(part) {

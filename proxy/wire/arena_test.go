@@ -80,7 +80,7 @@ func TestHeaderTellsASuccessorWhatLiesWhere(t *testing.T) {
 	if _, err := unix.Pread(a.Fd(), text, int64(h.ChunksOff)+int64(got.ToClient.Head-1)*ChunkSize+chunkHeader); err != nil || string(text) != "held" {
 		t.Errorf("chunk in the file %q: %v", text, err)
 	}
-	if _, err := unix.Pread(a.Fd(), text, int64(h.StagingOff)+StagingSize); err != nil || string(text) != "stag" {
+	if _, err := unix.Pread(a.Fd(), text, int64(h.AreasOff)+shardAreaSize+redoSize); err != nil || string(text) != "stag" {
 		t.Errorf("staging in the file %q: %v", text, err)
 	}
 }
@@ -120,7 +120,7 @@ func TestSlotsAreZeroAndChangeGeneration(t *testing.T) {
 	}
 	gen := slot.Generation
 	slot.State, slot.Session = 3, 77
-	copy(slot.TLS[:], "secret")
+	copy(slot.Reconcile[:], "secret")
 	if err := s.Append(&slot.ToBackend, pattern(5000)); err != nil {
 		t.Fatal(err)
 	}

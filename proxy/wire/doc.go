@@ -5,8 +5,9 @@
 // ErrFull and never a SIGBUS. From front to back the file has
 //
 //	header     magic, layout version and hash, sizes, one Staged record per shard
-//	staging    64 KiB per shard: what a read just put there and a write did not take yet
-//	slots      one Slot of 256 bytes per session
+//	areas      per shard: redo records, and three staging buffers (read, opened, sealed) for what is between a read and a write
+//	slots      one Slot of 128 bytes per session
+//	annexes    one TLS of 320 bytes per connection over TLS
 //	chunks     2 KiB pieces of queues, in blocks of 32
 //
 // There are no pointers in it: slots and chunks are named by index, so that a new process that gets the descriptor can go on,

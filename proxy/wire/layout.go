@@ -12,7 +12,7 @@ import (
 // leaves the sizes alone must raise LayoutVersion.
 const (
 	// LayoutVersion is in the header; a process that finds another one does not touch the file.
-	LayoutVersion = 1
+	LayoutVersion = 2
 
 	// Magic is the first word of the file: "ircferry" in big-endian letters.
 	Magic = 0x6972_6366_6572_7279
@@ -20,12 +20,8 @@ const (
 	// MaxShards is bounded by the room for Staged records in the header.
 	MaxShards = 128
 
-	// SlotSize is four cache lines: two for the state of a plaintext session, two for what TLS will need (TLSRoom).
-	SlotSize = 256
-
-	// TLSRoom is kept free in each slot for a TLS session: two traffic secrets of up to 48 bytes, two sequence numbers, suite, version,
-	// key generations and the queue of a partial record (96 + 16 + 8 + 16).
-	TLSRoom = 136
+	// SlotSize is two cache lines. What a TLS connection needs besides lies in its annex (TLS).
+	SlotSize = 128
 
 	// ReconcileRoom is kept free in each slot for the kernel counters at the start of both sockets (received and acknowledged,
 	// twice 8 bytes each): with them a process that comes after a SIGKILL finds its cursors again.
@@ -34,6 +30,13 @@ const (
 	// StagingSize is one read of the event loop. Larger reads do not make relaying cheaper, smaller ones cost system calls
 	// when a client or an ircd is pipelining.
 	StagingSize = 64 << 10
+
+	// Beside the buffer that is read into, a shard has one for what Open makes of it, which has room for one record more, and one
+	// for what Seal makes of StagingSize bytes: four records of 16 KiB with their headers and tags, behind a reply.
+	redoSize      = 4 << 10
+	plainSize     = StagingSize + 20<<10
+	sealedSize    = StagingSize + 4<<10
+	shardAreaSize = redoSize + StagingSize + plainSize + sealedSize
 
 	// ChunkSize: what is queued is either a half line (under 512 bytes without tags) or the backlog of a peer that does not read
 	// (tens of KiB). 2 KiB takes the first in one piece, wastes at most 2 KiB on the second, and lets the 1 MiB that a moving session
@@ -47,7 +50,8 @@ const (
 	blockSize   = blockChunks * ChunkSize
 
 	headerSize = 8 << 10
-	slotBatch  = 64 // slots that a shard takes at a time: 16 KiB of file
+	slotBatch  = 64 // slots that a shard takes at a time: 8 KiB of file
+	annexBatch = 32 // TLS annexes that a shard takes at a time: 10 KiB of file
 )
 
 // header is the start of the file. Written once by New.
@@ -59,12 +63,14 @@ type header struct {
 	Size       uint64 // of the file
 	SlotSize   uint32
 	ChunkSize  uint32
-	StagingOff uint64
+	AreasOff   uint64 // one of shardAreaSize per shard: redo records, staging buffers
 	SlotsOff   uint64
 	Slots      uint64 // slot 0 is never used and not counted
 	ChunksOff  uint64
 	Chunks     uint64
-	_          [48]byte
+	AnnexesOff uint64
+	Annexes    uint64 // annex 0 is never used and not counted
+	_          [32]byte
 	Staged     [MaxShards]Staged
 }
 
@@ -134,7 +140,9 @@ type Slot struct {
 	ToClient  Queue
 
 	Reconcile [ReconcileRoom]byte
-	TLS       [TLSRoom]byte
+
+	ClientTLS  TLSID // 0: plaintext
+	BackendTLS TLSID
 }
 
 // Queue is bytes in chained chunks, in order. The zero Queue is empty and has no chunk. Change it with the methods of Shard only,
@@ -157,14 +165,16 @@ func (q *Queue) Whole() int { return int(q.Bytes - q.Half) }
 // layout describes every field of the types in the file, one a line, for the hash and for its test.
 func layout() string {
 	var b strings.Builder
-	for _, t := range []reflect.Type{reflect.TypeFor[header](), reflect.TypeFor[Staged](), reflect.TypeFor[Slot](), reflect.TypeFor[Queue]()} {
+	for _, t := range []reflect.Type{reflect.TypeFor[header](), reflect.TypeFor[Staged](), reflect.TypeFor[Slot](), reflect.TypeFor[Queue](),
+		reflect.TypeFor[TLS](), reflect.TypeFor[TLSReceiver](), reflect.TypeFor[TLSKeys](), reflect.TypeFor[redoLog](), reflect.TypeFor[redo]()} {
 		fmt.Fprintf(&b, "%s %d\n", t.Name(), t.Size())
 		for i := range t.NumField() {
 			f := t.Field(i)
 			fmt.Fprintf(&b, "  %s %s @%d\n", f.Name, f.Type, f.Offset)
 		}
 	}
-	fmt.Fprintf(&b, "chunk %d header %d block %d staging %d\n", ChunkSize, chunkHeader, blockChunks, StagingSize)
+	fmt.Fprintf(&b, "chunk %d header %d block %d redo %d staging %d plain %d sealed %d\n",
+		ChunkSize, chunkHeader, blockChunks, redoSize, StagingSize, plainSize, sealedSize)
 	return b.String()
 }
 
@@ -180,4 +190,7 @@ var (
 	_ [SlotSize - unsafe.Sizeof(Slot{})]byte
 	_ [unsafe.Sizeof(Slot{}) - SlotSize]byte
 	_ [headerSize - unsafe.Sizeof(header{})]byte
+	_ [annexSize - unsafe.Sizeof(TLS{})]byte
+	_ [unsafe.Sizeof(TLS{}) - annexSize]byte
+	_ [redoSize - unsafe.Sizeof(redoLog{})]byte
 )

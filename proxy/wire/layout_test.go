@@ -12,11 +12,16 @@ func TestLayoutIsPinned(t *testing.T) {
 	var s Slot
 	var q Queue
 	var st Staged
+	var a TLS
+	var r TLSReceiver
+	var k TLSKeys
+	var l redoLog
+	var e redo
 	for _, f := range []struct {
 		name      string
 		got, want uintptr
 	}{
-		{"Slot", unsafe.Sizeof(s), 256},
+		{"Slot", unsafe.Sizeof(s), 128},
 		{"Slot.Session", unsafe.Offsetof(s.Session), 0},
 		{"Slot.Generation", unsafe.Offsetof(s.Generation), 8},
 		{"Slot.Flags", unsafe.Offsetof(s.Flags), 12},
@@ -28,7 +33,8 @@ func TestLayoutIsPinned(t *testing.T) {
 		{"Slot.ToBackend", unsafe.Offsetof(s.ToBackend), 48},
 		{"Slot.ToClient", unsafe.Offsetof(s.ToClient), 68},
 		{"Slot.Reconcile", unsafe.Offsetof(s.Reconcile), 88},
-		{"Slot.TLS", unsafe.Offsetof(s.TLS), 120},
+		{"Slot.ClientTLS", unsafe.Offsetof(s.ClientTLS), 120},
+		{"Slot.BackendTLS", unsafe.Offsetof(s.BackendTLS), 124},
 		{"Queue", unsafe.Sizeof(q), 20},
 		{"Queue.Head", unsafe.Offsetof(q.Head), 0},
 		{"Queue.Tail", unsafe.Offsetof(q.Tail), 4},
@@ -42,13 +48,39 @@ func TestLayoutIsPinned(t *testing.T) {
 		{"Staged.From", unsafe.Offsetof(st.From), 8},
 		{"Staged.To", unsafe.Offsetof(st.To), 12},
 		{"Staged.Dir", unsafe.Offsetof(st.Dir), 16},
+		{"TLS", unsafe.Sizeof(a), 320},
+		{"TLS.Version", unsafe.Offsetof(a.Version), 0},
+		{"TLS.Suite", unsafe.Offsetof(a.Suite), 2},
+		{"TLS.Flags", unsafe.Offsetof(a.Flags), 4},
+		{"TLS.Ops", unsafe.Offsetof(a.Ops), 8},
+		{"TLS.InSeq", unsafe.Offsetof(a.InSeq), 16},
+		{"TLS.OutSeq", unsafe.Offsetof(a.OutSeq), 24},
+		{"TLS.Receiver", unsafe.Offsetof(a.Receiver), 32},
+		{"TLS.In", unsafe.Offsetof(a.In), 64},
+		{"TLS.Out", unsafe.Offsetof(a.Out), 160},
+		{"TLS.CertFP", unsafe.Offsetof(a.CertFP), 256},
+		{"TLS.Exporter", unsafe.Offsetof(a.Exporter), 288},
+		{"TLSReceiver", unsafe.Sizeof(r), 32},
+		{"TLSReceiver.Partial", unsafe.Offsetof(r.Partial), 0},
+		{"TLSReceiver.Message", unsafe.Offsetof(r.Message), 20},
+		{"TLSReceiver.Left", unsafe.Offsetof(r.Left), 24},
+		{"TLSKeys", unsafe.Sizeof(k), 96},
+		{"TLSKeys.IV", unsafe.Offsetof(k.IV), 0},
+		{"TLSKeys.Epoch", unsafe.Offsetof(k.Epoch), 12},
+		{"TLSKeys.Key", unsafe.Offsetof(k.Key), 16},
+		{"TLSKeys.Secret", unsafe.Offsetof(k.Secret), 48},
+		{"redoLog.Records", unsafe.Offsetof(l.Records), 64},
+		{"redo", unsafe.Sizeof(e), 192},
+		{"redo.Seq", unsafe.Offsetof(e.Seq), 24},
+		{"redo.Receiver", unsafe.Offsetof(e.Receiver), 32},
+		{"redo.Keys", unsafe.Offsetof(e.Keys), 64},
 		{"header.Staged", unsafe.Offsetof(header{}.Staged), 128},
 	} {
 		if f.got != f.want {
 			t.Errorf("%s: %d, want %d", f.name, f.got, f.want)
 		}
 	}
-	const want = uint64(0x154466965c1ce74) // version 1
+	const want = uint64(0xa9cce08e1ce8ff7d) // version 2
 	if h := LayoutHash(); h != want {
 		t.Errorf("layout hash %#x, want %#x; the layout is now\n%s", h, want, layout())
 	}

@@ -26,7 +26,7 @@ func mustBeIdle(t testing.TB, a *Arena) {
 	}
 }
 
-func TestIdleSlotCosts256Bytes(t *testing.T) {
+func TestIdleSlotCosts128Bytes(t *testing.T) {
 	const n = 9000
 	a := testArena(t, Options{Slots: 10_000, Shards: 2})
 	before := a.Stats()
@@ -42,7 +42,7 @@ func TestIdleSlotCosts256Bytes(t *testing.T) {
 		t.Errorf("stats %+v", st)
 	}
 	if each := float64(st.Resident-before.Resident) / n; each > SlotSize+4 {
-		t.Errorf("%.1f bytes of memory for an idle slot, want 256 and a share of the last batch", each)
+		t.Errorf("%.1f bytes of memory for an idle slot, want 128 and a share of the last batch", each)
 	}
 	if st.Allocated > st.Max || st.Resident > st.Allocated+1<<16 {
 		t.Errorf("resident %d, allocated %d, bound %d", st.Resident, st.Allocated, st.Max)
@@ -51,7 +51,7 @@ func TestIdleSlotCosts256Bytes(t *testing.T) {
 
 func TestNewArenaCostsItsStagingOnly(t *testing.T) {
 	a := testArena(t, Options{Slots: 20_000, Shards: 2})
-	if st := a.Stats(); st.Resident > headerSize+2*StagingSize+1<<15 {
+	if st := a.Stats(); st.Resident > headerSize+2*shardAreaSize+1<<15 {
 		t.Errorf("new arena has %d bytes", st.Resident)
 	}
 }
@@ -154,8 +154,8 @@ func drain(t *testing.T, s *Shard, qs []Queue, piece []byte) {
 }
 
 func TestFullArenaIsAnError(t *testing.T) {
-	a := testArena(t, Options{Slots: 4000, Shards: 2, MaxBytes: 4 << 20})
-	for range 4000 { // a megabyte that the chunks do not get
+	a := testArena(t, Options{Slots: 8000, Shards: 2, MaxBytes: 4 << 20})
+	for range 8000 { // a megabyte that the chunks do not get
 		if _, _, err := a.Shard(0).NewSlot(); err != nil {
 			t.Fatal(err)
 		}
@@ -244,7 +244,7 @@ func TestMachineWithoutMemoryIsNoSIGBUS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := newArena(fd, Options{Slots: 4000, Shards: 1, MaxBytes: 64 << 20}, false)
+	a, err := newArena(fd, Options{Slots: 16_000, Shards: 1, MaxBytes: 64 << 20}, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -264,10 +264,10 @@ func TestMachineWithoutMemoryIsNoSIGBUS(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		slot.State, slot.TLS[TLSRoom-1] = 1, 1
+		slot.State, slot.BackendTLS = 1, 1
 		got++
 	}
-	if got < 1000 || got >= 4000 {
+	if got < 1000 || got >= 16_000 {
 		t.Errorf("%d slots in 1 MiB", got)
 	}
 }

@@ -11,14 +11,24 @@ type Shard struct {
 	index int
 	owner atomic.Uint64 // goroutine, 0: not known; see CheckOwner
 
-	slots   []SlotID // free slots of this shard, the last one is taken first
+	slots   []uint32 // free slots of this shard, the last one is taken first
+	annexes []uint32 // the same of the TLS annexes
 	spare   []int32  // blocks of which all chunks are free
 	partial int32    // list of blocks of which some chunks are free
 	owned   int      // blocks of this shard
 	free    int      // free chunks in all its blocks
 
-	slotsUsed  atomic.Int64 // for Stats
-	chunksUsed atomic.Int64
+	tls tlsShard // what TLS needs in process memory
+
+	slotsUsed   atomic.Int64 // for Stats
+	annexesUsed atomic.Int64
+	chunksUsed  atomic.Int64
+}
+
+func newShard(a *Arena, i int) *Shard {
+	s := &Shard{a: a, index: i, partial: noBlock}
+	s.tls.init()
+	return s
 }
 
 // NewSlot answers a slot of zeros but for its Generation, which is one that the index had not before and never 0. The caller
@@ -26,11 +36,11 @@ type Shard struct {
 func (s *Shard) NewSlot() (SlotID, *Slot, error) {
 	s.check()
 	if len(s.slots) == 0 {
-		if err := s.a.takeSlots(s); err != nil {
+		if err := s.a.take(&s.a.slots, &s.slots); err != nil {
 			return 0, nil, err
 		}
 	}
-	id := s.slots[len(s.slots)-1]
+	id := SlotID(s.slots[len(s.slots)-1])
 	s.slots = s.slots[:len(s.slots)-1]
 	s.slotsUsed.Add(1)
 	slot := s.a.slot(id)
@@ -41,34 +51,48 @@ func (s *Shard) NewSlot() (SlotID, *Slot, error) {
 	return id, slot, nil
 }
 
-// FreeSlot clears both queues and zeroes the slot but for its Generation.
+// FreeSlot clears both queues, frees both annexes and zeroes the slot but for its Generation.
 func (s *Shard) FreeSlot(id SlotID) {
 	slot := s.Slot(id)
+	for _, annex := range [...]TLSID{slot.ClientTLS, slot.BackendTLS} {
+		if annex != 0 {
+			s.FreeTLS(annex)
+		}
+	}
 	s.Clear(&slot.ToBackend)
 	s.Clear(&slot.ToClient)
 	*slot = Slot{Generation: slot.Generation}
-	s.slots = append(s.slots, id)
+	s.slots = append(s.slots, uint32(id))
 	s.slotsUsed.Add(-1)
-	if len(s.slots) >= 3*slotBatch {
-		// The loops may be loaded unevenly: what one does not need another may.
-		s.a.giveSlots(s)
-	}
+	s.a.give(&s.a.slots, &s.slots)
 }
 
 // Slot is the slot of an id that NewSlot has answered. It is not checked that the slot is in use.
 func (s *Shard) Slot(id SlotID) *Slot {
 	s.check()
-	if id == 0 || uint32(id) > s.a.slots {
+	if id == 0 || uint32(id) > s.a.slots.highest {
 		panic("wire: no such slot")
 	}
 	return s.a.slot(id)
 }
 
-// Staging is the shard's staging buffer. There is one: what is in it must be written or queued before the next read.
+// Staging is the shard's staging buffer for reads. There is one: what is in it must be written, queued or opened before the next
+// read.
 func (s *Shard) Staging() []byte {
 	s.check()
-	p := unsafe.Add(s.a.base, uintptr(s.a.hdr.StagingOff)+uintptr(s.index)*StagingSize)
-	return unsafe.Slice((*byte)(p), StagingSize)
+	return s.area(redoSize, StagingSize)
+}
+
+// plain is where Open puts what it opened, sealed where Seal puts its records.
+
+func (s *Shard) plain() []byte { return s.area(redoSize+StagingSize, plainSize) }
+
+func (s *Shard) sealed() []byte { return s.area(redoSize+StagingSize+plainSize, sealedSize) }
+
+// area is a part of the shard's own place in the file.
+func (s *Shard) area(off, size uintptr) []byte {
+	p := unsafe.Add(s.a.base, uintptr(s.a.hdr.AreasOff)+uintptr(s.index)*shardAreaSize+off)
+	return unsafe.Slice((*byte)(p), size)
 }
 
 // Staged is the record of what lies in the staging buffer.
@@ -78,39 +102,5 @@ func (s *Shard) Staged() *Staged {
 }
 
 func (a *Arena) slot(id SlotID) *Slot {
-	return (*Slot)(unsafe.Add(a.base, uintptr(a.hdr.SlotsOff)+uintptr(id)*SlotSize))
-}
-
-// takeSlots gives the shard a batch of free slots: such as other shards gave back, else new ones.
-func (a *Arena) takeSlots(s *Shard) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if n := len(a.freeSlots); n > 0 {
-		first := max(0, n-slotBatch)
-		s.slots = append(s.slots, a.freeSlots[first:]...)
-		a.freeSlots = a.freeSlots[:first]
-		return nil
-	}
-	left := int(a.slots) - int(a.nextSlot) + 1
-	if left <= 0 {
-		a.refused++
-		return ErrFull
-	}
-	n := min(slotBatch, left)
-	if err := a.growLocked(int64(a.hdr.SlotsOff)+int64(a.nextSlot)*SlotSize, int64(n)*SlotSize); err != nil {
-		return err
-	}
-	for i := n - 1; i >= 0; i-- {
-		s.slots = append(s.slots, a.nextSlot+SlotID(i))
-	}
-	a.nextSlot += SlotID(n)
-	return nil
-}
-
-func (a *Arena) giveSlots(s *Shard) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	// The oldest ones: the last freed are still in the processor's cache.
-	a.freeSlots = append(a.freeSlots, s.slots[:slotBatch]...)
-	s.slots = append(s.slots[:0], s.slots[slotBatch:]...)
+	return (*Slot)(unsafe.Add(a.base, uintptr(a.slots.off)+uintptr(id)*SlotSize))
 }

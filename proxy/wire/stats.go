@@ -5,8 +5,9 @@ import "golang.org/x/sys/unix"
 // Stats is how full an arena is.
 type Stats struct {
 	Slots     int   // in use
+	TLS       int   // annexes in use
 	Chunks    int   // in use
-	Allocated int64 // bytes populated for header, staging, slots and chunk blocks
+	Allocated int64 // bytes populated for header, staging, slots, annexes and chunk blocks
 	Resident  int64 // bytes that the kernel has for the file, in pages
 	Max       int64 // bound of Allocated
 	Locked    int64 // bytes of the mapping that are never swapped
@@ -20,6 +21,7 @@ func (a *Arena) Stats() Stats {
 	a.mu.Unlock()
 	for _, s := range a.shards {
 		st.Slots += int(s.slotsUsed.Load())
+		st.TLS += int(s.annexesUsed.Load())
 		st.Chunks += int(s.chunksUsed.Load())
 	}
 	var fs unix.Stat_t
