@@ -94,7 +94,7 @@ var ErrTLSEnded = errors.New("TLS connection has ended")
 // FreeSlot frees it. ErrFull if there is no annex to be had, another error if p makes no sense.
 func (s *Shard) NewTLS(p *TLSParams) (TLSID, error) {
 	s.check()
-	defer p.zero()
+	defer p.Wipe()
 	su, err := findSuite(p.Version, p.Suite)
 	if err != nil {
 		return 0, err
@@ -136,7 +136,8 @@ func (p *TLSParams) flags() TLSFlags {
 	return f
 }
 
-func (p *TLSParams) zero() {
+// Wipe zeroes the secrets of a connection that nobody takes over. Any goroutine that has p may call it.
+func (p *TLSParams) Wipe() {
 	for _, t := range [...]*TLSTraffic{&p.In, &p.Out} {
 		clear(t.Secret)
 		clear(t.Key)

@@ -1,0 +1,37 @@
+package handshake
+
+import (
+	"crypto/tls"
+	"testing"
+
+	"github.com/ircferry/ircferry/internal/certs/certtest"
+)
+
+func TestClientFull(t *testing.T) {
+	root := certtest.NewAuthority(t, "test root")
+	ours := root.Issue(t, certtest.Options{CN: "the proxy"})
+	for _, rsa := range []bool{false, true} {
+		theirs := root.Issue(t, certtest.Options{RSA: rsa})
+		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+			for _, mine := range []*tls.Certificate{nil, &ours.Cert} {
+				t.Run(tls.VersionName(version), func(t *testing.T) {
+					a, b := pair(t)
+					done := shakeAsClient(b, ClientConfig(ClientOptions{RootCAs: root.Roots(), ServerName: "irc.test", Certificate: mine}))
+					peer := tls.Server(a, &tls.Config{Certificates: []tls.Certificate{theirs.Cert}, MaxVersion: version, ClientAuth: tls.RequestClientCert})
+					if err := peer.Handshake(); err != nil {
+						t.Fatal(err)
+					}
+					e := must(t, done)
+					if e.Facts.CertFP != theirs.Fingerprint() || !e.Params.Client {
+						t.Errorf("facts %+v, client %v", e.Facts, e.Params.Client)
+					}
+					shown := peer.ConnectionState().PeerCertificates
+					if (mine != nil) != (len(shown) > 0) {
+						t.Errorf("certificate given %v, shown %d", mine != nil, len(shown))
+					}
+					talk(t, peer, e)
+				})
+			}
+		}
+	}
+}

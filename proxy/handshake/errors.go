@@ -1,0 +1,192 @@
+package handshake
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"slices"
+)
+
+// Why a handshake failed: fixed words, for logs and as labels of metrics.
+const (
+	reasonTimeout   = "timeout"   // End by a deadline
+	reasonTruncated = "truncated" // the peer has ended
+	reasonEnded     = "ended"     // End for another cause
+	reasonHTTP      = "http_request"
+	reasonNotTLS    = "not_tls" // the first bytes are no record of TLS
+	reasonOversize  = "oversize"
+	reasonBadRecord = "bad_record"
+	reasonHello     = "bad_client_hello"
+	reasonMessage   = "bad_message" // a handshake message that is malformed, out of order or not as it was agreed
+	reasonVersion   = "no_common_version"
+	reasonCipher    = "no_common_cipher"
+	reasonALPN      = "no_common_alpn"
+	reasonFallback  = "inappropriate_fallback"
+	reasonNoCert    = "no_certificate" // we have none for this client
+	reasonPeerCert  = "bad_certificate"
+	reasonAuthority = "unknown_authority"
+	reasonName      = "wrong_name"
+	reasonExpired   = "certificate_expired"
+	reasonRefused   = "certificate_refused" // the peer does not like ours
+	reasonPeerAlert = "peer_alert"          // any other alert of the peer
+	reasonTakeOver  = "takeover"            // a connection of which we are not sure
+	reasonInternal  = "internal"
+)
+
+// Reasons are all words that Error.Reason may have.
+var Reasons = []string{reasonTimeout, reasonTruncated, reasonEnded, reasonHTTP, reasonNotTLS, reasonOversize, reasonBadRecord, reasonHello,
+	reasonMessage, reasonVersion, reasonCipher, reasonALPN, reasonFallback, reasonNoCert, reasonPeerCert, reasonAuthority, reasonName,
+	reasonExpired, reasonRefused, reasonPeerAlert, reasonTakeOver, reasonInternal}
+
+// Error is a handshake that failed. It has no words of the peer and none of crypto/tls, which quotes the peer.
+type Error struct {
+	Reason string // one of Reasons
+	Alert  uint8  // that the peer has sent; 0: none
+	Cause  error  // what End gave, or our own error; else nil
+}
+
+func (e *Error) Error() string {
+	s := "tls handshake: " + e.Reason
+	if e.Alert != 0 {
+		s += " (" + tls.AlertError(e.Alert).Error() + ")"
+	}
+	if e.Cause != nil {
+		s += ": " + e.Cause.Error()
+	}
+	return s
+}
+
+// Unwrap is the cause: errors.Is(err, io.EOF) for a peer that has gone.
+func (e *Error) Unwrap() error { return e.Cause }
+
+// explain puts an error of crypto/tls into our words. It goes by types and alerts, never by texts that a peer may have a part in.
+func (g *gate) explain(err error) *Error {
+	g.mu.Lock()
+	ended := g.starved
+	g.mu.Unlock()
+	if ended != nil {
+		return &Error{Reason: endReason(ended), Cause: ended}
+	}
+	if e, ok := errors.AsType[tls.RecordHeaderError](err); ok && e.Conn != nil {
+		return &Error{Reason: notTLS(e.RecordHeader)}
+	}
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		switch alert := alertOf(op.Err); {
+		case op.Op == "remote error":
+			return &Error{Reason: peerReason(alert), Alert: alert}
+		case op.Op == "local error":
+			return &Error{Reason: g.ourReason(alert)}
+		}
+	}
+	if e, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return &Error{Reason: verifyReason(e.Err)}
+	}
+	return &Error{Reason: g.ourReason(g.seen.alert)}
+}
+
+func endReason(err error) string {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
+		return reasonTimeout
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return reasonTruncated
+	}
+	return reasonEnded
+}
+
+// notTLS tells a web browser from others by its first five bytes.
+func notTLS(p [headerLen]byte) string {
+	methods := []string{"GET /", "HEAD ", "POST ", "PUT /", "OPTIO", "CONNE", "DELET", "PATCH", "TRACE"}
+	if slices.Contains(methods, string(p[:])) {
+		return reasonHTTP
+	}
+	return reasonNotTLS
+}
+
+// alertOf is the number of an alert. Its type is crypto/tls's own, its text that of the public AlertError.
+func alertOf(err error) uint8 {
+	for n := range 256 {
+		if e := tls.AlertError(n); err != nil && e.Error() == err.Error() {
+			return uint8(n)
+		}
+	}
+	return 0
+}
+
+// Alerts: RFC 8446 section 6.
+const (
+	alertUnexpectedMessage  = 10
+	alertBadRecordMAC       = 20
+	alertRecordOverflow     = 22
+	alertHandshakeFailure   = 40
+	alertBadCertificate     = 42
+	alertCertificateUnknown = 46
+	alertUnknownCA          = 48
+	alertProtocolVersion    = 70
+	alertInternalError      = 80
+	alertFallback           = 86
+	alertUnrecognizedName   = 112
+	alertCertRequired       = 116
+	alertNoALPN             = 120
+)
+
+func peerReason(alert uint8) string {
+	switch {
+	case alert >= alertBadCertificate && alert <= alertCertificateUnknown, alert == alertUnknownCA, alert == alertCertRequired:
+		return reasonRefused
+	case alert == alertProtocolVersion:
+		return reasonVersion
+	case alert == alertHandshakeFailure:
+		return reasonCipher
+	case alert == alertNoALPN:
+		return reasonALPN
+	}
+	return reasonPeerAlert
+}
+
+// ourReason goes by the alert that we sent. 0, because it was sealed, is a message that came late.
+func (g *gate) ourReason(alert uint8) string {
+	switch alert {
+	case alertBadRecordMAC:
+		return reasonBadRecord
+	case alertRecordOverflow:
+		return reasonOversize
+	case alertHandshakeFailure:
+		return reasonCipher
+	case alertProtocolVersion:
+		return reasonVersion
+	case alertInternalError:
+		return reasonInternal
+	case alertFallback:
+		return reasonFallback
+	case alertUnrecognizedName:
+		return reasonNoCert
+	case alertNoALPN:
+		return reasonALPN
+	}
+	switch {
+	case alert >= alertBadCertificate && alert <= alertUnknownCA && alert != alertUnknownCA-1, alert == alertCertRequired:
+		return reasonPeerCert
+	case !g.seen.client && g.seen.outHello.n == 0:
+		return reasonHello
+	}
+	return reasonMessage
+}
+
+// verifyReason is why the certificate of a server is not to be trusted.
+func verifyReason(err error) string {
+	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
+		return reasonAuthority
+	}
+	if _, ok := errors.AsType[x509.HostnameError](err); ok {
+		return reasonName
+	}
+	if e, ok := errors.AsType[x509.CertificateInvalidError](err); ok && e.Reason == x509.Expired {
+		return reasonExpired
+	}
+	return reasonPeerCert
+}
