@@ -17,15 +17,18 @@ import (
 	"github.com/ircferry/ircferry/handoff/protocol"
 )
 
-// hand speaks HANDOFF/1 to an InspIRCd by hand, as a coordinator "i".
+// native is an ircd in a process of its own that speaks HANDOFF/1.
+type native interface{ handoff() string }
+
+// hand speaks HANDOFF/1 to an ircd by hand, as a coordinator "i".
 type hand struct {
 	t     *testing.T
-	ircd  *nativeInspIRCd
+	ircd  native
 	c     *protocol.Control
 	hello protocol.Hello
 }
 
-func newHand(t *testing.T, i *nativeInspIRCd) *hand {
+func newHand(t *testing.T, i native) *hand {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
@@ -458,7 +461,7 @@ func TestInspIRCdRefuses(t *testing.T) {
 		"short lease": {hello, "< HELLO", "IMPORT tx=" + tx + " tok=" + tok + " lease=1", "< IMPORTING", "wait", "PREPARE tx=" + tx + " records=0 sum=00000000",
 			"< ERROR code=aborted"},
 		"standard's sum": {hello, "< HELLO", import1, "< IMPORTING", "CHAN n=#sea ts=1700000000 m.noextmsg", "USER u=i.1 nick=alice", "DATA u=i.1 k=x.a d=b", "MEMB u=i.1 c=#sea m=o",
-			"PREPARE tx=" + tx + " records=3 sum=e6610e2e", "< WARN", "< WARN", "< CONFLICT tx=" + tx + " u=i.1 code=bad-value k=ip", "< PREPARED", "ABORT tx=" + tx, "< ABORTED"},
+			"PREPARE tx=" + tx + " records=3 sum=e6610e2e", "< WARN", "< WARN", "< WARN", "< CONFLICT tx=" + tx + " u=i.1 code=bad-value k=ip", "< PREPARED", "ABORT tx=" + tx, "< ABORTED"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			conn, err := net.Dial("unix", strings.TrimPrefix(i.handoff(), "unix:"))
@@ -497,6 +500,8 @@ func TestInspIRCdRefuses(t *testing.T) {
 		"USER u=a nick=a rq=x", "USER u=a nick=a out=1", "CHAN ts=1", "CHAN n=#a ts=1\nCHAN n=#a ts=1", "LIST c=#a m=ban mask=x", "CHAN n=#a\nMEMB u=a c=#a",
 		"USER u=a nick=a\nMEMB u=a c=#a", "DATA u=a k=x.a d=1", "USER u=a nick=a\nDATA u=b k=x.a d=1", "USER u=a nick=a\nDATA u=a k=u d=1",
 		"USER u=a nick=a m.x\nDATA u=a k=m.x d=1", "USER u=a nick=a\nDATA u=a d=1",
+		"USER u=a nick=a real=a\\r\\nb", "USER u=a nick=a ident=a\\sb", "USER u=a nick=a rhost=a\\sb", "USER u=a nick=a x.inspircd.ext.swhois=a\\nb",
+		"USER u=a nick=a tls=a\\sb", "USER u=a nick=a certfp=ABC", "CHAN n=#a tby=:a", "CHAN n=#a m.key=a\\sb", "CHAN n=#a topic=a\\0b",
 	} {
 		t.Run(records, func(t *testing.T) { refusesRecords(t, newHand(t, i), records) })
 	}
@@ -556,6 +561,8 @@ func TestInspIRCdRefusesStreams(t *testing.T) {
 		"OPEN of what is no u":      {open(func(o *protocol.Open) { o.U = "i:6" }), protocol.CodeBadValue},
 		"OPEN without an address":   {"OPEN k=" + h.hello.SKey + " u=a port=1 laddr=::1 lport=1\n", protocol.CodeBadValue},
 		"OPEN with a path":          {"OPEN k=" + h.hello.SKey + " u=a addr=/tmp/x port=1 laddr=::1 lport=1\n", protocol.CodeBadValue},
+		"OPEN with a certfp":        {open(func(o *protocol.Open) { o.CertFP = "AB" }), protocol.CodeBadValue}, // it is lower-case hex
+		"OPEN with a cipher of two": {open(func(o *protocol.Open) { o.TLS = "TLSv1.3 AES" }), protocol.CodeBadValue},
 		"ATTACH with a wrong skey":  {attach(func(a *protocol.Attach) { a.SKey = tok }), protocol.CodeDenied},
 		"ATTACH with a wrong tok":   {attach(func(a *protocol.Attach) { a.Tok = h.hello.SKey }), protocol.CodeDenied},
 		"ATTACH without tok":        {attach(func(a *protocol.Attach) { a.Tok = "" }), protocol.CodeDenied},

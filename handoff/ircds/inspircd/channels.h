@@ -25,9 +25,8 @@ namespace Handoff
 	{
 		for (size_t i = 0; i < r.fields.size(); ++i)
 		{
-			const std::string name = ExtensionOfKey(r.fields[i].key);
-			ExtensionItem* const ext = name.empty() ? NULL : ServerInstance->Extensions.GetItem(name);
-			if (ext && ext->type == type)
+			ExtensionItem* const ext = ItemOfKey(r.fields[i].key, type);
+			if (ext)
 				ext->FromInternal(item, ids ? ids->Rewrite(r.fields[i].value) : r.fields[i].value);
 		}
 	}
@@ -56,7 +55,7 @@ namespace Handoff
 	inline void FillChannel(Channel* chan, const Line& r)
 	{
 		EmptyChannel(chan);
-		chan->topic = r.Get("topic");
+		chan->topic.assign(r.Get("topic"), 0, ServerInstance->Config->Limits.MaxTopic);
 		chan->setby = r.Get("tby");
 		chan->topicset = r.Num("tat");
 		for (size_t i = 0; i < r.fields.size(); ++i)
@@ -73,19 +72,20 @@ namespace Handoff
 		SetExtensions(chan, r, ExtensionItem::EXT_CHANNEL, NULL);
 	}
 
-	/** Adds a list entry with its setter and time. */
-	inline void AddEntry(Channel* chan, const Line& r)
+	/** Adds a list entry with its setter and time. False: there is no such list, or it does not take it. */
+	inline bool AddEntry(Channel* chan, const Line& r)
 	{
 		ModeHandler* const mh = ModeOfKey(MODETYPE_CHANNEL, r.Get("m"), true);
 		ListModeBase* const list = mh ? mh->IsListModeBase() : NULL;
 		if (!list)
-			return;
+			return false;
 		std::string mask = r.Get("mask");
 		if (list->OnModeChange(ServerInstance->FakeClient, NULL, chan, mask, true) != MODEACTION_ALLOW)
-			return;
+			return false;
 		ListModeBase::ListItem& entry = list->GetList(chan)->back();
 		entry.mask = r.Get("mask");
 		entry.setter = r.Get("by");
 		entry.time = r.Num("at");
+		return true;
 	}
 }

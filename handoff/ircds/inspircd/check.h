@@ -40,6 +40,9 @@ namespace Handoff
 	{
 		World& world;
 		size_t newusers;
+		Rehearsal rehearsal;
+		std::set<std::string, irc::insensitive_swo> nicknames, channames; // of this import, as casemapping has them
+		std::set<std::string> ids;
 
 	 public:
 		std::vector<Note> warns, conflicts;
@@ -98,8 +101,7 @@ namespace Handoff
 					CheckMode(r, r.fields[i]);
 					continue;
 				}
-				ExtensionItem* const ext = ServerInstance->Extensions.GetItem(ExtensionOfKey(key));
-				if (!ext || ext->type != type)
+				if (!ItemOfKey(key, type))
 					Warn(r, "unknown-key", key, "not kept");
 			}
 		}
@@ -111,6 +113,21 @@ namespace Handoff
 				Warn(r, "unknown-mode", f.key, "no such mode here");
 			else if (mh->NeedsParam(true) == f.bare)
 				Warn(r, "bad-value", f.key, f.bare ? "the mode has a parameter here" : "the mode has no parameter here");
+			else if (r.verb == "CHAN" && !f.bare)
+			{
+				const std::string param = rehearsal.Parameter(r.Get("n"), mh, f.value);
+				if (param.empty())
+					Warn(r, "bad-value", f.key, "the mode does not take this parameter here");
+				else if (param != f.value)
+					Warn(r, "changed", f.key, "the parameter is another one here");
+			}
+		}
+
+		/** Warns of a value that has to be cut. */
+		void CheckLength(const Line& r, const char* key, size_t limit)
+		{
+			if (r.Get(key).length() > limit)
+				Warn(r, "bad-value", key, "cut to " + ConvToStr(limit) + " bytes");
 		}
 
 		void CheckChannel(const Line& r)
@@ -120,7 +137,7 @@ namespace Handoff
 			Channel* const live = ServerInstance->FindChan(name);
 			if (!ServerInstance->IsChannel(name))
 				Conflict(r, "channel-invalid", "n", "not a channel name here");
-			else if (world.channels.count(name))
+			else if (world.channels.count(name) || !channames.insert(name).second)
 				Conflict(r, "channel-exists", "n", "the name is reserved");
 			else if (!live)
 				channels.push_back(name);
@@ -128,6 +145,7 @@ namespace Handoff
 				Conflict(r, "channel-exists", "n", "another channel has the name");
 			else if (live->GetUserCounter()) // an empty one, kept by +P, is what the record tells of
 				Warn(r, "merged", "n", "the channel lives here; its topic, modes and lists stay");
+			CheckLength(r, "topic", ServerInstance->Config->Limits.MaxTopic);
 			CheckKeys(r, known, ExtensionItem::EXT_CHANNEL);
 		}
 
@@ -137,6 +155,8 @@ namespace Handoff
 			ModeHandler* const mh = ModeOfKey(MODETYPE_CHANNEL, r.Get("m"), true);
 			if (!mh || !mh->IsListModeBase())
 				Warn(r, "unknown-mode", "m." + r.Get("m"), "no such list here");
+			else if (!rehearsal.Takes(r))
+				Warn(r, "bad-value", "mask", "the list does not take the entry here");
 			CheckKeys(r, known, ExtensionItem::EXT_CHANNEL);
 		}
 
@@ -168,11 +188,16 @@ namespace Handoff
 			};
 			CheckKeys(r, known, ExtensionItem::EXT_USER);
 			CheckNick(r);
+			CheckHost(r);
 			irc::sockets::sockaddrs sa;
 			if (!ToAddress(r.Get("ip"), r.Num("port"), sa))
 				Conflict(r, "bad-value", "ip", "not an address");
 			if (world.streams.Find(r.Get("u")))
 				Conflict(r, "bad-value", "u", "the stream id is in use");
+			if (!r.Get("id").empty() && !ids.insert(r.Get("id")).second)
+				Conflict(r, "bad-value", "id", "another user of the import has the id");
+			CheckLength(r, "real", ServerInstance->Config->Limits.MaxReal);
+			CheckLength(r, "away", ServerInstance->Config->Limits.MaxAway);
 			CheckServices(r);
 			CheckRights(r);
 			if (!ClassNamed(r.Get("class")))
@@ -188,12 +213,25 @@ namespace Handoff
 		{
 			const std::string& nick = r.Get("nick");
 			User* const other = ServerInstance->FindNickOnly(nick);
-			if (!ServerInstance->IsNick(nick) && nick != r.Get("id"))
+			if (!ServerInstance->IsNick(nick) && (nick != r.Get("id") || !IsFree(nick)))
 				Conflict(r, "nick-invalid", "nick", "not a nick here");
-			else if ((other && other->registered == REG_ALL) || world.nicks.count(nick))
+			else if ((other && other->registered == REG_ALL) || world.nicks.count(nick) || !nicknames.insert(nick).second)
 				Conflict(r, "nick-in-use", "nick", "the nick is taken");
 			else
 				nicks.push_back(nick);
+		}
+
+		void CheckHost(const Line& r)
+		{
+			const ServerLimits& limits = ServerInstance->Config->Limits;
+			CheckLength(r, "ident", limits.IdentMax + 1); // with the ~ of who did not answer
+			CheckLength(r, "rhost", limits.MaxHost);
+			CheckLength(r, "dhost", limits.MaxHost);
+			if (r.Get("ident").empty())
+				Warn(r, "changed", "ident", "there has to be one");
+			irc::sockets::sockaddrs sa;
+			if (r.Has(OwnKey + "laddr") && !ToAddress(r.Get(OwnKey + "laddr"), r.Num(OwnKey + "lport"), sa))
+				Warn(r, "bad-value", OwnKey + "laddr", "not an address");
 		}
 
 		/** Whether the modules are there that keep accounts, lists and capabilities. */
@@ -206,6 +244,9 @@ namespace Handoff
 			for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); ++i)
 				if (!r.Get(pairs[i][0]).empty() && !ServerInstance->Extensions.GetItem(pairs[i][1]))
 					Warn(r, "unknown-key", pairs[i][0], "no module here keeps it");
+			const size_t silence = ISupportNumber("SILENCE"); // m_silence takes a longer list not at all
+			if (Entries(r.Get("silence"), 1) > silence || Entries(r.Get(KeyOfExtension("silence_list")), 2) > silence)
+				Warn(r, "bad-value", "silence", "cut to " + ConvToStr(silence) + " entries");
 			irc::spacesepstream caps(r.Get("caps"));
 			for (std::string name; caps.GetToken(name); )
 				if (!CapNamed(name))
@@ -216,7 +257,11 @@ namespace Handoff
 		void CheckRights(const Line& r)
 		{
 			if (r.Get("oper").empty())
+			{
+				if (!r.Get("snomask").empty())
+					Warn(r, "changed", "snomask", "not kept: the user is no operator");
 				return;
+			}
 			const reference<OperInfo> info = OperNamed(r);
 			if (!info)
 				Warn(r, "unknown-oper", "oper", "no such operator type here; the user is none");

@@ -145,7 +145,7 @@ namespace Handoff
 					else
 					{
 						if (!chan)
-							chan = new Channel(r.Get("n"), r.Num("ts"));
+							chan = new Channel(r.Get("n"), r.Num("ts") ? r.Num("ts") : ServerInstance->Time());
 						FillChannel(chan, r);
 					}
 				}

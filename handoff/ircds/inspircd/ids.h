@@ -20,6 +20,21 @@
 
 namespace Handoff
 {
+	/** Whether it is an id as InspIRCd makes them. */
+	inline bool IsID(const std::string& s)
+	{
+		bool fits = s.length() == UIDGenerator::UUID_LENGTH && IsDigit(s[0]);
+		for (size_t i = 0; i < s.length() && fits; ++i)
+			fits = IsUpper(s[i]) || IsDigit(s[i]);
+		return fits;
+	}
+
+	/** Whether it is free and ours to give. */
+	inline bool IsFree(const std::string& id)
+	{
+		return IsID(id) && !id.compare(0, 3, ServerInstance->Config->GetSID()) && !ServerInstance->FindUUID(id);
+	}
+
 	/** Of one import. Choose for all users comes before the first Rewrite. */
 	class NewIDs
 	{
@@ -45,18 +60,14 @@ namespace Handoff
 			return out;
 		}
 
-		/** The id of the record where it is free and ours to give. */
+		/** The id of the record where that can be. */
 		std::string Choose(const Line& r)
 		{
 			const std::string& id = r.Get("id");
-			bool fits = id.length() == UIDGenerator::UUID_LENGTH && !id.compare(0, 3, ServerInstance->Config->GetSID())
-				&& !ServerInstance->FindUUID(id);
-			for (size_t i = 0; i < id.length() && fits; ++i)
-				fits = IsUpper(id[i]) || IsDigit(id[i]);
-			if (fits)
+			if (IsFree(id))
 				return id;
 			const std::string fresh = ServerInstance->UIDGen.GetUID();
-			if (!id.empty())
+			if (IsID(id))
 				newids[id] = fresh;
 			return fresh;
 		}

@@ -69,6 +69,18 @@ namespace Handoff
 		return true;
 	}
 
+	/** What can be a middle parameter of an IRC line. */
+	inline bool IsWord(const std::string& s)
+	{
+		return !s.empty() && s[0] != ':' && s.find_first_of(std::string("\0\r\n ", 4)) == std::string::npos;
+	}
+
+	/** What can be a fingerprint: hex digits, whatever the hash. */
+	inline bool IsFingerprint(const std::string& s)
+	{
+		return !s.empty() && s.length() <= 128 && s.find_first_not_of("0123456789abcdef") == std::string::npos;
+	}
+
 	/** Reads a decimal number. An empty string is 0, as a key that is not there. */
 	inline bool ToNumber(const std::string& s, uint64_t& out)
 	{

@@ -36,15 +36,16 @@
 #endif
 
 #include "line.h"
-#include "record.h"
 #include "modes.h"
+#include "record.h"
 #include "stream.h"
 #include "world.h"
 #include "source.h"
 #include "names.h"
 #include "ids.h"
-#include "check.h"
 #include "channels.h"
+#include "rehearsal.h"
+#include "check.h"
 #include "users.h"
 #include "dest.h"
 #include "import.h"

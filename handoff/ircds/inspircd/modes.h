@@ -94,7 +94,26 @@ namespace Handoff
 		return key;
 	}
 
-	/** The reverse; empty: the key is none of an extension. */
+	inline bool EndsWith(const std::string& s, const std::string& end)
+	{
+		return s.length() >= end.length() && !s.compare(s.length() - end.length(), end.length(), end);
+	}
+
+	/** Extension items that have no key: what is in keys of its own, belongs to the socket, or is made anew when it is asked for. */
+	inline bool HasNoKey(const std::string& name)
+	{
+		static const char* const names[] = {
+			"accountname", "blockamsg", "callerid_data", "caps", "cloaks", "dnsbl_match",
+			"dnsbl_pending", "geolocation", "handoff_stream", "ident_socket", "ident_state", "invite_chan", "invite_user",
+			"monitor", "repeat_memb", "sasl_auth", "ssl_cert", "no_ssl_cert", "cap_hold", "batchbits", NULL,
+		};
+		for (const char* const* n = names; *n; ++n)
+			if (name == *n)
+				return true;
+		return !name.compare(0, 10, "parammode_") || EndsWith(name, "_mode_list");
+	}
+
+	/** The reverse of KeyOfExtension; empty: the key is none of an extension. */
 	inline std::string ExtensionOfKey(const std::string& key)
 	{
 		const std::string prefix = OwnKey + "ext.";
@@ -112,5 +131,13 @@ namespace Handoff
 			}
 		}
 		return name;
+	}
+
+	/** The extension item that a record's key is for, or NULL. */
+	inline ExtensionItem* ItemOfKey(const std::string& key, ExtensionItem::ExtensibleType type)
+	{
+		const std::string name = ExtensionOfKey(key);
+		ExtensionItem* const ext = name.empty() || HasNoKey(name) ? NULL : ServerInstance->Extensions.GetItem(name);
+		return ext && ext->type == type ? ext : NULL;
 	}
 }

@@ -20,6 +20,27 @@
 
 namespace Handoff
 {
+	/** A number that is announced in 005; without it the largest one. */
+	inline size_t ISupportNumber(const std::string& token)
+	{
+		const std::vector<Numeric::Numeric>& lines = ServerInstance->ISupport.GetLines();
+		for (std::vector<Numeric::Numeric>::const_iterator i = lines.begin(); i != lines.end(); ++i)
+			for (size_t p = 0; p < i->GetParams().size(); ++p)
+				if (!i->GetParams()[p].compare(0, token.length() + 1, token + "="))
+					return ConvToNum<size_t>(i->GetParams()[p].substr(token.length() + 1));
+		return static_cast<size_t>(-1);
+	}
+
+	/** Words of a list, each of so many words. */
+	inline size_t Entries(const std::string& list, size_t words)
+	{
+		irc::spacesepstream stream(list);
+		size_t n = 0;
+		for (std::string word; stream.GetToken(word); )
+			n++;
+		return n / words;
+	}
+
 	inline PrefixMode* NamedPrefix(const std::string& name)
 	{
 		ModeHandler* const mh = ServerInstance->Modes->FindMode(name, MODETYPE_CHANNEL);

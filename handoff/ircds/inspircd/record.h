@@ -95,6 +95,31 @@ namespace Handoff
 		return Fault("bad-record", text, IsStreamID(m.Get("u")) ? m.Get("u") : "");
 	}
 
+	/** Values that would break the lines in which clients are shown them. x. keys of other software are nobody's here. */
+	inline Fault ValidateText(const Line& m)
+	{
+		static const char* const words[][2] = {
+			{ "CHAN", "tby" }, { "LIST", "mask" }, { "LIST", "by" }, { "USER", "nick" }, { "USER", "ident" }, { "USER", "account" },
+			{ "USER", "tls" },
+		};
+		for (size_t i = 0; i < m.fields.size(); ++i)
+		{
+			const Field& f = m.fields[i];
+			if ((f.key.compare(0, 2, "x.") || !f.key.compare(0, OwnKey.length(), OwnKey)) && f.value.find_first_of(std::string("\0\r\n", 3)) != std::string::npos)
+				return BadRecord(m, m.verb + " " + f.key + ": not one line");
+			bool word = IsModeKey(f.key);
+			for (size_t k = 0; k < sizeof(words) / sizeof(words[0]) && !word; ++k)
+				word = (m.verb == words[k][0] && f.key == words[k][1]);
+			if (word && !f.bare && !f.value.empty() && !IsWord(f.value))
+				return BadRecord(m, m.verb + " " + f.key + ": not one word");
+		}
+		if (!m.Get("certfp").empty() && m.verb == "USER" && !IsFingerprint(m.Get("certfp")))
+			return BadRecord(m, "USER certfp: not lower-case hex");
+		if (m.Get("rhost").find(' ') != std::string::npos || m.Get("dhost").find(' ') != std::string::npos)
+			return BadRecord(m, "USER rhost or dhost: not one word");
+		return Fault();
+	}
+
 	/** What makes a record useless by itself. */
 	inline Fault Validate(const Line& m)
 	{
@@ -121,7 +146,7 @@ namespace Handoff
 		}
 		if (m.Has("u") && !IsStreamID(m.Get("u")))
 			return BadRecord(Line(), m.verb + " u: not a stream id");
-		return Fault();
+		return ValidateText(m);
 	}
 
 	/** Joins records with their DATA lines. */

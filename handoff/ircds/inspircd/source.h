@@ -261,34 +261,22 @@ namespace Handoff
 		/** Extension items by their own text. Those that have none are lost, and the destination warns of them. */
 		static void Extensions(Extensible* item, Line& record)
 		{
-			// What is in keys of its own, belongs to the socket, or is made anew when it is asked for.
-			static const char* const elsewhere[] = {
-				"accountname", "blockamsg", "callerid_data", "caps", "cloaks", "dnsbl_match",
-				"dnsbl_pending", "geolocation", "handoff_stream", "ident_socket", "ident_state", "invite_chan", "invite_user",
-				"monitor", "repeat_memb", "sasl_auth", "ssl_cert", "no_ssl_cert", "cap_hold", "batchbits", NULL,
-			};
 			const Extensible::ExtensibleStore& store = item->GetExtList();
 			for (Extensible::ExtensibleStore::const_iterator i = store.begin(); i != store.end(); ++i)
 			{
 				ExtensionItem* const ext = i->first;
-				bool skip = !ext->name.compare(0, 10, "parammode_") || EndsWith(ext->name, "_mode_list");
-				for (const char* const* name = elsewhere; *name && !skip; ++name)
-					skip = (ext->name == *name);
 				if (ext->name == "parammode_history")
 					record.Bare(OwnKey + "lost.history");
-				if (skip)
+				if (HasNoKey(ext->name))
 					continue;
-				const std::string value = ext->ToInternal(item, i->second);
+				std::string value = ext->ToInternal(item, i->second);
+				for (size_t at = 0; (at = value.find_first_of(std::string("\0\r\n", 3), at)) != std::string::npos; )
+					value[at] = ' '; // from a configuration: nobody could be shown it as it is
 				if (!value.empty())
 					record.Add(KeyOfExtension(ext->name), value);
 				else
 					record.Bare(OwnKey + "lost." + KeyOfExtension(ext->name).substr(OwnKey.length() + 4));
 			}
-		}
-
-		static bool EndsWith(const std::string& s, const std::string& end)
-		{
-			return s.length() >= end.length() && !s.compare(s.length() - end.length(), end.length(), end);
 		}
 
 		/** The text of one extension item, or nothing. */

@@ -181,6 +181,8 @@ namespace Handoff
 				return Fault("bad-value", "OPEN addr or port: not an address", id);
 			if (!Address(line, "laddr", "lport", server))
 				return Fault("bad-value", "OPEN laddr or lport: not an address", id);
+			if ((!line.Get("tls").empty() && !IsWord(line.Get("tls"))) || (!line.Get("certfp").empty() && !IsFingerprint(line.Get("certfp"))))
+				return Fault("bad-value", "OPEN tls or certfp: makes no sense", id);
 			if (hub.world.streams.Find(id))
 				return Fault("u-in-use", "the stream id is in use", id);
 			ListenSocket* const via = Hub::StreamListener(); // a rehash may have taken the one that we came by

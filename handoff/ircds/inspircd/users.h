@@ -20,30 +20,38 @@
 
 namespace Handoff
 {
+	/** A host as a middle parameter of a line: InspIRCd writes ::1 as 0::1. */
+	inline std::string Host(const std::string& host)
+	{
+		return std::string(host[0] == ':' ? "0" : "").append(host, 0, ServerInstance->Config->Limits.MaxHost);
+	}
+
 	/** The user by itself: no channel, no list. */
 	inline LocalUser* BuildUser(World& world, NewIDs& ids, const Line& r, int fd)
 	{
 		unsigned long counters[4] = { 0, 0, 0, 0 };
 		sscanf(r.Get(OwnKey + "counters").c_str(), "%lu %lu %lu %lu", &counters[0], &counters[1], &counters[2], &counters[3]);
 		const time_t now = ServerInstance->Time();
-		const std::string rhost = r.Get("rhost").empty() ? r.Get("ip") : r.Get("rhost");
-		const bool local = !r.Get(OwnKey + "laddr").empty();
+		const ServerLimits& limits = ServerInstance->Config->Limits;
+		const std::string rhost = Host(r.Get("rhost").empty() ? r.Get("ip") : r.Get("rhost")), dhost = Host(r.Get("dhost"));
+		irc::sockets::sockaddrs sa;
+		const bool local = ToAddress(r.Get(OwnKey + "laddr"), r.Num(OwnKey + "lport"), sa);
 
 		// The core's own constructor for serialised users; extensions come later, because they name other users and channels.
 		Serializable::Data data;
 		Serializable::Data::EntryMap& entry = data.GetEntries(); // Store would write each into the debug log
 		entry["age"] = ConvToStr(r.Num("nts") ? r.Num("nts") : now);
-		entry["awaymsg"] = r.Get("away");
+		entry["awaymsg"] = r.Get("away").substr(0, limits.MaxAway);
 		entry["awaytime"] = ConvToStr(r.Num("awayat"));
 		entry["client_sa.addr"] = r.Get("ip");
 		entry["client_sa.port"] = ConvToStr(r.Num("port"));
-		entry["displayhost"] = r.Get("dhost") == rhost ? "" : r.Get("dhost");
-		entry["ident"] = r.Get("ident");
+		entry["displayhost"] = dhost == rhost ? "" : dhost;
+		entry["ident"] = r.Get("ident").empty() ? "user" : r.Get("ident").substr(0, limits.IdentMax + 1);
 		entry["modes"] = "";
 		entry["nick"] = r.Get("nick");
 		entry["oper"] = "";
 		entry["realhost"] = rhost;
-		entry["realname"] = r.Get("real");
+		entry["realname"] = r.Get("real").substr(0, limits.MaxReal);
 		entry["signon"] = ConvToStr(r.Num("signon"));
 		entry["snomasks"] = "";
 		entry["uniqueusername"] = ConvToStr(r.Has(OwnKey + "uniqueusername"));
@@ -58,7 +66,7 @@ namespace Handoff
 		entry["nextping"] = ConvToStr(0);
 		entry["password"] = "";
 		entry["server_sa.addr"] = local ? r.Get(OwnKey + "laddr") : "0.0.0.0";
-		entry["server_sa.port"] = ConvToStr(r.Num(OwnKey + "lport"));
+		entry["server_sa.port"] = ConvToStr(local ? r.Num(OwnKey + "lport") : 0);
 
 		LocalUser* const user = new LocalUser(fd, ids.Choose(r), data);
 		user->oper = NULL; // the constructor gives everybody an empty operator type, and whoever has one is an operator
@@ -75,19 +83,19 @@ namespace Handoff
 		if (rfc)
 			rfc->OnUserInit(user);
 
-		user->MyClass = ClassNamed(r.Get("class"));
-		if (!user->MyClass)
-			user->SetClass();
-		if (!user->MyClass || user->MyClass->type == CC_DENY)
-			user->MyClass = AnyClass();
-		user->nextping = now + user->MyClass->GetPingTime();
-
 		Stream stream;
 		stream.u = r.Get("u");
 		stream.tls = r.Get("tls");
 		stream.certfp = r.Get("certfp");
 		stream.Begin(user);
 		world.streams.Tie(user, stream);
+
+		user->MyClass = ClassNamed(r.Get("class"));
+		if (!user->MyClass)
+			user->SetClass();
+		if (!user->MyClass || user->MyClass->type == CC_DENY)
+			user->MyClass = AnyClass();
+		user->nextping = now + user->MyClass->GetPingTime();
 		return user;
 	}
 
@@ -144,6 +152,18 @@ namespace Handoff
 			FromText(user, "callerid_data", (notified.empty() ? "0" : notified) + ids);
 	}
 
+	/** Masks with their flags if they came from InspIRCd, else with the flag that means everything. */
+	inline void SilenceList(LocalUser* user, const Line& r)
+	{
+		const std::string own = r.Get(KeyOfExtension("silence_list"));
+		const size_t limit = ISupportNumber("SILENCE");
+		std::string list, mask, flags("a");
+		irc::spacesepstream masks(own.empty() ? r.Get("silence") : own);
+		for (size_t n = 0; n < limit && masks.GetToken(mask) && (own.empty() || masks.GetToken(flags)); ++n)
+			list.append(list.empty() ? "" : " ").append(mask).append(" ").append(flags);
+		FromText(user, "silence_list", list);
+	}
+
 	inline void Invites(LocalUser* user, const Line& r)
 	{
 		std::string list, chan, until;
@@ -169,8 +189,8 @@ namespace Handoff
 			user->oper->init();
 		}
 		const std::string& snomask = r.Get("snomask");
-		for (size_t i = 0; i < snomask.length(); ++i)
-			if (isalpha(static_cast<unsigned char>(snomask[i])) && (oper || r.Get("oper").empty()))
+		for (size_t i = 0; i < snomask.length() && oper; ++i)
+			if (IsLower(snomask[i]) || IsUpper(snomask[i]))
 				user->snomasks[snomask[i] - 'A'] = true;
 		if (user->snomasks.any())
 			user->SetMode(ServerInstance->Modes->FindMode("snomask", MODETYPE_USER), true);
@@ -186,14 +206,7 @@ namespace Handoff
 		FromText(user, "monitor", r.Get("monitor"));
 		AcceptList(user, r);
 		Invites(user, r);
-		if (!r.Has(KeyOfExtension("silence_list")))
-		{
-			std::string list, mask;
-			irc::spacesepstream masks(r.Get("silence"));
-			while (masks.GetToken(mask))
-				list.append(list.empty() ? "" : " ").append(mask).append(" a");
-			FromText(user, "silence_list", list);
-		}
 		SetExtensions(user, r, ExtensionItem::EXT_USER, &ids);
+		SilenceList(user, r);
 	}
 }
