@@ -30,6 +30,7 @@ func verify(cfg Config, sys system) []Finding {
 	c := &checker{sys: sys}
 	c.listeners(cfg)
 	c.pools(cfg)
+	c.hears(cfg)
 	c.moves(cfg.Moves)
 	c.paths(cfg)
 	c.loops(cfg.Loops)
@@ -51,6 +52,7 @@ func (c *checker) listeners(cfg Config) {
 			c.errorf(key+".pool", "there is no pool %q%s", l.Pool, didYouMean(l.Pool, slices.Sorted(maps.Keys(cfg.Pools))))
 		}
 		c.proxyProtocol(key+".proxy_protocol", l.ProxyProtocol)
+		c.listenerTLS(key+".tls", l.TLS)
 		c.limits(key+".limits", l.Limits)
 	}
 	if cfg.HTTP.Address != "" {

@@ -97,7 +97,9 @@ func (c *checker) backend(key string, b Backend) {
 		if err := checkHostPort(b.Address, false); err != nil {
 			c.errorf(key+".address", "%v", err)
 		}
+		c.backendTLS(key, b)
 	}
+	c.flags(key, b)
 	if b.Identity == IdentityWebIRC {
 		c.webirc(key, b)
 		return
@@ -111,13 +113,7 @@ func (c *checker) backend(key string, b Backend) {
 }
 
 func (c *checker) native(key string, b Backend) {
-	network, address, err := ParseHandoff(b.Handoff)
-	if err != nil {
-		c.errorf(key+".handoff", "%v", err)
-	}
-	if network == "tcp" && !IsLoopback(address) {
-		c.errorf(key+".handoff", "%s would leave this machine in plain text; use a unix socket or a loopback address", b.Handoff)
-	}
+	c.controlAddress(key, b)
 	if b.Identity != "" {
 		c.errorf(key+".identity", "%s, but a backend with handoff hears the client's address in OPEN; leave it out", b.Identity)
 	}

@@ -104,15 +104,17 @@ const (
 
 // Backend is one ircd. Exactly one of Handoff and Address is set.
 type Backend struct {
-	Name               string      `yaml:"name"`
-	Handoff            string      `yaml:"handoff"`                                        // "unix:/path" or "tcp:host:port" of the control socket (native driver)
-	Address            string      `yaml:"address"`                                        // "host:port" of a client port (relay only)
-	Identity           Identity    `yaml:"identity" oneof:"none proxy-v1 proxy-v2 webirc"` // "": none
-	TLS                *BackendTLS `yaml:"tls"`                                            // nil: plaintext
-	WebIRCPasswordFile string      `yaml:"webirc_password_file"`
-	WebIRCAfter        string      `yaml:"webirc_after" oneof:"user"` // "": WEBIRC is the first line; "user": after USER (ngIRCd)
-	Weight             int         `yaml:"weight"`                    // default 100; 0: no new clients
-	Backup             bool        `yaml:"backup"`
+	Name               string       `yaml:"name"`
+	Handoff            string       `yaml:"handoff"`                                        // "unix:/path" or "tcp:host:port" of the control socket (native driver)
+	Address            string       `yaml:"address"`                                        // "host:port" of a client port (relay only)
+	Identity           Identity     `yaml:"identity" oneof:"none proxy-v1 proxy-v2 webirc"` // "": none
+	TLS                *BackendTLS  `yaml:"tls"`                                            // nil: plaintext
+	WebIRCPasswordFile string       `yaml:"webirc_password_file"`
+	WebIRCAfter        string       `yaml:"webirc_after" oneof:"user"` // "": WEBIRC is the first line; "user": after USER (ngIRCd)
+	WebIRCFlags        []WebIRCFlag `yaml:"webirc_flags" oneof:"secure ports certfp"`
+	ProxyTLVs          []ProxyTLV   `yaml:"proxy_tlvs" oneof:"ssl authority alpn certfp"`
+	Weight             int          `yaml:"weight"` // default 100; 0: no new clients
+	Backup             bool         `yaml:"backup"`
 }
 
 // Native reports whether users of this backend can be moved with HANDOFF/1.

@@ -39,7 +39,7 @@ func (d *decoder) root(n ast.Node, c *Config) {
 	d.value(n, reflect.ValueOf(c).Elem(), "", "")
 }
 
-// value decodes n into v. path is the key in words, oneof the words that a string may be ("" for any).
+// value decodes n into v. path is the key in words, oneof the words that a string, or each of a list of them, may be ("" for any).
 func (d *decoder) value(n ast.Node, v reflect.Value, path, oneof string) {
 	n, ok := d.resolve(n, path)
 	if !ok {
@@ -63,7 +63,7 @@ func (d *decoder) value(n ast.Node, v reflect.Value, path, oneof string) {
 	case reflect.Map:
 		d.dict(n, v, path)
 	case reflect.Slice:
-		d.list(n, v, path)
+		d.list(n, v, path, oneof)
 	default:
 		d.scalar(n, v, path, oneof)
 	}
@@ -154,7 +154,7 @@ func (d *decoder) dict(n ast.Node, v reflect.Value, path string) {
 	}
 }
 
-func (d *decoder) list(n ast.Node, v reflect.Value, path string) {
+func (d *decoder) list(n ast.Node, v reflect.Value, path, oneof string) {
 	seq, ok := n.(*ast.SequenceNode)
 	if !ok {
 		d.fail(n, path, "%s where a list belongs; write [...] or lines that begin with '-'", describe(n))
@@ -163,7 +163,7 @@ func (d *decoder) list(n ast.Node, v reflect.Value, path string) {
 	v.Set(reflect.MakeSlice(v.Type(), len(seq.Values), len(seq.Values)))
 	for i, x := range seq.Values {
 		setDefaults(v.Index(i))
-		d.value(x, v.Index(i), path+"["+strconv.Itoa(i)+"]", "")
+		d.value(x, v.Index(i), path+"["+strconv.Itoa(i)+"]", oneof)
 	}
 }
 
