@@ -29,8 +29,11 @@ type Options struct {
 	Names               []string // DNS names and IP addresses; none: irc.test
 	CN                  string   // "": the first name
 	NotBefore, NotAfter time.Time
-	RSA                 bool // a 2048 bit RSA key instead of ECDSA P-256; all of a process are the same key
-	Authority           bool // may sign others
+	RSA                 bool   // a 2048 bit RSA key instead of ECDSA P-256; all of a process are the same key
+	Authority           bool   // may sign others
+	Nameless            bool   // no alternative names, and without CN no name at all
+	ClientOnly          bool   // not good for servers
+	IssuerURL           string // where the issuer's certificate is to be had, as public CAs say it
 }
 
 // Pair is a certificate with its key. It is not changed after it was made; any goroutine may use it.
@@ -71,10 +74,12 @@ func (o Options) template() (*x509.Certificate, error) {
 	if err != nil {
 		return nil, fmt.Errorf("draw serial number: %w", err)
 	}
-	if len(o.Names) == 0 {
+	if o.Nameless {
+		o.Names = nil
+	} else if len(o.Names) == 0 {
 		o.Names = []string{"irc.test"}
 	}
-	if o.CN == "" {
+	if o.CN == "" && !o.Nameless {
 		o.CN = o.Names[0]
 	}
 	if o.NotBefore.IsZero() {
@@ -86,6 +91,12 @@ func (o Options) template() (*x509.Certificate, error) {
 	c := &x509.Certificate{SerialNumber: serial, Subject: pkix.Name{CommonName: o.CN}, NotBefore: o.NotBefore, NotAfter: o.NotAfter,
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 		BasicConstraintsValid: true}
+	if o.ClientOnly {
+		c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+	}
+	if o.IssuerURL != "" {
+		c.IssuingCertificateURL = []string{o.IssuerURL}
+	}
 	if o.Authority {
 		c.IsCA, c.KeyUsage, c.ExtKeyUsage = true, x509.KeyUsageCertSign, nil
 		return c, nil
