@@ -5,8 +5,8 @@ import (
 	"unsafe"
 )
 
-// annexSize is five cache lines. The first one has all that changes with each record.
-const annexSize = 320
+// annexSize is six cache lines. The first one has all that changes with each record.
+const annexSize = 384
 
 // TLSID names a TLS annex in the arena; 0 is none.
 type TLSID uint32
@@ -47,6 +47,8 @@ type TLS struct {
 	In, Out  TLSKeys
 	CertFP   [32]byte // SHA-256 of the peer's certificate
 	Exporter [32]byte // RFC 9266 channel binding
+	Unsent   Queue    // records that the peer's socket did not take, for an owner that has no other place for them
+	_        [44]byte
 }
 
 // TLSReceiver is what is left in the middle of what the peer is sending.
@@ -150,6 +152,7 @@ func (p *TLSParams) Wipe() {
 func (s *Shard) FreeTLS(id TLSID) {
 	t := s.TLS(id)
 	s.Clear(&t.Receiver.Partial)
+	s.Clear(&t.Unsent)
 	*t = TLS{Ops: t.Ops + 2}
 	s.tls.forget(id)
 	if s.tls.room == id {
