@@ -32,8 +32,8 @@ func (s *Set) Apply(pools map[string]config.Pool) error {
 		s.event(b, EventRemoved, fmt.Sprintf("%d sessions left", b.Sessions()))
 	}
 	for _, b := range added {
+		s.event(b, EventAdded, "") // before its first check can tell anything
 		b.start()
-		s.event(b, EventAdded, "")
 	}
 	return nil
 }
@@ -124,7 +124,8 @@ func (p *Pool) become(conf config.Pool, plans []plan, make func(*Pool, string) *
 func (b *Backend) replan(next plan) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.plan.conf.Handoff != next.conf.Handoff || b.plan.conf.Address != next.conf.Address || b.plan.check.Type != next.check.Type {
+	if b.plan.conf.Handoff != next.conf.Handoff || b.plan.conf.Address != next.conf.Address ||
+		b.plan.check.Type != next.check.Type || !sameTLS(b.plan.conf, next.conf) {
 		b.health.forget("not checked yet", time.Now())
 		b.backoff, b.hello, b.helloAt, b.fresh = backoff{}, Hello{}, time.Time{}, true
 		b.addr = next.literal
@@ -168,10 +169,17 @@ func planOf(p config.Pool, c config.Backend) (plan, error) {
 		if pl.network, pl.control, err = config.ParseHandoff(c.Handoff); err != nil {
 			return pl, err
 		}
-		return pl, plaintextOnly(pl.network, pl.control)
+		host, _, _ := net.SplitHostPort(pl.control)
+		if err := pl.readTLS(host); err != nil {
+			return pl, err
+		}
+		return pl, pl.plaintextOnly()
 	}
 	if pl.host, pl.port, err = net.SplitHostPort(c.Address); err != nil {
 		return pl, fmt.Errorf("address %q: %w", c.Address, err)
+	}
+	if err := pl.readTLS(pl.host); err != nil {
+		return pl, err
 	}
 	if a, err := netip.ParseAddrPort(c.Address); err == nil {
 		pl.literal = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
@@ -182,10 +190,10 @@ func planOf(p config.Pool, c config.Backend) (plan, error) {
 	return pl, err
 }
 
-// plaintextOnly refuses a control connection that would leave this machine: HANDOFF/1 wants TLS there, which is not built yet.
-func plaintextOnly(network, control string) error {
-	if network == "unix" || config.IsLoopback(control) {
+// plaintextOnly refuses a control connection that would leave this machine without TLS.
+func (pl plan) plaintextOnly() error {
+	if pl.network == "unix" || pl.tls != nil || config.IsLoopback(pl.control) {
 		return nil
 	}
-	return fmt.Errorf("handoff tcp:%s leaves this machine in plain text; use a unix socket or a loopback address", control)
+	return fmt.Errorf("handoff tcp:%s leaves this machine in plain text; give it tls, or use a unix socket or a loopback address", pl.control)
 }

@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -13,7 +14,7 @@ import (
 )
 
 // Backend is one ircd. It keeps its identity, sessions and health over reloads for as long as its pool and name stay the same. All
-// methods may be called from any goroutine and none but SetAdmin ever blocks.
+// methods may be called from any goroutine and none but SetAdmin and DialControl ever blocks.
 type Backend struct {
 	set        *Set
 	pool       *Pool
@@ -47,6 +48,7 @@ type plan struct {
 	conf     config.Backend
 	check    config.Check
 	password string         // of webirc; never logged
+	tls      *tls.Config    // of streams to a relay backend, of the control connection to a native one; nil: plaintext
 	literal  netip.AddrPort // the address of a relay backend, if it is no host name
 	host     string         // and its parts
 	port     string

@@ -114,11 +114,15 @@ func (b *Backend) checkRelay(ctx context.Context, pl plan) outcome {
 		out.err = fmt.Errorf("connect: %w", err)
 		return out
 	}
+	if conn, err = pl.secure(ctx, conn); err != nil {
+		out.err = err
+		return out
+	}
 	defer conn.Close()
 	if pl.check.Type == config.CheckIRC {
-		_, out.err = askIRC(ctx, conn, pl.conf.Identity)
+		_, out.err = askIRC(ctx, conn, pl.conf)
 	} else {
-		out.err = greet(ctx, conn, pl.conf.Identity)
+		out.err = greet(ctx, conn, pl.conf)
 	}
 	return out
 }

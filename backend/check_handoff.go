@@ -38,6 +38,9 @@ func (k *keeper) check(ctx context.Context, pl plan) outcome {
 	if err != nil {
 		return outcome{err: fmt.Errorf("control: %w", err)}
 	}
+	if conn, err = pl.secure(ctx, conn); err != nil {
+		return outcome{err: fmt.Errorf("control: %w", err)}
+	}
 	k.conn = watch(conn)
 	k.control = protocol.NewControl(k.conn)
 	return k.hello(ctx, pl)
@@ -52,7 +55,7 @@ func (k *keeper) hello(ctx context.Context, pl plan) outcome {
 	}
 	if err != nil {
 		k.drop()
-		return outcome{err: fmt.Errorf("control: %w", err)}
+		return outcome{err: fmt.Errorf("control: %w", pl.explain(err))}
 	}
 	return out
 }

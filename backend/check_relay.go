@@ -14,8 +14,8 @@ import (
 )
 
 // greet is the check tcp: the connect was good, and what the ircd wants to see first is written, so that it has nothing to complain of.
-func greet(ctx context.Context, conn net.Conn, id config.Identity) error {
-	header, err := checkHeader(id, conn)
+func greet(ctx context.Context, conn net.Conn, conf config.Backend) error {
+	header, err := checkHeader(conf, conn)
 	if err != nil || header == nil {
 		return err
 	}
@@ -29,14 +29,14 @@ func greet(ctx context.Context, conn net.Conn, id config.Identity) error {
 // checkHeader is the PROXY header before a check. In version 2 it says LOCAL. Version 1 has only UNKNOWN for that, which ircds refuse
 // (Ergo 2.x irc/utils/proxy.go ParseProxyLineV1 wants all six words; armon/go-proxyproto wants TCP4 or TCP6), and then every check
 // would fail: so there we are a client like others, with the addresses of the check's own connection.
-func checkHeader(id config.Identity, conn net.Conn) ([]byte, error) {
+func checkHeader(conf config.Backend, conn net.Conn) ([]byte, error) {
 	var self Client
 	us, ok1 := conn.LocalAddr().(*net.TCPAddr)
 	ircd, ok2 := conn.RemoteAddr().(*net.TCPAddr)
-	if id == config.IdentityProxyV1 && ok1 && ok2 {
+	if conf.Identity == config.IdentityProxyV1 && ok1 && ok2 {
 		self.Addr, self.Local = us.AddrPort(), ircd.AddrPort()
 	}
-	return proxyHeader(id, self)
+	return proxyHeader(conf, self)
 }
 
 // tie ends what is under way on conn when ctx does.
@@ -53,9 +53,9 @@ const (
 
 // askIRC is the check irc: it says CAP LS and waits for the first line; any but ERROR is good. Then it says QUIT and lets the ircd
 // close, so that no reset stands in its log. It returns the capabilities that the ircd offers, as far as they are told.
-func askIRC(ctx context.Context, conn net.Conn, id config.Identity) (caps []string, err error) {
+func askIRC(ctx context.Context, conn net.Conn, conf config.Backend) (caps []string, err error) {
 	defer tie(ctx, conn)()
-	header, err := checkHeader(id, conn)
+	header, err := checkHeader(conf, conn)
 	if err != nil {
 		return nil, err
 	}

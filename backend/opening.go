@@ -3,11 +3,7 @@ package backend
 import (
 	"crypto/tls"
 	"fmt"
-	"net"
 	"net/netip"
-	"strings"
-
-	"github.com/pires/go-proxyproto"
 
 	"github.com/ircferry/ircferry/handoff/protocol"
 	"github.com/ircferry/ircferry/internal/config"
@@ -31,6 +27,7 @@ type TLSFacts struct {
 	ALPN    string
 	CertFP  string // SHA-256 of the client's certificate, lower-case hex
 	CertCN  string // its common name; nobody vouches for it
+	Resumed bool   // the certificate was shown at the session's first handshake, not at this one
 }
 
 // Opening is how a stream to a backend begins.
@@ -51,18 +48,18 @@ func (b *Backend) Open(c Client) (Opening, error) {
 	if !addr.IsValid() {
 		return Opening{}, fmt.Errorf("open stream to %s: address %w", b.full, errUnknown)
 	}
-	o := Opening{Addr: addr, Native: pl.conf.Native()}
+	o := Opening{Addr: addr, Native: pl.conf.Native(), TLS: pl.streamTLS()}
 	switch {
 	case o.Native && skey == "":
 		return Opening{}, fmt.Errorf("open stream to %s: HELLO %w", b.full, errUnknown)
 	case o.Native:
-		o.Preface = protocol.AppendOpen(nil, protocol.Open{SKey: skey, U: c.U, Remote: c.Addr, Local: c.Local})
+		o.Preface = protocol.AppendOpen(nil, openOf(skey, c))
 	case pl.conf.Identity == config.IdentityWebIRC && pl.conf.WebIRCAfter != "":
 		o.HoldForUser = true
 	case pl.conf.Identity == config.IdentityWebIRC:
-		o.Preface = webirc(pl.password, gateway, c.Addr.Addr())
+		o.Preface = webirc(pl, gateway, c)
 	default:
-		header, err := proxyHeader(pl.conf.Identity, c)
+		header, err := proxyHeader(pl.conf, c)
 		if err != nil {
 			return Opening{}, fmt.Errorf("open stream to %s: %w", b.full, err)
 		}
@@ -71,75 +68,24 @@ func (b *Backend) Open(c Client) (Opening, error) {
 	return o, nil
 }
 
+// openOf is what an ircd with the driver hears of the client.
+func openOf(skey string, c Client) protocol.Open {
+	o := protocol.Open{SKey: skey, U: c.U, Remote: c.Addr, Local: c.Local}
+	if c.TLS != nil {
+		o.TLS, o.CertFP = c.TLS.Version, c.TLS.CertFP
+		if c.TLS.Cipher != "" {
+			o.TLS += "/" + c.TLS.Cipher
+		}
+	}
+	return o
+}
+
 // WebIRC returns the line to write before the client's own when Opening.HoldForUser is set. user is the first parameter of the client's
 // USER line, "" if none came in time. ngIRCd makes the line's second parameter the user name, without the ~ that it puts before a name
 // which no ident server confirmed; so we put it there.
 func (b *Backend) WebIRC(c Client, user string) []byte {
 	b.mu.Lock()
-	password := b.plan.password
+	pl := b.plan
 	b.mu.Unlock()
-	return webirc(password, "~"+userName(user), c.Addr.Addr())
-}
-
-// gateway is the second parameter of WEBIRC where it is the name of the gateway.
-const gateway = "ircferry"
-
-// webirc is "WEBIRC password gateway hostname ip". We do not look up names, so the hostname is the address.
-func webirc(password, name string, client netip.Addr) []byte {
-	ip := client.Unmap().WithZone("").String()
-	if strings.HasPrefix(ip, ":") {
-		ip = "0" + ip // a parameter that begins with a colon would swallow the rest of the line
-	}
-	return []byte("WEBIRC " + password + " " + name + " " + ip + " " + ip + "\r\n")
-}
-
-// maxUserName is longer than any ircd takes, which cut for themselves.
-const maxUserName = 64
-
-// userName makes sure that what a client said is one word.
-func userName(s string) string {
-	if i := strings.IndexAny(s, " \r\n\x00"); i >= 0 {
-		s = s[:i]
-	}
-	if s == "" {
-		return "unknown"
-	}
-	return s[:min(len(s), maxUserName)]
-}
-
-// proxyHeader is the PROXY header for the identity, nil for one that has none. Without a client it is the header that says
-// that the proxy speaks for itself: LOCAL, in version 1 UNKNOWN.
-func proxyHeader(id config.Identity, c Client) ([]byte, error) {
-	var version byte
-	switch id {
-	case config.IdentityProxyV1:
-		version = 1
-	case config.IdentityProxyV2:
-		version = 2
-	default:
-		return nil, nil
-	}
-	h := &proxyproto.Header{Version: version, Command: proxyproto.LOCAL, TransportProtocol: proxyproto.UNSPEC}
-	if c.Addr.IsValid() {
-		src, dst := sameFamily(c.Addr, c.Local)
-		h = proxyproto.HeaderProxyFromAddrs(version, net.TCPAddrFromAddrPort(src), net.TCPAddrFromAddrPort(dst))
-	}
-	out, err := h.Format()
-	if err != nil {
-		return nil, fmt.Errorf("write PROXY header: %w", err)
-	}
-	return out, nil
-}
-
-// sameFamily unmaps both ends. A header has one family for both; the client's counts, and a local end that is none of it is left open.
-func sameFamily(src, dst netip.AddrPort) (netip.AddrPort, netip.AddrPort) {
-	src = netip.AddrPortFrom(src.Addr().Unmap().WithZone(""), src.Port())
-	local := dst.Addr().Unmap().WithZone("")
-	if local.BitLen() != src.Addr().BitLen() {
-		local = netip.IPv4Unspecified()
-		if src.Addr().Is6() {
-			local = netip.IPv6Unspecified()
-		}
-	}
-	return src, netip.AddrPortFrom(local, dst.Port())
+	return webirc(pl, "~"+userName(user), c)
 }

@@ -64,19 +64,19 @@ func (p prober) probe(ctx context.Context, pool config.Pool, c config.Backend) {
 }
 
 func (p prober) native(ctx context.Context, pl plan) {
-	control, err := protocol.Dial(ctx, pl.conf.Handoff)
+	control, err := pl.dialControl(ctx)
 	if err != nil {
 		p.unreached(pl.conf.Handoff, err)
 		return
 	}
 	defer control.Close()
-	h, err := control.Hello(ctx, protocol.Hello{Name: "check"})
+	h, err := pl.hello(ctx, control, "check")
 	switch {
 	case protocol.HasCode(err, protocol.CodeVersion):
 		p.add(config.SeverityError, "%s speaks another major version of HANDOFF than %s", pl.conf.Handoff, protocol.Version)
 		return
 	case err != nil:
-		p.add(config.SeverityError, "%s does not answer HELLO: %v", pl.conf.Handoff, err)
+		p.add(config.SeverityError, "no answer to HELLO: %v", err)
 		return
 	}
 	if _, err := streamAddr(h, nil); err != nil {
@@ -91,12 +91,15 @@ func (p prober) native(ctx context.Context, pl plan) {
 func (p prober) relay(ctx context.Context, pl plan) {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "tcp", pl.conf.Address)
+	if err == nil {
+		conn, err = pl.secure(ctx, conn)
+	}
 	if err != nil {
 		p.unreached(pl.conf.Address, err)
 		return
 	}
 	defer conn.Close()
-	caps, err := askIRC(ctx, conn, pl.conf.Identity)
+	caps, err := askIRC(ctx, conn, pl.conf)
 	if err != nil {
 		p.add(config.SeverityWarning, "%s does not answer CAP LS as an ircd does: %v", pl.conf.Address, err)
 		return
@@ -112,6 +115,8 @@ func (p prober) unreached(where string, err error) {
 		p.add(config.SeverityWarning, "%s is not there: the ircd does not run, or has its socket elsewhere", where)
 	case ReasonRefused:
 		p.add(config.SeverityWarning, "nobody listens at %s", where)
+	case ReasonTLS:
+		p.add(config.SeverityError, "%s: %v", where, err)
 	default:
 		p.add(config.SeverityWarning, "%s cannot be reached: %v", where, err)
 	}

@@ -25,6 +25,7 @@ const (
 	ReasonMissing     Reason = "missing"     // there is no such socket
 	ReasonResolve     Reason = "resolve"     // the host name has no address
 	ReasonAnswer      Reason = "answer"      // the ircd answered with an error, or with something that makes no sense
+	ReasonTLS         Reason = "tls"         // no handshake: a certificate that is not good, or no common version or suite
 	ReasonOther       Reason = "other"
 )
 
@@ -63,6 +64,8 @@ func ReasonOf(err error) Reason {
 		return ReasonTimeout
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.ErrClosedPipe), errors.Is(err, net.ErrClosed):
 		return ReasonClosed
+	case errors.Is(err, ErrTLS):
+		return ReasonTLS
 	}
 	return ReasonOther
 }

@@ -47,7 +47,7 @@ var doors = map[string][]string{
 	"github.com/goccy/go-yaml":       {"internal/config/"},
 	"github.com/prometheus":          {"admin/", "cmd/", "proxy/metrics", "proxy/proxy.go", "backend/metrics", "backend/set.go", "handoff/metrics"},
 	"github.com/ergochat/irc-go":     {"handoff/replay/", "internal/ircd/"},
-	"github.com/pires/go-proxyproto": {"proxy/proxyheader", "backend/opening"},
+	"github.com/pires/go-proxyproto": {"proxy/proxyheader", "backend/proxyheader"},
 	"github.com/armon/go-proxyproto": {"internal/ircd/listen"},
 	"github.com/hashicorp":           {"internal/cluster/"},
 	"github.com/coreos/go-systemd":   {"cmd/"},

@@ -200,13 +200,10 @@ func (p pictures) Find(ctx context.Context, nick string) (found []admin.Found, e
 }
 
 func findAt(ctx context.Context, b *backend.Backend, instance, nick string) (string, error) {
-	control, err := protocol.Dial(ctx, b.Config().Handoff)
+	control, _, err := b.DialControl(ctx, instance)
 	if err != nil {
 		return "", err
 	}
 	defer control.Close()
-	if _, err := control.Hello(ctx, protocol.Hello{Name: instance}); err != nil {
-		return "", err
-	}
 	return control.Find(ctx, nick)
 }

@@ -24,15 +24,11 @@ var _ handoff.Driver = Driver{}
 // Connect dials the backend's control socket and exchanges HELLO. The Stream of the answer is made an address that can be dialled.
 func (d Driver) Connect(ctx context.Context, b *backend.Backend) (handoff.Party, error) {
 	address := b.Config().Handoff
-	control, err := protocol.Dial(ctx, address)
+	control, hello, err := b.DialControl(ctx, d.Instance)
 	if err != nil {
 		return nil, err
 	}
-	hello, err := control.Hello(ctx, protocol.Hello{Name: d.Instance})
-	if err == nil {
-		hello.Stream, err = streamAddress(ctx, hello.Stream, address)
-	}
-	if err != nil {
+	if hello.Stream, err = streamAddress(ctx, hello.Stream, address); err != nil {
 		control.Close()
 		return nil, fmt.Errorf("hello at %s: %w", address, err)
 	}

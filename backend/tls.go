@@ -1,0 +1,133 @@
+package backend
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/ircferry/ircferry/handoff/protocol"
+	"github.com/ircferry/ircferry/internal/config"
+)
+
+// ErrTLS marks a handshake that failed for a reason of TLS: a certificate that is not good, or no common version or suite. Whoever shakes
+// hands by Opening.TLS wraps it in what it gives to DialFailed.
+var ErrTLS = errors.New("TLS handshake")
+
+// readTLS reads what the plan needs for TLS, at start and at each reload.
+func (pl *plan) readTLS(host string) error {
+	t := pl.conf.TLS
+	if t == nil {
+		return nil
+	}
+	var err error
+	switch {
+	case pl.network == "unix":
+		return errors.New("tls: a unix socket has none; leave it out")
+	case !pl.conf.Native() && t.Cert+t.Key != "":
+		return errors.New("tls.cert: the ircd would take it for the certificate of every client; leave cert and key out")
+	case pl.conf.Native() && (t.Cert == "" || t.Key == ""):
+		return errors.New("tls: a control connection wants to know both ends; name cert and key")
+	}
+	pl.tls, err = t.ClientConfig(host)
+	return err
+}
+
+// streamTLS is for streams: those of a native backend have none, whatever its control connection has.
+func (pl plan) streamTLS() *tls.Config {
+	if pl.conf.Native() {
+		return nil
+	}
+	return pl.tls
+}
+
+// secure shakes hands on a connection that was dialled for a check, if the plan wants TLS. It owns conn if it fails.
+func (pl plan) secure(ctx context.Context, conn net.Conn) (net.Conn, error) {
+	if pl.tls == nil {
+		return conn, nil
+	}
+	tc := tls.Client(conn, pl.tls)
+	if err := tc.HandshakeContext(ctx); err != nil {
+		conn.Close()
+		return nil, pl.explain(fmt.Errorf("%w: %w", ErrTLS, err))
+	}
+	return tc, nil
+}
+
+// remoteAlert is the operation in which crypto/tls tells that the peer has sent an alert (crypto/tls/conn.go, readRecordOrCCS); the alert
+// itself is of a type that is not exported.
+const remoteAlert = "remote error"
+
+// explain adds the way out to an error of TLS; others it leaves alone.
+func (pl plan) explain(err error) error {
+	var unknown x509.UnknownAuthorityError
+	var name x509.HostnameError
+	var record tls.RecordHeaderError
+	var op *net.OpError
+	switch {
+	case pl.tls == nil:
+		return err
+	case errors.As(err, &unknown):
+		roots := "of the system's roots; name its CA's certificate, or its own, as tls.ca"
+		if pl.conf.TLS.CA != "" {
+			roots = "of the certificates in " + pl.conf.TLS.CA
+		}
+		return fmt.Errorf("%w: its certificate leads to none %s", err, roots)
+	case errors.As(err, &name):
+		return fmt.Errorf("%w: a name of its certificate must be that of the address, or tls.server_name", err)
+	case errors.As(err, &record):
+		return fmt.Errorf("%w: there is no TLS; name its TLS port, or leave tls out", err)
+	case errors.As(err, &op) && op.Op == remoteAlert && pl.conf.TLS.Cert != "":
+		return fmt.Errorf("%w: it may not know our certificate, %s", err, pl.conf.TLS.Cert)
+	}
+	return err
+}
+
+// DialControl opens a control connection to a native backend as it is configured now, over TLS if it has that, and says HELLO in the name of
+// name. The connection is the caller's. It blocks until ctx ends at most; it is not for event loops.
+func (b *Backend) DialControl(ctx context.Context, name string) (*protocol.Control, Hello, error) {
+	b.mu.Lock()
+	pl := b.plan
+	b.mu.Unlock()
+	control, err := pl.dialControl(ctx)
+	if err != nil {
+		return nil, Hello{}, err
+	}
+	h, err := pl.hello(ctx, control, name)
+	if err != nil {
+		control.Close()
+		return nil, Hello{}, err
+	}
+	return control, h, nil
+}
+
+func (pl plan) dialControl(ctx context.Context) (*protocol.Control, error) {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, pl.network, pl.control)
+	if err == nil {
+		conn, err = pl.secure(ctx, conn)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("dial handoff %s: %w", pl.conf.Handoff, err)
+	}
+	return protocol.NewControl(conn), nil
+}
+
+// hello says HELLO. With TLS 1.3 it is here that a refusal of our certificate is heard.
+func (pl plan) hello(ctx context.Context, control *protocol.Control, name string) (Hello, error) {
+	h, err := control.Hello(ctx, protocol.Hello{Name: name})
+	if err != nil {
+		return Hello{}, fmt.Errorf("hello at %s: %w", pl.conf.Handoff, pl.explain(err))
+	}
+	return h, nil
+}
+
+// sameTLS reports whether two configurations want the same of TLS; what is in the files may differ.
+func sameTLS(a, b config.Backend) bool {
+	if a.TLS == nil || b.TLS == nil {
+		return a.TLS == b.TLS
+	}
+	return *a.TLS == *b.TLS
+}
