@@ -27,7 +27,13 @@ type ServerOptions struct {
 // ServerConfig is the configuration of a listener. It may be used by any number of handshakes at the same time.
 func ServerConfig(o ServerOptions) *tls.Config {
 	c := &tls.Config{
-		GetCertificate:         o.GetCertificate,
+		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			cert, err := o.GetCertificate(hello)
+			if err != nil {
+				return nil, errNoCertificate
+			}
+			return cert, nil
+		},
 		MinVersion:             max(o.MinVersion, tls.VersionTLS12),
 		CipherSuites:           suites12,
 		NextProtos:             []string{protocol},

@@ -42,6 +42,9 @@ var Reasons = []string{reasonTimeout, reasonTruncated, reasonEnded, reasonHTTP, 
 	reasonMessage, reasonVersion, reasonCipher, reasonALPN, reasonFallback, reasonNoCert, reasonPeerCert, reasonAuthority, reasonName,
 	reasonExpired, reasonRefused, reasonPeerAlert, reasonTakeOver, reasonInternal}
 
+// errNoCertificate says that GetCertificate has given none.
+var errNoCertificate = errors.New("no certificate for this client")
+
 // Error is a handshake that failed. It has no words of the peer and none of crypto/tls, which quotes the peer.
 type Error struct {
 	Reason string // one of Reasons
@@ -77,10 +80,13 @@ func (g *gate) explain(err error) *Error {
 	if op, ok := errors.AsType[*net.OpError](err); ok {
 		switch alert := alertOf(op.Err); {
 		case op.Op == "remote error":
-			return &Error{Reason: peerReason(alert), Alert: alert}
+			return &Error{Reason: g.peerReason(alert), Alert: alert}
 		case op.Op == "local error":
 			return &Error{Reason: g.ourReason(alert)}
 		}
+	}
+	if errors.Is(err, errNoCertificate) {
+		return &Error{Reason: reasonNoCert}
 	}
 	if e, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return &Error{Reason: verifyReason(e.Err)}
@@ -119,11 +125,13 @@ func alertOf(err error) uint8 {
 
 // Alerts: RFC 8446 section 6.
 const (
-	alertUnexpectedMessage  = 10
 	alertBadRecordMAC       = 20
 	alertRecordOverflow     = 22
 	alertHandshakeFailure   = 40
 	alertBadCertificate     = 42
+	alertUnsupportedCert    = 43
+	alertCertificateRevoked = 44
+	alertCertificateExpired = 45
 	alertCertificateUnknown = 46
 	alertUnknownCA          = 48
 	alertProtocolVersion    = 70
@@ -134,10 +142,15 @@ const (
 	alertNoALPN             = 120
 )
 
-func peerReason(alert uint8) string {
+// peerReason goes by the alert that came. handshake_failure is a server's answer to a hello that it can make nothing of, and, behind its own
+// hello, to a client without a certificate.
+func (g *gate) peerReason(alert uint8) string {
 	switch {
-	case alert >= alertBadCertificate && alert <= alertCertificateUnknown, alert == alertUnknownCA, alert == alertCertRequired:
+	case alert >= alertBadCertificate && alert <= alertCertificateUnknown, alert == alertUnknownCA, alert == alertCertRequired,
+		g.seen.client && alert == alertHandshakeFailure && g.seen.inHello.n > 0:
 		return reasonRefused
+	case !g.seen.client:
+		return reasonPeerAlert
 	case alert == alertProtocolVersion:
 		return reasonVersion
 	case alert == alertHandshakeFailure:
@@ -150,6 +163,7 @@ func peerReason(alert uint8) string {
 
 // ourReason goes by the alert that we sent. 0, because it was sealed, is a message that came late.
 func (g *gate) ourReason(alert uint8) string {
+	hello := !g.seen.client && g.seen.outHello.n == 0 // we have not answered the client's hello
 	switch alert {
 	case alertBadRecordMAC:
 		return reasonBadRecord
@@ -159,19 +173,21 @@ func (g *gate) ourReason(alert uint8) string {
 		return reasonCipher
 	case alertProtocolVersion:
 		return reasonVersion
-	case alertInternalError:
-		return reasonInternal
 	case alertFallback:
 		return reasonFallback
 	case alertUnrecognizedName:
 		return reasonNoCert
 	case alertNoALPN:
 		return reasonALPN
-	}
-	switch {
-	case alert >= alertBadCertificate && alert <= alertUnknownCA && alert != alertUnknownCA-1, alert == alertCertRequired:
+	case alertBadCertificate, alertUnsupportedCert, alertCertificateRevoked, alertCertificateExpired, alertCertificateUnknown, alertUnknownCA,
+		alertCertRequired:
 		return reasonPeerCert
-	case !g.seen.client && g.seen.outHello.n == 0:
+	case alertInternalError:
+		if !hello { // else a message that is too long
+			return reasonInternal
+		}
+	}
+	if hello {
 		return reasonHello
 	}
 	return reasonMessage

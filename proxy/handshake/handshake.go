@@ -3,6 +3,7 @@ package handshake
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"net"
 	"sync"
 
@@ -89,9 +90,9 @@ func (h *Handshake) run() {
 func (h *Handshake) shake() (res Result) {
 	defer h.secrets.wipe()
 	defer func() {
-		if recover() != nil {
+		if v := recover(); v != nil {
 			res.Params.Wipe()
-			res = Result{Err: &Error{Reason: reasonInternal}}
+			res = Result{Err: &Error{Reason: reasonInternal, Cause: fmt.Errorf("panic with %T", v)}}
 		}
 	}()
 	conn := tls.Server(&h.gate, h.config())
