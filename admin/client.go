@@ -70,6 +70,11 @@ func (c *Client) Backends(ctx context.Context) ([]Backend, error) {
 	return get[[]Backend](ctx, c, "/v1/backends")
 }
 
+// Certs lists the certificates of the listeners.
+func (c *Client) Certs(ctx context.Context) ([]Certificate, error) {
+	return get[[]Certificate](ctx, c, "/v1/certs")
+}
+
 // SessionQuery chooses sessions; empty fields choose all.
 type SessionQuery struct {
 	Backend string // "pool/name"

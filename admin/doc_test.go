@@ -28,7 +28,7 @@ func TestAPIDocumentIsComplete(t *testing.T) {
 		}
 	}
 	keys := map[string]bool{}
-	for _, document := range []any{Status{}, Session{}, SessionPage{}, Move{}, Event{}, Done{}, Error{}, handoff.Plan{}, Reloaded{},
+	for _, document := range []any{Status{}, Session{}, SessionPage{}, Move{}, Event{}, Done{}, Error{}, handoff.Plan{}, Reloaded{}, Certificate{},
 		DrainRequest{}, HoldRequest{}, ReleaseRequest{}, BackendRequest{}, CancelRequest{}} {
 		collectKeys(reflect.TypeOf(document), keys, map[reflect.Type]bool{})
 	}

@@ -8,19 +8,20 @@ import (
 
 // Status is the whole daemon in one document.
 type Status struct {
-	Version       Version     `json:"version"`
-	Instance      string      `json:"instance"` // our name in HELLO; random for each start
-	PID           int         `json:"pid"`
-	State         string      `json:"state"` // running | stopping
-	Started       time.Time   `json:"started"`
-	UptimeSeconds float64     `json:"uptime_seconds"`
-	Config        ConfigInfo  `json:"config"`
-	Descriptors   Descriptors `json:"descriptors"`
-	Listeners     []Listener  `json:"listeners"`
-	Pools         []Pool      `json:"pools"`
-	Sessions      Counts      `json:"sessions"`
-	Moves         []Move      `json:"moves"`    // those that run or are parked, then the newest ended, at most statusMoves in all
-	Warnings      []string    `json:"warnings"` // sentences for a person
+	Version       Version       `json:"version"`
+	Instance      string        `json:"instance"` // our name in HELLO; random for each start
+	PID           int           `json:"pid"`
+	State         string        `json:"state"` // running | stopping
+	Started       time.Time     `json:"started"`
+	UptimeSeconds float64       `json:"uptime_seconds"`
+	Config        ConfigInfo    `json:"config"`
+	Descriptors   Descriptors   `json:"descriptors"`
+	Listeners     []Listener    `json:"listeners"`
+	Certificates  []Certificate `json:"certificates"` // of the listeners with TLS
+	Pools         []Pool        `json:"pools"`
+	Sessions      Counts        `json:"sessions"`
+	Moves         []Move        `json:"moves"`    // those that run or are parked, then the newest ended, at most statusMoves in all
+	Warnings      []string      `json:"warnings"` // sentences for a person
 }
 
 // ConfigInfo is the running configuration and how the last attempt to change it went.

@@ -12,7 +12,9 @@ import (
 var pageText string
 
 var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
-	"age": func(t time.Time) string { return time.Since(t).Round(time.Second).String() },
+	"age":   func(t time.Time) string { return time.Since(t).Round(time.Second).String() },
+	"left":  func(c Certificate) string { words, _ := c.Left(time.Now()); return words },
+	"short": func(c Certificate) bool { _, short := c.Left(time.Now()); return short },
 }).Parse(pageText))
 
 // page is the status for a person. Moves are shown by their numbers: who asked for them, and which sessions had trouble, is

@@ -44,6 +44,7 @@ func (s *Server) Status() Status {
 	if s.opt.Sessions != nil {
 		st.Listeners, st.Sessions = s.opt.Sessions.Listeners(), s.opt.Sessions.Counts()
 	}
+	st.Certificates = s.certificates()
 	st.Moves = s.recentMoves()
 	st.Warnings = append(st.Warnings, warnings(st)...)
 	st.Listeners, st.Moves = orEmpty(st.Listeners), orEmpty(st.Moves)

@@ -20,6 +20,7 @@ type Options struct {
 	Sessions Sessions
 	Moves    Moves
 	Finder   Finder
+	Certs    Certs
 	Events   *Events  // nil: a ring of its own
 	Metrics  *Metrics // nil: not counted
 	Log      *slog.Logger
@@ -122,6 +123,7 @@ func (s *Server) routes() []route {
 		{"GET", "/v1/version", s.answer(s.getVersion)},
 		{"GET", "/v1/status", s.answer(s.getStatus)},
 		{"GET", "/v1/backends", s.answer(s.getBackends)},
+		{"GET", "/v1/certs", s.answer(s.getCerts)},
 		{"GET", "/v1/sessions", s.answer(s.getSessions)},
 		{"GET", "/v1/sessions/{id}", s.answer(s.getSession)},
 		{"GET", "/v1/moves", s.answer(s.getMoves)},

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/ircferry/ircferry/handoff"
 )
@@ -18,6 +19,11 @@ func warnings(st Status) []string {
 	for _, l := range st.Listeners {
 		if !l.Accepting {
 			w = append(w, fmt.Sprintf("listener %s does not accept: %s", l.Name, l.Note))
+		}
+	}
+	for _, c := range st.Certificates {
+		if text := c.warning(time.Now()); text != "" {
+			w = append(w, text)
 		}
 	}
 	for _, p := range st.Pools {
