@@ -102,7 +102,9 @@ func TestStandaloneServingIsRememberedOverRestarts(t *testing.T) {
 		s.Close()
 
 		s = w.newSet(t, dir, pools)
-		expect(t, "before the first check", chosen(t, mainPool(t, s)), "none")
+		if got := chosen(t, mainPool(t, s)); got != "none" && got != "c" { // the first check may have been already
+			t.Errorf("before the first check: got %q", got)
+		}
 		settle()
 		expect(t, "after another restart", chosen(t, mainPool(t, s)), "c")
 		s.Close()
