@@ -1,6 +1,8 @@
 package main
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"log/slog"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/ircferry/ircferry/handoff/protocol"
 	"github.com/ircferry/ircferry/internal/ircd"
 )
 
@@ -21,6 +24,7 @@ const streamBuffer = 64 << 10
 type demoIrcd struct {
 	name, sid       string
 	handoff, stream string
+	cert, key, ca   string // of handoff over TCP
 	listen          []string
 	proxyV1         bool
 	oper            string // NAME:PASSWORD
@@ -41,6 +45,9 @@ func newDemoIrcdCommand() *cobra.Command {
 	f.StringVar(&d.name, "name", "irc.demo", "server name; one without a dot gets .demo behind it")
 	f.StringVar(&d.sid, "sid", "001", "server id, three characters")
 	f.StringVar(&d.handoff, "handoff", "", "HANDOFF/1 control address: unix:/path or tcp:host:port")
+	f.StringVar(&d.cert, "handoff-cert", "", "certificate of a tcp control address, which takes TLS then")
+	f.StringVar(&d.key, "handoff-key", "", "its key")
+	f.StringVar(&d.ca, "handoff-ca", "", "certificates of the coordinators that are let in, or of who signed theirs")
 	f.StringVar(&d.stream, "stream", "127.0.0.1:0", "HANDOFF/1 stream address")
 	f.StringArrayVar(&d.listen, "listen", nil, "client port, host:port; may be repeated")
 	f.BoolVar(&d.proxyV1, "proxy-v1", false, "clients begin with a PROXY v1 header")
@@ -84,7 +91,29 @@ func (d demoIrcd) startHandoff(s *ircd.Server) (*ircd.Handoff, error) {
 		}
 		cfg.Faults = append(cfg.Faults, fault)
 	}
+	if d.cert != "" {
+		var err error
+		if cfg.TLS, err = d.controlTLS(); err != nil {
+			return nil, err
+		}
+	}
 	return s.StartHandoff(cfg)
+}
+
+func (d demoIrcd) controlTLS() (*tls.Config, error) {
+	cert, err := tls.LoadX509KeyPair(d.cert, d.key)
+	if err != nil {
+		return nil, fmt.Errorf("use %s with %s: %w", d.cert, d.key, err)
+	}
+	data, err := os.ReadFile(d.ca)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(data) {
+		return nil, fmt.Errorf("%s has no certificate in it", d.ca)
+	}
+	return protocol.ServerTLS(cert, pool), nil
 }
 
 func (d demoIrcd) config() ircd.Config {

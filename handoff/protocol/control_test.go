@@ -141,7 +141,7 @@ func TestDialRefuses(t *testing.T) {
 // Plaintext control leaves the machine for nobody: mutual TLS, or loopback.
 func TestControlOverMutualTLS(t *testing.T) {
 	cert, pool := selfSigned(t)
-	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{cert}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert})
+	l, err := tls.Listen("tcp", "127.0.0.1:0", ServerTLS(cert, pool))
 	noError(t, err)
 	s := NewServer(newFakeIrcd(), Config{})
 	ended := make(chan error)

@@ -103,7 +103,11 @@ func (c *Client) sendWhois(o *Client) {
 		c.numeric(rplWhoisAccount, o.nick, o.account, "is logged in as")
 	}
 	if o.tls != "" {
-		c.numeric(rplWhoisSecure, o.nick, "is using a secure connection")
+		text := "is using a secure connection"
+		if inside {
+			text += " [" + o.tls + "]"
+		}
+		c.numeric(rplWhoisSecure, o.nick, text)
 	}
 	if o.certfp != "" && inside {
 		c.numeric(rplWhoisCertFP, o.nick, "has client certificate fingerprint "+o.certfp)

@@ -1,6 +1,7 @@
 package ircd
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -15,12 +16,13 @@ import (
 
 // HandoffConfig is how a server speaks HANDOFF/1.
 type HandoffConfig struct {
-	Control  string  // "unix:/path" (made with mode 0600) or "tcp:host:port"
-	Stream   string  // host:port for streams; "": a free port of 127.0.0.1
-	Pass     string  // secret that a coordinator must tell; "": none
-	MaxUsers int     // users in one transaction; 0: the protocol package's choice
-	Faults   []Fault // from the beginning; see SetFaults
-	Killed   func()  // called by the fault "exit"; nil: the process ends at once with status 137
+	Control  string      // "unix:/path" (made with mode 0600) or "tcp:host:port"
+	Stream   string      // host:port for streams; "": a free port of 127.0.0.1
+	TLS      *tls.Config // of a tcp control listener, with client certificates demanded (protocol.ServerTLS); nil: loopback addresses only
+	Pass     string      // secret that a coordinator must tell; "": none
+	MaxUsers int         // users in one transaction; 0: the protocol package's choice
+	Faults   []Fault     // from the beginning; see SetFaults
+	Killed   func()      // called by the fault "exit"; nil: the process ends at once with status 137
 }
 
 // Handoff is a server's end of HANDOFF/1: it can be source and destination. Its methods may be called from any goroutine.
@@ -44,7 +46,7 @@ func (s *Server) StartHandoff(cfg HandoffConfig) (*Handoff, error) {
 	setDefault(&cfg.Stream, "127.0.0.1:0")
 	h := &Handoff{srv: s}
 	var err error
-	if h.control, err = listenControl(network, addr); err != nil {
+	if h.control, err = listenControl(network, addr, cfg.TLS); err != nil {
 		return nil, fmt.Errorf("ircd handoff control: %w", err)
 	}
 	if h.stream, err = net.Listen("tcp", cfg.Stream); err != nil {
@@ -64,10 +66,10 @@ func (s *Server) StartHandoff(cfg HandoffConfig) (*Handoff, error) {
 }
 
 // listenControl also takes the place of a socket that a killed process has left behind.
-func listenControl(network, addr string) (net.Listener, error) {
+func listenControl(network, addr string, secure *tls.Config) (net.Listener, error) {
 	l, err := net.Listen(network, addr)
 	if network != "unix" {
-		return l, err
+		return secureControl(l, err, secure)
 	}
 	if errors.Is(err, syscall.EADDRINUSE) {
 		if conn, dialErr := net.Dial(network, addr); dialErr == nil {
@@ -81,6 +83,20 @@ func listenControl(network, addr string) (net.Listener, error) {
 		return nil, err
 	}
 	return l, os.Chmod(addr, 0o600)
+}
+
+// secureControl puts TLS on a TCP listener, or lets plaintext pass on loopback.
+func secureControl(l net.Listener, err error, secure *tls.Config) (net.Listener, error) {
+	switch {
+	case err != nil:
+		return nil, err
+	case secure != nil:
+		return tls.NewListener(l, secure), nil
+	case !l.Addr().(*net.TCPAddr).IP.IsLoopback():
+		l.Close()
+		return nil, fmt.Errorf("listen %s: control in plaintext is for loopback addresses only", l.Addr())
+	}
+	return l, nil
 }
 
 // Address answers the control address in the form of HandoffConfig, with the real port.
