@@ -22,14 +22,20 @@ type cast struct {
 
 func newCast(t *testing.T, port int) *cast {
 	t.Helper()
-	c := &cast{t: t, clients: map[string]*ircclient.Client{}}
-	for nick, caps := range map[string][]string{
+	return enter(t, port, map[string][]string{
 		"alice": {"multi-prefix", "away-notify", "account-notify", "server-time", "batch", "labeled-response", "message-tags"},
 		"bob":   {"multi-prefix", "echo-message", "cap-notify", "userhost-in-names", "invite-notify"},
 		"carol": nil,
 		"dave":  {"chghost", "extended-join"},
 		"helen": nil,
-	} {
+	}, castLines)
+}
+
+// enter registers clients with their capabilities and has them say what makes the state.
+func enter(t *testing.T, port int, caps map[string][]string, lines []said) *cast {
+	t.Helper()
+	c := &cast{t: t, clients: map[string]*ircclient.Client{}}
+	for nick, caps := range caps {
 		client, err := ircclient.Dial(t.Context(), fmt.Sprintf("127.0.0.1:%d", port), ircclient.Options{})
 		if err != nil {
 			t.Fatal(err)
@@ -40,14 +46,17 @@ func newCast(t *testing.T, port int) *cast {
 			t.Fatalf("register %s: %v", nick, err)
 		}
 	}
-	for _, line := range castLines {
+	for _, line := range lines {
 		c.ask(line.nick, line.send)
 	}
 	return c
 }
 
+// said is a line that somebody sends.
+type said struct{ nick, send string }
+
 // castLines is how the state comes to be. All of it goes through the ircd's own commands.
-var castLines = []struct{ nick, send string }{
+var castLines = []said{
 	{"alice", "OPER root rootpw"}, {"helen", "OPER helper helperpw"},
 	{"alice", "MODE alice +s +cCkKqQ"}, {"alice", "MODE alice +wiH"},
 	{"bob", "MODE bob +xiBI"}, {"bob", "AWAY :gone to the sea, back \xe9ventually"}, {"bob", "MONITOR + alice,carol,nobody"},
@@ -81,7 +90,7 @@ func (c *cast) ask(nick, line string) []string {
 }
 
 // probes are asked before and after a move.
-var probes = []struct{ nick, send string }{
+var probes = []said{
 	{"alice", "MODE #sea"}, {"alice", "MODE #sea b"}, {"alice", "MODE #sea e"}, {"alice", "MODE #sea I"}, {"alice", "MODE #sea g"}, {"alice", "MODE #sea w"},
 	{"alice", "MODE #perm"}, {"alice", "MODE #perm b"}, {"bob", "MODE #inv"},
 	{"carol", "TOPIC #sea"}, {"carol", "NAMES #sea"}, {"bob", "NAMES #sea"}, {"bob", "NAMES #inv"}, {"alice", "WHO #sea"},
@@ -159,7 +168,7 @@ func steady(line string) string {
 }
 
 // same reports each probe as a row, and an error for those that differ.
-func same(t *testing.T, before, after map[string]string) {
+func same(t *testing.T, probes []said, before, after map[string]string) {
 	t.Helper()
 	equal := 0
 	for _, p := range probes {
@@ -189,13 +198,13 @@ func TestInspIRCdKeepsState(t *testing.T) {
 	}
 	t.Run("restart", func(t *testing.T) {
 		a.restart(f)
-		same(t, before, c.probe())
+		same(t, probes, before, c.probe())
 		sameRecords(t, records, a.peek(t, c))
 	})
 	t.Run("replace", func(t *testing.T) {
 		f.move("drain", "main/a", "--to", "b")
 		f.ctl("undrain", "main/a")
-		same(t, before, c.probe())
+		same(t, probes, before, c.probe())
 		sameRecords(t, records, b.peek(t, c))
 	})
 	t.Run("alive", c.alive)
