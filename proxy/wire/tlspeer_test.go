@@ -32,12 +32,11 @@ type tlsCase struct {
 
 func (c tlsCase) tls13() bool { return c.version == tls.VersionTLS13 }
 
-// tlsCases are all suites in both roles. crypto/tls leaves the choice of a TLS 1.3 suite to itself, so those have no partner: see
-// TestThirteenSuites.
+// tlsCases are all suites in both roles.
 func tlsCases() []tlsCase {
 	var cs []tlsCase
 	for _, id := range []uint16{
-		tls.TLS_AES_128_GCM_SHA256,
+		tls.TLS_AES_128_GCM_SHA256, tls.TLS_AES_256_GCM_SHA384, tls.TLS_CHACHA20_POLY1305_SHA256,
 		tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
 		tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
 		tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
@@ -99,6 +98,9 @@ func newPump() *pump {
 }
 
 func (p *pump) put(b []byte) {
+	if p == nil {
+		return
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.b.Write(b)
@@ -136,7 +138,7 @@ func (p *pump) read(b []byte) (int, error) {
 type halfPipe struct{ in, out *pump }
 
 func (h *halfPipe) Read(b []byte) (int, error)       { return h.in.read(b) }
-func (h *halfPipe) Write(b []byte) (int, error)      { h.out.put(b); return len(b), nil }
+func (h *halfPipe) Write(b []byte) (int, error)      { h.out.put(b); return len(b), nil } // a nil pump swallows it
 func (h *halfPipe) Close() error                     { return nil }
 func (h *halfPipe) LocalAddr() net.Addr              { return &net.TCPAddr{} }
 func (h *halfPipe) RemoteAddr() net.Addr             { return &net.TCPAddr{} }
@@ -162,14 +164,16 @@ func (c tlsCase) shake(t testing.TB) (*peer, *TLSParams) {
 		sc.CipherSuites, cc.CipherSuites = []uint16{c.suite}, []uint16{c.suite}
 	}
 	s, k := tls.Server(server, sc), tls.Client(client, cc)
-	failed := make(chan error, 2)
-	go func() { failed <- s.Handshake() }()
-	go func() { failed <- k.Handshake() }()
-	for range 2 {
-		if err := <-failed; err != nil {
-			t.Fatal(err)
+	with13(c.suite, func() {
+		failed := make(chan error, 2)
+		go func() { failed <- s.Handshake() }()
+		go func() { failed <- k.Handshake() }()
+		for range 2 {
+			if err := <-failed; err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
+	})
 	up.unblock()
 	down.unblock()
 	p := &peer{s, server}
@@ -332,4 +336,23 @@ func (o *ours) mustRead(b []byte) []byte {
 		o.t.Fatal(err)
 	}
 	return plain
+}
+
+// newPair makes two of ours that are connected with each other: the server and the client. The secrets are not random.
+func newPair(t testing.TB, suite uint16) (server, client *ours) {
+	t.Helper()
+	up, down := testTraffic(suite, 1), testTraffic(suite, 2)
+	server = newOurs(t, &TLSParams{Version: suiteOf(suite).version, Suite: suite, In: up, Out: down})
+	up, down = testTraffic(suite, 1), testTraffic(suite, 2)
+	client = newOurs(t, &TLSParams{Version: suiteOf(suite).version, Suite: suite, Client: true, In: down, Out: up})
+	return server, client
+}
+
+// testTraffic is always the same for the same n.
+func testTraffic(id uint16, n byte) TLSTraffic {
+	su := suiteOf(id)
+	if su.tls13() {
+		return TLSTraffic{Secret: bytes.Repeat([]byte{0xa0 + n}, su.secret)}
+	}
+	return TLSTraffic{Key: bytes.Repeat([]byte{0xb0 + n}, su.keySize), IV: bytes.Repeat([]byte{0xc0 + n}, nonceSize-su.explicit), Seq: 1}
 }
