@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ircferry/ircferry/backend"
+	"github.com/ircferry/ircferry/internal/certs"
 	"github.com/ircferry/ircferry/internal/config"
 )
 
@@ -39,7 +40,7 @@ func check(ctx context.Context, out io.Writer, path string, strict, offline bool
 	if err != nil {
 		return failed(err)
 	}
-	found := config.Verify(cfg)
+	found := append(config.Verify(cfg), certs.Check(cfg)...)
 	if !offline {
 		ctx, cancel := context.WithTimeout(ctx, probeTime)
 		defer cancel()

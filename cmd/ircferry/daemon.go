@@ -23,8 +23,10 @@ import (
 	"github.com/ircferry/ircferry/backend"
 	"github.com/ircferry/ircferry/handoff"
 	"github.com/ircferry/ircferry/handoff/native"
+	"github.com/ircferry/ircferry/internal/certs"
 	"github.com/ircferry/ircferry/internal/config"
 	"github.com/ircferry/ircferry/proxy"
+	"github.com/ircferry/ircferry/proxy/handshake"
 )
 
 // daemonOptions say how a daemon is started: from a file, or from a value (the demo).
@@ -43,6 +45,8 @@ type daemon struct {
 	started  time.Time
 
 	lock     *os.File
+	certs    *certs.Store
+	tickets  *handshake.Tickets
 	registry *prometheus.Registry
 	backends *backend.Set
 	proxy    *proxy.Proxy
@@ -52,6 +56,8 @@ type daemon struct {
 	api      *admin.Server
 	public   *http.Server
 	serving  sync.WaitGroup // admin API and HTTP port
+
+	stopCerts func() // nil: they are not watched
 
 	cfg      atomic.Pointer[loaded]
 	stopping atomic.Bool
@@ -79,6 +85,8 @@ func startDaemon(opt daemonOptions) (*daemon, error) {
 	d := &daemon{opt: opt, log: opt.log, instance: newInstance(), started: time.Now(), registry: prometheus.NewRegistry(), events: admin.NewEvents(1024)}
 	d.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	d.metrics = admin.NewMetrics(d.registry)
+	d.certs, d.tickets = certs.NewStore(d.certNotice), handshake.NewTickets()
+	admin.ShowCertificates(d.registry, pictures{d})
 	d.cfg.Store(&loaded{Config: cfg, sha256: sum, at: time.Now()})
 	if err := d.start(cfg); err != nil {
 		d.release()
@@ -99,6 +107,10 @@ func (d *daemon) publish(word, text string) {
 }
 
 func (d *daemon) start(cfg config.Config) (err error) {
+	set, err := d.certs.Load(cfg.Listeners)
+	if err != nil {
+		return err
+	}
 	if d.lock, err = lockState(cfg.State); err != nil {
 		return err
 	}
@@ -108,7 +120,9 @@ func (d *daemon) start(cfg config.Config) (err error) {
 	if err := d.startAdmin(cfg); err != nil {
 		return err
 	}
-	return d.proxy.SetListeners(cfg.Listeners)
+	d.stopCerts = d.watchCerts()
+	_, err = d.setListeners(cfg.Listeners, set)
+	return err
 }
 
 // newInstance names this start of the daemon; stream ids begin with it.
@@ -178,7 +192,7 @@ func (d *daemon) startAdmin(cfg config.Config) error {
 		return err
 	}
 	parts := pictures{d}
-	d.api = admin.New(admin.Options{Process: parts, Pools: parts, Sessions: parts, Moves: parts, Finder: parts, Events: d.events, Metrics: d.metrics, Log: slog.New(everyLevel{d.log.Handler()})})
+	d.api = admin.New(admin.Options{Process: parts, Pools: parts, Sessions: parts, Moves: parts, Finder: parts, Certs: parts, Events: d.events, Metrics: d.metrics, Log: slog.New(everyLevel{d.log.Handler()})})
 	d.serving.Go(func() {
 		if err := d.api.Serve(l); err != nil {
 			d.log.Error("admin API ended", "err", err)
@@ -230,6 +244,9 @@ func (d *daemon) release() {
 		d.public.Close()
 	}
 	d.serving.Wait()
+	if d.stopCerts != nil {
+		d.stopCerts()
+	}
 	if d.proxy != nil {
 		d.proxy.Close()
 	}

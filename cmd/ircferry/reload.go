@@ -8,10 +8,12 @@ import (
 	"fmt"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/ircferry/ircferry/admin"
+	"github.com/ircferry/ircferry/internal/certs"
 	"github.com/ircferry/ircferry/internal/config"
 )
 
@@ -29,7 +31,9 @@ func (o daemonOptions) read() (cfg config.Config, sum string, warnings []config.
 		return cfg, "", nil, err
 	}
 	var wrong []error
-	for _, f := range config.Verify(cfg) {
+	// What cannot be of the certificates is told by who loads them.
+	notes := slices.DeleteFunc(certs.Check(cfg), func(f config.Finding) bool { return f.Severity == config.SeverityError })
+	for _, f := range append(config.Verify(cfg), notes...) {
 		if f.Severity == config.SeverityError {
 			wrong = append(wrong, fmt.Errorf("%s: %s: %s", o.path, f.Key, f.Text))
 		} else {
@@ -81,10 +85,15 @@ func (d *daemon) reloadLocked() (admin.Reloaded, error) {
 	if err != nil {
 		return admin.Reloaded{}, err
 	}
+	set, err := d.certs.Load(cfg.Listeners)
+	if err != nil {
+		return admin.Reloaded{}, err
+	}
 	if err := d.backends.Apply(cfg.Pools); err != nil {
 		return admin.Reloaded{}, fmt.Errorf("reload pools: %w", err)
 	}
-	if err := d.proxy.SetListeners(cfg.Listeners); err != nil {
+	renewed, err := d.setListeners(cfg.Listeners, set)
+	if err != nil {
 		back := d.backends.Apply(old.Pools)
 		return admin.Reloaded{}, errors.Join(fmt.Errorf("reload listeners: %w", err), back)
 	}
@@ -92,6 +101,9 @@ func (d *daemon) reloadLocked() (admin.Reloaded, error) {
 		d.log.Error("log stays as it was", "err", err)
 	}
 	r := admin.Reloaded{SHA256: sum, Changed: changed(old.Config, cfg), NeedsRestart: config.NeedsRestart(old.Config, cfg)}
+	if renewed {
+		r.Changed = append(r.Changed, "certificates")
+	}
 	// What needs a restart goes on as it runs, so that the next reload names it again, or not if it was taken back.
 	cfg.Loops, cfg.State, cfg.Admin, cfg.HTTP = old.Loops, old.State, old.Admin, old.HTTP
 	d.cfg.Store(&loaded{Config: cfg, sha256: sum, at: time.Now()})

@@ -87,6 +87,14 @@ func (s *Set) rechoose(p *pair) {
 	}
 }
 
+// Renewed reports whether files that are in both sets have given another certificate to s than to before.
+func (s *Set) Renewed(before *Set) bool {
+	return slices.ContainsFunc(s.pairs, func(p *pair) bool {
+		old := before.pair(p.files)
+		return old != nil && !sameCert(old.cert, p.cert)
+	})
+}
+
 func (s *Set) pair(files config.Cert) *pair {
 	for _, p := range s.pairs {
 		if p.files == files {

@@ -288,8 +288,12 @@ func TestReload(t *testing.T) {
 	files := written(t, a, dir, "irc")
 	old := r.use(t, listens("ircs", files)).GetCertificate("ircs")
 	written(t, b, dir, "irc")
+	first := r.set
 	set := r.use(t, listens("renamed", files))
 	r.expect(t, "reloaded [renamed]")
+	if !set.Renewed(first) || set.Renewed(set) || first.Renewed(&Set{}) {
+		t.Error("what was renewed is not known")
+	}
 	if set.GetCertificate("ircs") != nil {
 		t.Error("a listener that is gone has certificates")
 	}

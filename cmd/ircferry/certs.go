@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"strings"
+	"time"
+
+	"github.com/ircferry/ircferry/admin"
+	"github.com/ircferry/ircferry/internal/certs"
+	"github.com/ircferry/ircferry/internal/config"
+	"github.com/ircferry/ircferry/proxy/handshake"
+)
+
+// listenerTLS makes how each listener with TLS shakes hands, by its name. The certificates of set are asked for at each handshake, so new
+// files need no new listeners.
+func listenerTLS(ls []config.Listener, set *certs.Set, tickets *handshake.Tickets) map[string]*tls.Config {
+	versions := map[config.TLSVersion]uint16{config.TLS12: tls.VersionTLS12, config.TLS13: tls.VersionTLS13}
+	all := map[string]*tls.Config{}
+	for _, l := range ls {
+		if l.TLS != nil {
+			all[l.Name] = handshake.ServerConfig(handshake.ServerOptions{GetCertificate: set.GetCertificate(l.Name), MinVersion: versions[l.TLS.MinVersion],
+				RequestCert: l.TLS.ClientCert != config.ClientCertNone, Tickets: tickets})
+		}
+	}
+	return all
+}
+
+// setListeners makes ls the listeners, with their certificates in set, or changes nothing. renewed: files of before have new certificates.
+func (d *daemon) setListeners(ls []config.Listener, set *certs.Set) (renewed bool, err error) {
+	before := d.certs.Use(set)
+	_ = listenerTLS(ls, set, d.tickets) // for the proxy, which shakes hands by it as soon as its loops can
+	if err := d.proxy.SetListeners(ls); err != nil {
+		d.certs.Use(before)
+		return false, err
+	}
+	return set.Renewed(before), nil
+}
+
+// watchCerts follows the certificates' files until the returned function is called.
+func (d *daemon) watchCerts() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		d.certs.Run(ctx)
+	}()
+	return func() { cancel(); <-ended }
+}
+
+// certNotice tells the log and those who follow the events what happened to a certificate.
+func (d *daemon) certNotice(n certs.Notice) {
+	log := d.log.Info
+	switch n.Word {
+	case certs.Broken:
+		log = d.log.Error
+	case certs.Expiring:
+		log = d.log.Warn
+	}
+	listeners := strings.Join(n.Listeners, " ")
+	log("certificate "+string(n.Word), "component", "certs", "listener", listeners, "cert", n.Files.Cert, "key", n.Files.Key, "text", n.Text)
+	text := "listener " + listeners
+	if n.Text != "" {
+		text += ": " + n.Text
+	}
+	d.events.Publish(admin.Event{Time: n.Time, Kind: admin.EventCert, Object: n.Files.Cert, Word: string(n.Word), Text: text})
+}
+
+// Certificates implements admin.Certs.
+func (p pictures) Certificates() []admin.Certificate {
+	var all []admin.Certificate
+	for _, s := range p.d.certs.States() {
+		c := admin.Certificate{Listener: s.Listener, Default: s.Default, Names: s.Names, Issuer: s.Issuer, Algorithm: s.Key, NotBefore: s.NotBefore,
+			NotAfter: s.NotAfter, Fingerprint: s.Fingerprint, CertFile: s.Files.Cert, KeyFile: s.Files.Key, Loaded: s.Read.Round(time.Millisecond), Broken: s.Broken}
+		if s.Broken != "" {
+			c.BrokenSince = &s.Since
+		}
+		all = append(all, c)
+	}
+	return all
+}
