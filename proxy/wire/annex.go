@@ -43,12 +43,22 @@ type TLS struct {
 	InSeq    uint64 // of the next record that we open
 	OutSeq   uint64 // of the next record that we seal
 	Receiver TLSReceiver
+	Totals   TLSTotals
 
 	In, Out  TLSKeys
 	CertFP   [32]byte // SHA-256 of the peer's certificate
 	Exporter [32]byte // RFC 9266 channel binding
 	Unsent   Queue    // records that the peer's socket did not take, for an owner that has no other place for them
-	_        [44]byte
+	_        [28]byte
+}
+
+// TLSTotals count the bytes of all committed Opens and Seals, modulo 2^32. A successor compares them with what the kernel has
+// given and taken: the difference lies in the staging buffers.
+type TLSTotals struct {
+	Received uint32 // ciphertext that was read, with the partial record
+	Opened   uint32 // application data made of it
+	Sealed   uint32 // application data that was sealed
+	Sent     uint32 // ciphertext made of it, with replies and alerts
 }
 
 // TLSReceiver is what is left in the middle of what the peer is sending.

@@ -31,7 +31,7 @@ type Arena struct {
 	hdr    *header
 	shards []*Shard
 	chunks uint32 // chunks that fit into the file
-	locked int64  // bytes under mlock
+	locked int64  // bytes under mlock, from the beginning on
 
 	blocks []block // one entry each; a block that a shard has belongs to its goroutine
 
@@ -43,6 +43,7 @@ type Arena struct {
 	freeBlocks []int32 // guarded by mu; given back by shards, without memory
 	nextBlock  int32   // guarded by mu; this and all higher ones are untouched
 	refused    int64   // guarded by mu; how often the answer was ErrFull
+	lockedMore int64   // guarded by mu; bytes under mlock behind those
 
 	fallocate func(fd int, mode uint32, off, n int64) error // a field for the tests of a full machine
 }
@@ -125,11 +126,19 @@ func (a *Arena) protect() {
 	_ = unix.Madvise(all, unix.MADV_DONTDUMP)
 	_ = unix.Madvise(all, unix.MADV_NOHUGEPAGE) // a huge page would make the first slot cost 2 MiB
 	// On fault: a lock must not populate what nobody uses. Without CAP_IPC_LOCK the limit counts address space, which the whole
-	// file exceeds; then at least all but the chunks: no key lies in a chunk.
-	if lockOnFault(all) {
-		a.locked = int64(a.size)
-	} else if part := all[:a.chunksOff()]; lockOnFault(part) {
-		a.locked = int64(len(part))
+	// file exceeds; then all but the chunks, where no key lies, or at least what is before the slots, and annexes as they are taken.
+	for _, part := range [][]byte{all, all[:a.chunksOff()], all[:a.slots.off]} {
+		if lockOnFault(part) {
+			a.locked = int64(len(part))
+			break
+		}
+	}
+}
+
+// lockLocked locks annexes that are new, if they are not locked yet: there are the keys of all connections.
+func (a *Arena) lockLocked(off, n int64) {
+	if off+n > a.locked && lockOnFault(unsafe.Slice((*byte)(unsafe.Add(a.base, off)), n)) {
+		a.lockedMore += n
 	}
 }
 

@@ -31,6 +31,9 @@ func (a *Arena) take(c *cells, mine *[]uint32) error {
 	if err := a.growLocked(c.off+int64(c.next)*c.size, int64(n)*c.size); err != nil {
 		return err
 	}
+	if c == &a.annexes {
+		a.lockLocked(c.off+int64(c.next)*c.size, int64(n)*c.size)
+	}
 	for i := n - 1; i >= 0; i-- {
 		*mine = append(*mine, c.next+uint32(i))
 	}

@@ -7,7 +7,7 @@
 //	header     magic, layout version and hash, sizes, one Staged record per shard
 //	areas      per shard: redo records, and three staging buffers (read, opened, sealed) for what is between a read and a write
 //	slots      one Slot of 128 bytes per session
-//	annexes    one TLS of 320 bytes per connection over TLS
+//	annexes    one TLS of 384 bytes per connection over TLS
 //	chunks     2 KiB pieces of queues, in blocks of 32
 //
 // There are no pointers in it: slots and chunks are named by index, so that a new process that gets the descriptor can go on,

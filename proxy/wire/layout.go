@@ -51,7 +51,7 @@ const (
 
 	headerSize = 8 << 10
 	slotBatch  = 64 // slots that a shard takes at a time: 8 KiB of file
-	annexBatch = 32 // TLS annexes that a shard takes at a time: 10 KiB of file
+	annexBatch = 32 // TLS annexes that a shard takes at a time: 12 KiB of file
 )
 
 // header is the start of the file. Written once by New.
@@ -166,7 +166,7 @@ func (q *Queue) Whole() int { return int(q.Bytes - q.Half) }
 func layout() string {
 	var b strings.Builder
 	for _, t := range []reflect.Type{reflect.TypeFor[header](), reflect.TypeFor[Staged](), reflect.TypeFor[Slot](), reflect.TypeFor[Queue](),
-		reflect.TypeFor[TLS](), reflect.TypeFor[TLSReceiver](), reflect.TypeFor[TLSKeys](), reflect.TypeFor[redoLog](), reflect.TypeFor[redo]()} {
+		reflect.TypeFor[TLS](), reflect.TypeFor[TLSReceiver](), reflect.TypeFor[TLSTotals](), reflect.TypeFor[TLSKeys](), reflect.TypeFor[redoLog](), reflect.TypeFor[redo]()} {
 		fmt.Fprintf(&b, "%s %d\n", t.Name(), t.Size())
 		for i := range t.NumField() {
 			f := t.Field(i)

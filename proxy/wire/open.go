@@ -49,7 +49,11 @@ func (s *Shard) Keep(id TLSID, p []byte) error {
 	if s.tls.room == id {
 		s.tls.room = 0
 	}
-	return s.Append(&t.Receiver.Partial, p)
+	if err := s.Append(&t.Receiver.Partial, p); err != nil {
+		return err
+	}
+	t.Totals.Received += uint32(len(p))
+	return nil
 }
 
 // Open takes n bytes that were just read into ReadRoom and opens the records that are whole. now is the loop's time, for the limits
@@ -84,9 +88,9 @@ func (s *Shard) Open(id TLSID, n int, now time.Duration) (Opened, error) {
 		t.Flags |= TLSBroken
 		return Opened{}, err
 	}
-	o.r.Read, o.r.Made = uint32(o.read), uint32(o.made)
+	o.r.Totals.Received += uint32(n)
 	old := t.Receiver.Partial
-	s.commit(t, o.r)
+	s.commit(t, o.r, o.made)
 	if old.Head != t.Receiver.Partial.Head {
 		s.Clear(&old)
 	}

@@ -31,14 +31,14 @@ type redo struct {
 	Dir     direction
 	Updated uint8 // 1: Keys are those of the direction from now on
 	Flags   TLSFlags
-	Read    uint32 // bytes of the source that were taken: of the read staging buffer for an Open
 	Made    uint32 // bytes of the result, from the beginning of its staging buffer on
-	_       uint32
+	_       [2]uint32
 
 	Seq      uint64
 	Receiver TLSReceiver // for an Open
+	Totals   TLSTotals
 	Keys     TLSKeys
-	_        [32]byte
+	_        [16]byte
 }
 
 // tlsShard is what the TLS connections of a shard need in process memory. A successor needs none of it.
@@ -67,15 +67,21 @@ func (s *Shard) redoLog() *redoLog {
 func (s *Shard) begin(id TLSID, t *TLS, d direction) *redo {
 	l := s.redoLog()
 	r := &l.Records[(l.Commits+1)&1]
-	*r = redo{TLS: id, Ops: t.Ops + 1, Dir: d, Flags: t.Flags, Seq: t.InSeq, Receiver: t.Receiver}
+	*r = redo{TLS: id, Ops: t.Ops + 1, Dir: d, Flags: t.Flags, Seq: t.InSeq, Receiver: t.Receiver, Totals: t.Totals}
 	if d == tlsOut {
 		r.Seq, r.Receiver = t.OutSeq, TLSReceiver{}
 	}
 	return r
 }
 
-// commit is steps 3 and 4.
-func (s *Shard) commit(t *TLS, r *redo) {
+// commit is steps 3 and 4, for a result of so many bytes.
+func (s *Shard) commit(t *TLS, r *redo, made int) {
+	r.Made = uint32(made)
+	if r.Dir == tlsIn {
+		r.Totals.Opened += r.Made
+	} else {
+		r.Totals.Sent += r.Made
+	}
 	s.at("recorded")
 	l := s.redoLog()
 	atomic.StoreUint64(&l.Commits, l.Commits+1)
@@ -86,7 +92,7 @@ func (s *Shard) commit(t *TLS, r *redo) {
 
 // apply makes the annex what the record says. Doing it again changes nothing.
 func (r *redo) apply(t *TLS, step func(string)) {
-	t.Flags = r.Flags
+	t.Flags, t.Totals = r.Flags, r.Totals
 	if r.Dir == tlsIn {
 		t.InSeq = r.Seq
 		t.Receiver = r.Receiver

@@ -33,7 +33,7 @@ func (s *Shard) Seal(id TLSID, p []byte) ([]byte, error) {
 		w.record(typeApplication, piece)
 		n += len(piece)
 	}
-	w.r.Read = uint32(len(p))
+	w.r.Totals.Sealed += uint32(len(p))
 	return w.commit(), nil
 }
 
@@ -74,8 +74,7 @@ func (s *Shard) sealer(id TLSID, t *TLS) sealer {
 }
 
 func (w *sealer) commit() []byte {
-	w.r.Made = uint32(w.n)
-	w.s.commit(w.t, w.r)
+	w.s.commit(w.t, w.r, w.n)
 	if w.r.Updated != 0 {
 		w.s.tls.ciphers.replace(w.r.TLS, tlsOut, w.aead)
 	}

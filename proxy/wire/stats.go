@@ -17,7 +17,7 @@ type Stats struct {
 // Stats may be called from any goroutine. Counts of different shards are not of the same instant.
 func (a *Arena) Stats() Stats {
 	a.mu.Lock()
-	st := Stats{Allocated: a.allocated, Max: a.maxBytes, Locked: a.locked, Refused: a.refused}
+	st := Stats{Allocated: a.allocated, Max: a.maxBytes, Locked: a.locked + a.lockedMore, Refused: a.refused}
 	a.mu.Unlock()
 	for _, s := range a.shards {
 		st.Slots += int(s.slotsUsed.Load())
