@@ -177,6 +177,7 @@ func failed(r *handoff.Report) {
 type still struct {
 	pools    []admin.Pool
 	sessions []admin.Session
+	certs    []admin.Certificate
 	reload   error
 }
 
@@ -219,6 +220,8 @@ func (s *still) Listeners() []admin.Listener {
 		{Name: "irc", Address: ":6667", Pool: "main", Accepting: true, Connections: 1239, Limit: 20000, Accepted: 99123, Rejected: map[string]uint64{"limit_per_ip": 7, "header_bad": 1}},
 		{Name: "spare", Address: "[::1]:6668", Pool: "web", Note: "out of descriptors"}}
 }
+
+func (s *still) Certificates() []admin.Certificate { return s.certs }
 
 func (s *still) Counts() admin.Counts {
 	return admin.Counts{Total: 1239, States: map[string]int{"relay": 1237, "waiting": 2, "parked": 0}}
@@ -267,7 +270,7 @@ type daemon struct {
 func newDaemon(t *testing.T) *daemon {
 	t.Helper()
 	d := &daemon{scripted: &scripted{}, still: newStill(), socket: filepath.Join(t.TempDir(), "s"), events: admin.NewEvents(64)}
-	server := admin.New(admin.Options{Process: d.still, Pools: d.still, Sessions: d.still, Moves: d.scripted, Finder: d.still, Events: d.events})
+	server := admin.New(admin.Options{Process: d.still, Pools: d.still, Sessions: d.still, Moves: d.scripted, Finder: d.still, Certs: d.still, Events: d.events})
 	l, err := admin.Listen(d.socket, "")
 	if err != nil {
 		t.Fatal(err)

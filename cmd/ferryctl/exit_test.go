@@ -38,7 +38,7 @@ func TestExitCodes(t *testing.T) {
 		{"bad duration", nil, "drain main/a --timeout 60", 2, nil, []string{`"60" for "--timeout"`}},
 		{"negative duration", nil, "drain main/a --timeout=-1s", 2, nil, []string{"--timeout -1s is not possible"}},
 		{"bad output", nil, "status -o yaml", 2, nil, []string{"-o yaml is not possible: table or json"}},
-		{"show alone", nil, "show", 2, nil, []string{"ferryctl show needs a command: backends move moves session sessions"}},
+		{"show alone", nil, "show", 2, nil, []string{"ferryctl show needs a command: backends certs move moves session sessions"}},
 		{"show what", nil, "show serverz", 2, nil, []string{"show serverz is not possible"}},
 		{"nothing", nil, "", 2, nil, []string{"ferryctl needs a command:", "drain"}},
 		{"arguments too many", nil, "status now", 2, nil, []string{"status"}},

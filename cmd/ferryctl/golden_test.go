@@ -43,20 +43,25 @@ func TestGoldenTables(t *testing.T) {
 			a := d.call(t, strings.Fields(args)...)
 			a.want(t, 0, nil, nil)
 			got := strings.ReplaceAll(a.out, d.sessions[0].Started.UTC().Format(time.DateTime), "2026-11-20 12:00:00")
-			path := filepath.Join("testdata", name+".golden")
-			if *update {
-				if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got != string(want) {
-				t.Errorf("got\n%s\nwant\n%s", got, want)
-			}
+			golden(t, name, got)
 		})
+	}
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name+".golden")
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }
 
@@ -80,6 +85,11 @@ func TestJSONIsTheAPIsDocument(t *testing.T) {
 	var backends []admin.Backend
 	if decodes(&backends, "show", "backends"); len(backends) != 3 {
 		t.Errorf("backends: %+v", backends)
+	}
+	var certs []admin.Certificate
+	d.certs = certificates()
+	if decodes(&certs, "show", "certs"); len(certs) != 3 {
+		t.Errorf("certs: %+v", certs)
 	}
 	var page admin.SessionPage
 	if decodes(&page, "show", "sessions", "--all"); len(page.Sessions) != 3 {
