@@ -23,20 +23,25 @@ func webirc(pl plan, name string, c Client) []byte {
 	return []byte(line + "\r\n")
 }
 
-// webircOptions is the fifth parameter (https://ircv3.net/specs/extensions/webirc; certfp-sha-256 is InspIRCd's). All flags and
-// the longest password leave it within 512 bytes.
+// webircOptions is the fifth parameter (https://ircv3.net/specs/extensions/webirc; certfp-sha-256 is InspIRCd's). It is never empty:
+// InspIRCd reads from its being there that a client without "secure" has no TLS, and does not see an empty one. All flags and the
+// longest password leave the line within 512 bytes.
 func webircOptions(flags []config.WebIRCFlag, c Client) string {
 	var words []string
+	remote := "remote-port=" + strconv.Itoa(int(c.Addr.Port()))
 	for _, f := range flags {
 		switch {
 		case f == config.WebIRCPorts:
-			words = append(words, "local-port="+strconv.Itoa(int(c.Local.Port())), "remote-port="+strconv.Itoa(int(c.Addr.Port())))
+			words = append(words, "local-port="+strconv.Itoa(int(c.Local.Port())), remote)
 		case c.TLS == nil:
 		case f == config.WebIRCSecure:
 			words = append(words, "secure")
 		case f == config.WebIRCCertFP && c.TLS.CertFP != "":
 			words = append(words, "certfp-sha-256="+c.TLS.CertFP)
 		}
+	}
+	if len(words) == 0 {
+		return remote
 	}
 	return strings.Join(words, " ")
 }

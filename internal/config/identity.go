@@ -1,7 +1,7 @@
 package config
 
 // WebIRCFlag is what the WEBIRC line says beyond the client's address, in its fifth parameter. One or more make that parameter stand
-// in every WEBIRC line, also an empty one: ircds read from its being there that a client without "secure" has no TLS.
+// in every WEBIRC line: ircds read from its being there that a client without "secure" has no TLS.
 type WebIRCFlag string
 
 const (
