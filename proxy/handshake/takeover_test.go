@@ -1,0 +1,98 @@
+package handshake
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"slices"
+	"testing"
+	"testing/synctest"
+
+	"github.com/ircferry/ircferry/internal/certs/certtest"
+	"github.com/ircferry/ircferry/proxy/wire"
+)
+
+// shaken is a handshake of which crypto/tls has made its part, and that is not taken over yet.
+type shaken struct {
+	*Handshake
+	state tls.ConnectionState
+}
+
+// shakenOf makes one of the server or of the client. It belongs into a bubble.
+func shakenOf(t testing.TB, version uint16, client bool) *shaken {
+	t.Helper()
+	sc, cc := linkConfigs(t, ServerOptions{Tickets: NewTickets()})
+	sc.MaxVersion, sc.ClientAuth = version, tls.RequestClientCert
+	cc.Certificates = []tls.Certificate{certtest.SelfSigned(t, certtest.Options{}).Cert}
+	l := newLink(sc, cc, nil, nil)
+	h, start := l.server.Handshake, tls.Server
+	if client {
+		h, start = l.client.Handshake, tls.Client
+	}
+	h.begun.Do(func() {}) // this goroutine runs it
+	if !client {
+		l.client.Start()
+	}
+	conn := start(&h.gate, h.config())
+	if err := conn.HandshakeContext(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	return &shaken{h, conn.ConnectionState()}
+}
+
+func (s *shaken) try() (wire.TLSParams, error) { return s.takeOver(&s.state) }
+
+// Each thing that the take-over rests on is changed once: nothing may be taken over then.
+func TestTakeOverRefuses(t *testing.T) {
+	flip := func(b []byte, at int) { b[(len(b)+at)%len(b)] ^= 1 }
+	changes := []struct {
+		name    string
+		version uint16 // 0: both
+		change  func(s *shaken)
+	}{
+		{"the first sealed record", 0, func(s *shaken) { flip(s.gate.seen.outSealed[0], -1) }},
+		{"the last sealed record", 0, func(s *shaken) { flip(s.gate.seen.outSealed[len(s.gate.seen.outSealed)-1], headerLen+3) }},
+		{"length of a record", 0, func(s *shaken) { o := &s.gate.seen.outSealed[0]; *o = (*o)[:headerLen+20] }},
+		{"a record too many", 0, func(s *shaken) { o := &s.gate.seen.outSealed; *o = append(*o, (*o)[0]) }},
+		{"no record", 0, func(s *shaken) { s.gate.seen.outSealed = nil }},
+		{"records in another order", tls.VersionTLS13, func(s *shaken) { slices.Reverse(s.gate.seen.outSealed) }},
+		{"no secret", 0, func(s *shaken) { s.secrets.wipe() }},
+		{"master secret", tls.VersionTLS12, func(s *shaken) { s.secrets.master.b[7] ^= 1 }},
+		{"our handshake secret", tls.VersionTLS13, func(s *shaken) { s.secrets.serverHandshake.b[7] ^= 1; s.secrets.clientHandshake.b[7] ^= 1 }},
+		{"client's random", tls.VersionTLS12, func(s *shaken) { s.gate.seen.inHello.b[20] ^= 1; s.gate.seen.outHello.b[20] ^= 1 }},
+		{"no randoms", tls.VersionTLS12, func(s *shaken) { s.gate.seen.inHello.n-- }},
+		{"another message for a hello", tls.VersionTLS12, func(s *shaken) { s.gate.seen.inHello.b[0] = 11 }},
+		{"the peer's Finished", tls.VersionTLS12, func(s *shaken) { flip(s.gate.seen.inSealed[0], -1) }},
+		{"no Finished of the peer", tls.VersionTLS12, func(s *shaken) { s.gate.seen.inSealed = nil }},
+		{"more than the peer's Finished", tls.VersionTLS12, func(s *shaken) { s.gate.seen.inBytes = mostIn + 1 }},
+		{"in mid-record", 0, func(s *shaken) { s.gate.record = 3 }},
+		{"half a record captured", 0, func(s *shaken) { s.gate.seen.out([]byte{22, 3, 3, 0, 9, 1}) }},
+		{"suite", 0, func(s *shaken) { s.state.CipherSuite = tls.TLS_RSA_WITH_AES_128_CBC_SHA }},
+	}
+	for _, version := range versions {
+		for _, client := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) {
+				s := shakenOf(t, version, client)
+				if _, err := s.try(); err != nil {
+					t.Fatalf("unchanged: %v", err)
+				}
+				for _, c := range changes {
+					if c.version != 0 && c.version != version {
+						continue
+					}
+					s := shakenOf(t, version, client)
+					c.change(s)
+					p, err := s.try()
+					if err == nil {
+						t.Errorf("%s, client %v: taken over with another %s", tls.VersionName(version), client, c.name)
+					}
+					for _, b := range [][]byte{p.In.Secret, p.Out.Secret, p.In.Key, p.Out.Key} {
+						if !bytes.Equal(b, make([]byte, len(b))) {
+							t.Errorf("%s: secrets beside the error", c.name)
+						}
+					}
+				}
+			})
+		}
+	}
+}
