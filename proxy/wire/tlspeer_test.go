@@ -351,8 +351,9 @@ func newPair(t testing.TB, suite uint16) (server, client *ours) {
 // testTraffic is always the same for the same n.
 func testTraffic(id uint16, n byte) TLSTraffic {
 	su := suiteOf(id)
+	b := sha512.Sum512([]byte{n})
 	if su.tls13() {
-		return TLSTraffic{Secret: bytes.Repeat([]byte{0xa0 + n}, su.secret)}
+		return TLSTraffic{Secret: b[:su.secret]}
 	}
-	return TLSTraffic{Key: bytes.Repeat([]byte{0xb0 + n}, su.keySize), IV: bytes.Repeat([]byte{0xc0 + n}, nonceSize-su.explicit), Seq: 1}
+	return TLSTraffic{Key: b[:su.keySize], IV: b[32:][:nonceSize-su.explicit], Seq: 1}
 }
