@@ -24,5 +24,6 @@
 //   - What is wrong on our own machine (no descriptors, no ports, no memory) is counted as reason local and never makes a backend down.
 //   - A backend keeps sessions, health and admin state over a reload. One that was removed is known until its last session ends.
 //   - A host name is looked up by the check, never by Open.
+//   - An ircd without the driver is never shown a certificate of ours, which it would take for the client's.
 //   - Passwords and stream secrets are in Opening.Preface, AttachTo and Hello, and in no log, error, event or metric.
 package backend

@@ -3,7 +3,7 @@
 //
 // It speaks the core of RFC 1459 and RFC 2812, ISUPPORT, and from IRCv3 capability negotiation 302, multi-prefix, server-time,
 // message-tags, echo-message, away-notify, account-tag and MONITOR. Names compare by the rfc1459 case mapping. It is no server
-// for a network: it has no server links, no services, no TLS and keeps nothing on disk.
+// for a network: it has no server links, no services, no TLS towards clients, and keeps nothing on disk.
 //
 // # Who runs what
 //
