@@ -14,7 +14,7 @@ const (
 	EventMove     EventKind = "move"        // its state or step changed
 	EventCommand  EventKind = "command"     // an operator's changing command
 	EventListener EventKind = "listener"    // accepting or not
-	EventCert     EventKind = "certificate" // reloaded, broken, mended, expiring; the object is its file
+	EventCert     EventKind = "cert" // reloaded, broken, mended, expiring; the object is its file
 	EventDaemon   EventKind = "daemon"      // start, reload, stop
 	EventDropped  EventKind = "dropped"     // so many events before this one are lost to this reader
 )

@@ -3,12 +3,14 @@ package certs
 import (
 	"bytes"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/ircferry/ircferry/internal/config"
@@ -36,11 +38,37 @@ func Read(files config.Cert) (*tls.Certificate, error) {
 		}
 		return nil, fmt.Errorf("certificate %s with key %s: %s", files.Cert, files.Key, strings.TrimPrefix(err.Error(), "tls: "))
 	}
+	if err := usable(&c); err != nil {
+		return nil, fmt.Errorf("certificate %s: %w", files.Cert, err)
+	}
 	return &c, nil
 }
 
+// everything is a client that can do all that crypto/tls can sign with.
+var everything = tls.ClientHelloInfo{
+	SupportedVersions: []uint16{tls.VersionTLS13, tls.VersionTLS12},
+	SignatureSchemes: []tls.SignatureScheme{tls.ECDSAWithP256AndSHA256, tls.ECDSAWithP384AndSHA384, tls.ECDSAWithP521AndSHA512, tls.Ed25519,
+		tls.PSSWithSHA256, tls.PSSWithSHA384, tls.PSSWithSHA512},
+}
+
+// usable refuses a certificate that no client could be shown, such as one of a curve that TLS does not have.
+func usable(c *tls.Certificate) error {
+	if c.Leaf == nil { // only if GODEBUG says so
+		leaf, err := x509.ParseCertificate(c.Certificate[0])
+		if err != nil {
+			return err
+		}
+		c.Leaf = leaf
+	}
+	if everything.SupportsCertificate(c) != nil {
+		return fmt.Errorf("TLS cannot be spoken with a key of its kind (%s); RSA of 2048 bits, ECDSA P-256 and Ed25519 are good", keyWords(c.Leaf))
+	}
+	return nil
+}
+
+// readFile does not wait, also not for the writer of a pipe that has the name of a file.
 func readFile(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -186,6 +187,15 @@ func TestBrokenFilesLeaveTheOldCertificate(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, "is no file"},
+		{"a pipe", func(t *testing.T, dir string, files config.Cert) {
+			remove(t, files.Key)
+			if err := syscall.Mkfifo(files.Key, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, "is no file"},
+		{"a key that TLS has no use for", func(t *testing.T, dir string, files config.Cert) {
+			written(t, certtest.SelfSigned(t, certtest.Options{P224: true}), dir, "irc")
+		}, "TLS cannot be spoken with a key of its kind (ECDSA P-224)"},
 		{"a file without end", func(t *testing.T, dir string, files config.Cert) { write(t, files.Cert, make([]byte, maxFile+1)) }, "is larger than"},
 		{"one that has expired", func(t *testing.T, dir string, files config.Cert) { written(t, past, dir, "irc") }, "the new one has expired on"},
 		{"one that is not valid yet", func(t *testing.T, dir string, files config.Cert) { written(t, future, dir, "irc") }, "the new one is not valid before"},

@@ -30,6 +30,7 @@ type Options struct {
 	CN                  string   // "": the first name
 	NotBefore, NotAfter time.Time
 	RSA                 bool   // a 2048 bit RSA key instead of ECDSA P-256; all of a process are the same key
+	P224                bool   // a key that crypto/tls cannot use
 	Authority           bool   // may sign others
 	Nameless            bool   // no alternative names, and without CN no name at all
 	ClientOnly          bool   // not good for servers
@@ -65,6 +66,9 @@ var rsaKey = sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.Genera
 func newKey(o Options) (crypto.Signer, error) {
 	if o.RSA {
 		return rsaKey()
+	}
+	if o.P224 {
+		return ecdsa.GenerateKey(elliptic.P224(), rand.Reader)
 	}
 	return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 }
