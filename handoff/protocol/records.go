@@ -128,7 +128,8 @@ var names = map[string][]string{
 	VerbMemb: {"u", "c"},
 }
 
-// Validate reports what makes a record useless by itself: a name that is missing, a number that is none, a stream id that is none.
+// Validate reports what makes a record useless by itself: a name that is missing, a number that is none, a stream id that is none, text
+// that would be more than its place in a line.
 func Validate(m Message) error {
 	want, ok := names[m.Verb]
 	if !ok {
@@ -152,5 +153,5 @@ func Validate(m Message) error {
 			return badRecord(m, "USER in or out: not a count")
 		}
 	}
-	return nil
+	return validateText(m)
 }

@@ -121,6 +121,8 @@ func (c *controlConn) hello(m Message) error {
 		err = &Error{Code: CodeDenied, Text: "wrong pass"}
 	case h.Role != "coordinator":
 		err = &Error{Code: CodeBadValue, Text: "HELLO role: not coordinator"}
+	case c.s.src.ownedBy(c):
+		return &Error{Code: CodeBusy, Text: "an export of this connection is open"} // its counts would wait for the world
 	}
 	if err != nil {
 		c.send(asError(err).Message())

@@ -69,6 +69,13 @@ func (x *source) conn() *controlConn {
 	return x.owner
 }
 
+// ownedBy reports whether a connection's export is open.
+func (x *source) ownedBy(c *controlConn) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.tx != "" && x.owner == c
+}
+
 func (x *source) peek(c *controlConn, tx string, sel []Selection) error {
 	if err := x.begin(c, tx); err != nil {
 		return err

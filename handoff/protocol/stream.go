@@ -50,6 +50,9 @@ func OpenOf(m Message) (Open, error) {
 	if !ValidU(o.U) {
 		return Open{}, &Error{Code: CodeBadValue, Text: "OPEN u: not a stream id"}
 	}
+	if !isWord(o.TLS) || !isFingerprint(o.CertFP) {
+		return Open{}, &Error{Code: CodeBadValue, U: o.U, Text: "OPEN tls or certfp: not one word, or not lower-case hex"}
+	}
 	var err error
 	if o.Remote, err = addrPort(m, "addr", "port"); err != nil {
 		return Open{}, err
