@@ -26,7 +26,11 @@ func validateText(m Message) error {
 		}
 	}
 	for _, key := range words[m.Verb] {
-		if value := m.Get(key); !isWord(value) && !(isHost(key) && isWord(value[1:])) {
+		value := m.Get(key)
+		if key == "rhost" || key == "dhost" {
+			value = strings.TrimLeft(value, ":") // of an IPv6 address
+		}
+		if !isWord(value) {
 			return badRecord(m, m.Verb+" "+key+": not one word")
 		}
 	}
@@ -35,9 +39,6 @@ func validateText(m Message) error {
 	}
 	return nil
 }
-
-// isHost: an IPv6 address may begin with a colon.
-func isHost(key string) bool { return key == "rhost" || key == "dhost" }
 
 // isWord reports whether a value can stand in the middle of a line; nothing at all is none to be checked.
 func isWord(s string) bool { return !strings.HasPrefix(s, ":") && !strings.ContainsAny(s, " \x00\r\n") }

@@ -10,10 +10,10 @@ func TestValuesBreakNoLine(t *testing.T) {
 	const user, channel = "USER u=a nick=n", "CHAN n=#a"
 	for line, good := range map[string]bool{
 		user + ` real=two\swords away=and\smore ident=~x rhost=h dhost=::1 tls=TLSv1.3/X certfp=00ff`: true,
-		user + ` rq=a\r\nb sq=c\r\n x.ergo.history=a\nb`:                                           true,
-		channel + ` topic=:with\sa\scolon m.flood=5:10 m.noextmsg`:                                 true,
+		user + ` rq=a\r\nb sq=c\r\n x.ergo.history=a\nb`:                                              true,
+		channel + ` topic=:with\sa\scolon m.flood=5:10 m.noextmsg`:                                    true,
 		user + ` real=a\r\nQUIT`: false, user + ` away=a\nb`: false, user + ` real=a\0`: false, user + ` caps=a\r`: false,
-		user + ` ident=a\sb`: false, user + ` account=:a`: false, user + ` rhost=a\sb`: false, user + ` dhost=:a\sb`: false,
+		user + ` ident=a\sb`: false, user + ` account=:a`: false, user + ` rhost=a\sb`: false, user + ` dhost=:a\sb`: false, user + ` account=::1`: false,
 		user + ` tls=a\sb`: false, user + ` certfp=AB`: false, user + ` certfp=` + strings.Repeat("0", 129): false, user + ` m.x=a\sb`: false,
 		"USER u=a nick=:n": false, `USER u=a nick=a\sb`: false, channel + ` tby=:a`: false, channel + ` m.key=a\sb`: false, channel + ` topic=a\nb`: false,
 		`CHAN n=#a\sb`: false, `LIST c=#a m=ban mask=a\sb`: false, `LIST c=#a m=ban mask=a by=:b`: false, `MEMB u=a c=#a m=o\sv`: false,
