@@ -369,6 +369,27 @@ func TestApplyReadsTheFilesAnew(t *testing.T) {
 	<-shown
 }
 
+// A backend that is to have TLS from now on is another place: what was known of it does not hold.
+func TestApplyForgetsWhatWasKnownWithoutTLS(t *testing.T) {
+	addr := listen(t, "tcp", "127.0.0.1:0", func(c net.Conn) {
+		io.WriteString(c, "NOTICE * :*** Looking up your hostname\r\n")
+		io.Copy(io.Discard, c)
+	})
+	conf := config.Backend{Address: addr.String()}
+	check := config.Check{Timeout: seconds(5), Inter: seconds(3600), Rise: 1, Fall: 3}
+	b, events := realSet(t, conf, check)
+	await(t, events, EventUp)
+	for _, tls := range []*config.BackendTLS{{}, {}, {ServerName: "irc.test"}} { // the second changes nothing: then nothing is told
+		conf.Name, conf.Weight, conf.TLS = "a", 100, tls
+		if err := b.set.Apply(one(config.Pool{Topology: config.Linked, Check: check, Backends: []config.Backend{conf}})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if e := await(t, events, EventDown); !strings.Contains(e.Text, "there is no TLS") {
+		t.Errorf("down: %s", e.Text)
+	}
+}
+
 // Plaintext control leaves the machine for nobody, and a certificate of ours goes to no ircd that would take it for a client's.
 func TestPlansThatCannotBe(t *testing.T) {
 	cert, key := certtest.SelfSigned(t, certtest.Options{}).Write(t, t.TempDir(), "ferry")
