@@ -146,8 +146,16 @@ func TestInspIRCdAfterFailures(t *testing.T) {
 		}
 	}
 	talk("before")
-	out, code := f.ctl("restart", "main/a", "--exec", "false")
-	t.Logf("a restart command that fails: exit %d\n%s", code, out)
+	before, err := a.hello()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, code := f.ctl("restart", "main/a", "--exec", "false"); code != 1 {
+		t.Errorf("a restart command that fails: exit %d\n%s", code, out)
+	}
+	if now, err := a.hello(); err != nil || now.Epoch != before.Epoch || now.Users != 2 {
+		t.Errorf("after a command that failed: %v, %+v", err, now)
+	}
 	talk("after a command that failed")
 	old := a.proc
 	restarted := make(chan struct{})
@@ -188,9 +196,10 @@ func TestInspIRCdWithStrangers(t *testing.T) {
 	ann.expect(" 318 ")
 }
 
-// TestInspIRCdLinked: users of a linked InspIRCd are moved with ordinary quits, and the network knows them again afterwards.
-func TestInspIRCdLinked(t *testing.T) {
-	a, hub := newInspIRCd(t, "a"), newInspIRCd(t, "hub")
+// startLinked starts an InspIRCd with the handoff and one that links to it by itself, again and again.
+func startLinked(t *testing.T) (a, hub *nativeInspIRCd) {
+	t.Helper()
+	a, hub = newInspIRCd(t, "a"), newInspIRCd(t, "hub")
 	servers := freePort(t)
 	writeFile(t, a.conf, readFile(a.conf)+`<bind address="127.0.0.1" port="`+fmt.Sprint(servers)+`" type="servers">
 <link name="hub.example.org" ipaddr="127.0.0.1" port="1" allowmask="127.0.0.0/8" sendpass="p" recvpass="p">
@@ -201,11 +210,86 @@ func TestInspIRCdLinked(t *testing.T) {
 `)
 	a.run()
 	hub.run()
-	h := newHand(t, a)
-	eventually(t, 20*time.Second, "the servers link", func() bool {
-		hello, err := a.hello()
+	a.linked()
+	return a, hub
+}
+
+// linked waits until another server is there.
+func (i *nativeInspIRCd) linked() {
+	i.t.Helper()
+	eventually(i.t, 20*time.Second, "the servers link", func() bool {
+		hello, err := i.hello()
 		return err == nil && hello.Links == 1
 	})
+}
+
+// TestInspIRCdLinkedRestart: what would be seen in the network is refused, and with --allow-visible it sees ordinary quits before the
+// ircd goes, and its users again as soon as the servers have linked anew. Those who moved see nothing but that of the others.
+func TestInspIRCdLinkedRestart(t *testing.T) {
+	a, hub := startLinked(t)
+	f := startFerry(t, nil, "", a.backend())
+	ann, ben, eye := login(t, f.port, "127.0.9.9", "ann"), login(t, f.port, "127.0.9.8", "ben"), login(t, hub.port, "127.0.9.7", "eye")
+	for _, c := range []*irc{eye, ann, ben} {
+		c.send("JOIN #sea")
+		c.expect(" 366 ")
+	}
+	eye.expect(":ann!ann@127.0.9.9 JOIN ")
+	eye.expect(":ben!ben@127.0.9.8 JOIN ")
+	ann.expect(":ben!")
+	seen := ann.count()
+	for _, args := range [][]string{{"restart", "main/a", "--exec", "true"}, {"hold", "main/a"}} {
+		if out, code := f.ctl(args...); code != 5 || strings.Contains(out, "held") {
+			t.Errorf("%s: exit %d:\n%s", args, code, out)
+		}
+	}
+	ben.send("PRIVMSG #sea :nothing happened")
+	eye.expect("nothing happened")
+	ann.expect("nothing happened")
+
+	before := eye.count()
+	old := a.proc
+	restarted := make(chan struct{})
+	go func() {
+		defer close(restarted)
+		<-old.done
+		a.run()
+	}()
+	f.move("restart", "main/a", "--allow-visible", "--exec", fmt.Sprintf("kill %d", old.cmd.Process.Pid))
+	<-restarted
+	for _, nick := range []string{"ann", "ben"} {
+		eye.sees(":" + nick + "!" + nick + "@127.0.9." + map[string]string{"ann": "9", "ben": "8"}[nick] + " QUIT :")
+	}
+	a.linked()
+	eventually(t, 10*time.Second, "eye sees both join again", func() bool {
+		joins := 0
+		for _, line := range eye.since(before) {
+			if strings.Contains(line, " JOIN ") {
+				joins++
+			}
+		}
+		return joins == 2
+	})
+	for _, line := range eye.since(before) {
+		if strings.Contains(line, " QUIT ") && !strings.Contains(line, "Moved to another server") {
+			t.Errorf("no ordinary quit: %q", line)
+		}
+	}
+	ann.send("PRIVMSG #sea :here again")
+	eye.expect("here again")
+	ben.expect("here again")
+	for _, line := range ann.since(seen) {
+		for _, nick := range []string{"ann", "ben"} {
+			if strings.HasPrefix(line, ":"+nick+"!") && !strings.Contains(line, " PRIVMSG ") {
+				t.Errorf("ann saw %q", line)
+			}
+		}
+	}
+}
+
+// TestInspIRCdLinked: users of a linked InspIRCd are moved with ordinary quits, and the network knows them again afterwards.
+func TestInspIRCdLinked(t *testing.T) {
+	a, hub := startLinked(t)
+	h := newHand(t, a)
 	eye := login(t, hub.port, "127.0.9.9", "eye")
 	ann := h.open("i.1", "ann", nil)
 	eye.send("JOIN #sea")

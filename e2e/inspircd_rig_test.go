@@ -93,7 +93,7 @@ func (i *nativeInspIRCd) backend() string {
 // run starts the process, or one in place of the one that has ended, and returns when it answers HELLO.
 func (i *nativeInspIRCd) run() {
 	i.t.Helper()
-	i.proc = start(i.t, nil, need(i.t, "inspircd", "inspircd"), "--config="+i.conf, "--nofork", "--runasroot")
+	i.launch()
 	eventually(i.t, 20*time.Second, "InspIRCd answers HELLO", func() bool {
 		select {
 		case <-i.proc.done:
@@ -103,6 +103,12 @@ func (i *nativeInspIRCd) run() {
 		_, err := i.hello()
 		return err == nil
 	})
+}
+
+// launch starts the process and does not wait for it.
+func (i *nativeInspIRCd) launch() {
+	i.t.Helper()
+	i.proc = start(i.t, nil, need(i.t, "inspircd", "inspircd"), "--config="+i.conf, "--nofork", "--runasroot")
 }
 
 func (i *nativeInspIRCd) hello() (protocol.Hello, error) {
