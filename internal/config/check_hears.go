@@ -26,7 +26,8 @@ func (c *checker) hears(cfg Config) {
 // looksSecure: over a TLS hop ircds take everybody for a user of TLS who is not said to be none.
 func (c *checker) looksSecure(key, pool string, p Pool) {
 	if names := those(pool, p, func(b Backend) bool { return b.TLS != nil && !b.tellsTLS() }); names != "" {
-		c.warnf(key, "its clients have no TLS, but over the TLS to %s they look as if they had; with identity webirc write webirc_flags: [secure]", names)
+		c.warnf(key, "its clients have no TLS, but over the TLS to %s they look as if they had; with identity webirc write webirc_flags: [secure], and for "+
+			"ircds that read none a pool without tls", names)
 	}
 }
 
