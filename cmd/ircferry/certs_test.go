@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -97,6 +98,24 @@ func TestCertificatesAreReloaded(t *testing.T) {
 		t.Errorf("got %+v", c)
 	}
 	f.must("moves", "")
+}
+
+// A reload that fails after the certificates were read leaves those in use that were.
+func TestAFailedReloadLeavesTheCertificates(t *testing.T) {
+	f := newFileDaemon(t)
+	f.withTLS(t.TempDir(), certtest.SelfSigned(t, certtest.Options{}))
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { taken.Close() })
+	f.change("name: ircs, address: \"127.0.0.2:0\"", fmt.Sprintf("name: other, address: %q", taken.Addr()))
+	if _, err := f.Reload(t.Context()); err == nil || !strings.Contains(err.Error(), "listener other: ") {
+		t.Errorf("reload: %v", err)
+	}
+	if c := f.certificate(); c.Listener != "ircs" {
+		t.Errorf("got %+v", c)
+	}
 }
 
 func TestAStartWithABrokenCertificateIsRefused(t *testing.T) {

@@ -35,6 +35,7 @@ func TestChoice(t *testing.T) {
 		{"a name of nobody", &tls.Config{ServerName: "other.test"}, "default"},
 		{"a client of RSA only", &tls.Config{ServerName: "irc.test", MaxVersion: tls.VersionTLS12, CipherSuites: onlyRSA}, "rsa"},
 		{"a client of RSA only without a name", &tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: onlyRSA}, "rsa"},
+		{"a client of RSA only with a name of nobody", &tls.Config{ServerName: "other.test", MaxVersion: tls.VersionTLS12, CipherSuites: onlyRSA}, "rsa"},
 		{"wildcard", &tls.Config{ServerName: "b.net.test"}, "wild"},
 		{"exact before wildcard", &tls.Config{ServerName: "a.net.test"}, "exact"},
 		{"two labels are not the wildcard's", &tls.Config{ServerName: "c.b.net.test"}, "default"},

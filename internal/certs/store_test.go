@@ -252,6 +252,48 @@ func TestFilesThatAreReplacedSlowlyAreNotCalledBroken(t *testing.T) {
 	r.expect(t, "reloaded [ircs]")
 }
 
+// What was moved away and came back is the file that was read, and yet no longer broken.
+func TestFilesThatComeBackAreMended(t *testing.T) {
+	dir, r := t.TempDir(), newRig()
+	files := aged(t, written(t, certtest.SelfSigned(t, certtest.Options{}), dir, "irc"))
+	r.use(t, listens("ircs", files))
+	move := func(from, to string) {
+		t.Helper()
+		if err := os.Rename(from, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	away := files.Key + ".away"
+	for range 2 { // a short absence each: never called broken
+		move(files.Key, away)
+		r.look()
+		move(away, files.Key)
+		r.look()
+	}
+	r.expect(t)
+	move(files.Key, away)
+	r.look()
+	r.look()
+	r.expect(t, "broken [ircs]")
+	move(away, files.Key)
+	r.look()
+	r.expect(t, "mended [ircs]")
+}
+
+// A reload that changes nothing tells nothing.
+func TestReloadOfTheSameFiles(t *testing.T) {
+	dir, r := t.TempDir(), newRig()
+	files := written(t, certtest.SelfSigned(t, certtest.Options{NotAfter: time.Now().Add(time.Hour)}), dir, "irc")
+	r.use(t, listens("ircs", files))
+	r.expect(t, "expiring [ircs]")
+	before := r.States()[0]
+	r.use(t, listens("ircs", files))
+	r.expect(t)
+	if after := r.States()[0]; !after.Read.Equal(before.Read) {
+		t.Errorf("read at %v, and before at %v", after.Read, before.Read)
+	}
+}
+
 // A second change with the same size, in the same tick of the file system's clock.
 func TestAChangeThatLeavesNoTraceIsSeen(t *testing.T) {
 	dir, r := t.TempDir(), newRig()
