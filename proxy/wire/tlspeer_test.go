@@ -290,14 +290,18 @@ type ours struct {
 
 func newOurs(t testing.TB, p *TLSParams) *ours {
 	t.Helper()
-	a := testArena(t, Options{Slots: 8, Shards: 1, MaxBytes: 2 << 20})
-	o := &ours{t: t, a: a, s: a.Shard(0)}
-	slotID, slot, err := o.s.NewSlot()
+	return newOursOn(t, testArena(t, Options{Slots: 8, Shards: 1, MaxBytes: 2 << 20}).Shard(0), p)
+}
+
+func newOursOn(t testing.TB, s *Shard, p *TLSParams) *ours {
+	t.Helper()
+	o := &ours{t: t, a: s.a, s: s}
+	slotID, slot, err := s.NewSlot()
 	if err != nil {
 		t.Fatal(err)
 	}
 	o.slot = slotID
-	if o.id, err = o.s.NewTLS(p); err != nil {
+	if o.id, err = s.NewTLS(p); err != nil {
 		t.Fatal(err)
 	}
 	slot.ClientTLS = o.id
@@ -341,11 +345,15 @@ func (o *ours) mustRead(b []byte) []byte {
 // newPair makes two of ours that are connected with each other: the server and the client. The secrets are not random.
 func newPair(t testing.TB, suite uint16) (server, client *ours) {
 	t.Helper()
-	up, down := testTraffic(suite, 1), testTraffic(suite, 2)
-	server = newOurs(t, &TLSParams{Version: suiteOf(suite).version, Suite: suite, In: up, Out: down})
-	up, down = testTraffic(suite, 1), testTraffic(suite, 2)
-	client = newOurs(t, &TLSParams{Version: suiteOf(suite).version, Suite: suite, Client: true, In: down, Out: up})
-	return server, client
+	return newOurs(t, pairParams(suite, false)), newOurs(t, pairParams(suite, true))
+}
+
+func pairParams(suite uint16, client bool) *TLSParams {
+	p := &TLSParams{Version: suiteOf(suite).version, Suite: suite, Client: client, In: testTraffic(suite, 1), Out: testTraffic(suite, 2)}
+	if client {
+		p.In, p.Out = p.Out, p.In
+	}
+	return p
 }
 
 // testTraffic is always the same for the same n.
