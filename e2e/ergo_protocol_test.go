@@ -17,8 +17,16 @@ import (
 )
 
 func TestErgoFreezeEnds(t *testing.T)     { freezeEnds(t, startErgo(t, "a")) }
-func TestErgoRefuses(t *testing.T)        { refuses(t, startErgo(t, "a")) }
 func TestErgoRefusesStreams(t *testing.T) { refusesStreams(t, newHand(t, startErgo(t, "a"))) }
+
+func TestErgoRefuses(t *testing.T) {
+	e := startErgo(t, "a")
+	refuses(t, e)
+	for _, own := range []string{`x.ergo.client={"Cloak":"a\\nb"}`, `x.ergo.client={"Host":"a\sb"}`, `x.ergo.client={"Metadata":{"a":"\\r"}}`,
+		`x.ergo.session={"Away":"a\\u0000"}`} {
+		refusesRecords(t, newHand(t, e), "USER u=a nick=a ip=::1 "+own)
+	}
+}
 
 // toAndFro releases users and takes them back into the very process, and answers their new streams. What waited is written to them.
 func (h *hand) toAndFro(streams ...*rawStream) []*rawStream {

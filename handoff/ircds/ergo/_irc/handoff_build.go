@@ -21,6 +21,7 @@ type handoffBuilder struct {
 	server *Server
 	config *Config
 	coming map[string]int // connections that this import adds, by the limiter's name of the network
+	fault  error          // the first value that may be nobody's
 }
 
 func newHandoffBuilder(h *handoffEnd) *handoffBuilder {
@@ -50,7 +51,8 @@ func (b *handoffBuilder) conflict(n protocol.Note, code, key, text string) {
 	b.prepared.Conflicts = append(b.prepared.Conflicts, n)
 }
 
-// private reads JSON of Ergo's own; false where there is none, or none that makes sense.
+// private reads JSON of Ergo's own; false where there is none, or none that makes sense. A value that would break a client's line is a
+// fault of the whole import.
 func (b *handoffBuilder) private(m protocol.Message, note protocol.Note, key string, value any) bool {
 	text, ok := m.Lookup(key)
 	if !ok {
@@ -59,6 +61,9 @@ func (b *handoffBuilder) private(m protocol.Message, note protocol.Note, key str
 	if err := handoffUnmarshal(text, value); err != nil {
 		b.warn(note, "bad-value", key, "not what this version writes")
 		return false
+	}
+	if !oneLine(value) && b.fault == nil {
+		b.fault = &protocol.Error{Code: protocol.CodeBadRecord, U: note.U, Text: m.Verb + " " + key + ": a value is not one line"}
 	}
 	return true
 }

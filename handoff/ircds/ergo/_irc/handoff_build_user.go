@@ -111,6 +111,9 @@ func (b *handoffBuilder) client(u *handoffNewUser, note protocol.Note) {
 			state.Cloak = r.Get("dhost")
 		}
 	}
+	if strings.ContainsAny(state.Host+state.Cloak+state.VHost, " !@") && b.fault == nil {
+		b.fault = &protocol.Error{Code: protocol.CodeBadRecord, U: r.U(), Text: "USER " + handoffKeyClient + ": no host"}
+	}
 	if state.Host == "" {
 		state.Host = utils.IPStringToHostname(u.open.Remote.Addr().String())
 	}

@@ -52,6 +52,16 @@ func narrow(s string) string {
 	return string(b)
 }
 
+// oneLine reports whether no string in what a pointer points to would break a client's line.
+func oneLine(value any) bool {
+	good := true
+	mapStrings(reflect.ValueOf(value).Elem(), func(s string) string {
+		good = good && !strings.ContainsAny(s, "\x00\r\n")
+		return s
+	})
+	return good
+}
+
 // mapStrings answers a copy of a value with all strings in it changed.
 func mapStrings(v reflect.Value, f func(string) string) reflect.Value {
 	out := reflect.New(v.Type()).Elem()

@@ -82,6 +82,9 @@ func (h *handoffEnd) Prepare(records []protocol.Message) (protocol.Prepared, err
 		b.record(m)
 	}
 	b.finish()
+	if b.fault != nil {
+		return protocol.Prepared{}, b.fault
+	}
 	h.log("PREPARE: %d records", began, len(records))
 	return h.staged.prepared, nil
 }

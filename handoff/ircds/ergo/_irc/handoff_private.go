@@ -125,7 +125,7 @@ func (x *handoffExporter) history(m *protocol.Message, buffer *history.Buffer) {
 func handoffRemember(m protocol.Message, buffer *history.Buffer) {
 	for line := range strings.Lines(m.Get(handoffKeyHistory)) {
 		var item history.Item
-		if handoffUnmarshal(strings.TrimSuffix(line, "\n"), &item) == nil {
+		if handoffUnmarshal(strings.TrimSuffix(line, "\n"), &item) == nil && oneLine(&item) {
 			buffer.Add(item)
 		}
 	}
