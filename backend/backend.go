@@ -189,13 +189,6 @@ func (b *Backend) DialFailed(err error) {
 	b.stumble("connect: " + err.Error())
 }
 
-// HandshakeFailed reports that a connected stream could not be secured with TLS: it counts like a failed connect.
-func (b *Backend) HandshakeFailed(err error) {
-	b.unpick(1)
-	b.set.metrics.dialFailed(b, ReasonAnswer)
-	b.stumble("TLS handshake: " + err.Error())
-}
-
 // OpenRefused reports that a stream's OPEN was answered with "ERROR code=<code>", or not at all (""). Unless the code is about that one
 // stream, or says that the ircd is full, a new process with another stream secret may be there: HELLO is asked at once, on a new
 // connection, and it counts like a failed connect.

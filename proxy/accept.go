@@ -66,6 +66,9 @@ func (w *worker) arrived(lst *listener, fd int, addr netip.AddrPort) {
 		return
 	}
 	s.tally = tally
+	if lst.tls.Load() != nil {
+		s.set(securing)
+	}
 	s.lst, s.clientFD, s.started = lst, int32(fd), w.loop.Now()
 	s.client = toEndpoint(addr)
 	if refusal != reasonNone {
@@ -96,7 +99,7 @@ func (w *worker) admit(s *session) {
 		w.refuse(s, ReasonLimitRate, "You are connecting too fast, please wait")
 	default:
 		s.set(admitted)
-		w.begin(s)
+		w.secure(s)
 	}
 }
 

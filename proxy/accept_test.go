@@ -19,6 +19,7 @@ func fromLoopback() *config.ProxyProtocol {
 }
 
 func TestProxyHeaderGivesTheClientsAddress(t *testing.T) {
+	plaintextOnly(t)
 	v2 := "\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c\xc6\x33\x64\x07\xc0\x00\x02\x01\x12\x67\x1a\x0b"
 	for name, header := range map[string]string{"v1": "PROXY TCP4 198.51.100.7 192.0.2.1 4711 6667\r\n", "v2": v2} {
 		t.Run(name, func(t *testing.T) {
@@ -42,6 +43,7 @@ func TestProxyHeaderGivesTheClientsAddress(t *testing.T) {
 }
 
 func TestC7_53ProxyHeaderFromAnUntrustedAddress(t *testing.T) {
+	plaintextOnly(t)
 	for name, l := range map[string]config.Listener{
 		"listener without": {},
 		"other address":    {ProxyProtocol: fromLoopback()},
@@ -64,6 +66,7 @@ func TestC7_53ProxyHeaderFromAnUntrustedAddress(t *testing.T) {
 }
 
 func TestProxyHeaderIsRequired(t *testing.T) {
+	plaintextOnly(t)
 	r, _ := relay(t, config.Listener{ProxyProtocol: fromLoopback()})
 	client := r.dial()
 	client.send("NICK ann\r\n")
@@ -72,6 +75,7 @@ func TestProxyHeaderIsRequired(t *testing.T) {
 }
 
 func TestC7_53ProxyHeaderTimeIsOver(t *testing.T) {
+	plaintextOnly(t)
 	r, _ := relay(t, config.Listener{ProxyProtocol: fromLoopback()})
 	client := r.dial()
 	client.send("PROXY TCP4 198.51.")
@@ -82,6 +86,7 @@ func TestC7_53ProxyHeaderTimeIsOver(t *testing.T) {
 }
 
 func TestLimitsHold(t *testing.T) {
+	plaintextOnly(t)
 	exempt := []netip.Prefix{netip.MustParsePrefix("127.0.0.9/32")}
 	for _, c := range []struct {
 		reason string
@@ -125,7 +130,7 @@ func TestAddressInUseIsAnError(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer p2.Close()
-	if err := p2.SetListeners([]config.Listener{{Name: "irc", Address: r.addr(), Pool: "main"}}); err == nil {
+	if err := p2.SetListeners([]config.Listener{{Name: "irc", Address: r.addr(), Pool: "main"}}, nil); err == nil {
 		t.Fatal("a second daemon listens on the same address")
 	}
 }
@@ -136,20 +141,20 @@ func TestReloadKeepsAddsAndRemovesListeners(t *testing.T) {
 	old := r.addr()
 	same := config.Listener{Name: "renamed", Address: "127.0.0.1:0", Pool: "main"}
 	bad := config.Listener{Name: "bad", Address: "192.0.2.1:1", Pool: "main"}
-	if err := r.SetListeners([]config.Listener{same, bad}); err == nil {
+	if err := r.SetListeners([]config.Listener{same, bad}, nil); err == nil {
 		t.Fatal("an address that is not ours was bound")
 	}
 	if got := r.addr(); got != old {
 		t.Errorf("a failed reload changed %s to %s", old, got)
 	}
-	if err := r.SetListeners([]config.Listener{same, {Name: "irc", Address: "127.0.0.2:0", Pool: "main"}}); err != nil {
+	if err := r.SetListeners([]config.Listener{same, {Name: "irc", Address: "127.0.0.2:0", Pool: "main"}}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if got := r.Addrs()["renamed"][0].String(); got != old {
 		t.Errorf("an unchanged address moved from %s to %s", old, got)
 	}
 	r.joined(d, "bob")
-	if err := r.SetListeners([]config.Listener{{Name: "irc", Address: "127.0.0.2:0", Pool: "main"}}); err != nil {
+	if err := r.SetListeners([]config.Listener{{Name: "irc", Address: "127.0.0.2:0", Pool: "main"}}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if c, err := net.Dial("tcp", old); err == nil {
@@ -162,6 +167,7 @@ func TestReloadKeepsAddsAndRemovesListeners(t *testing.T) {
 
 // Lessons C5.35: running out of descriptors is our trouble, not the backend's; clients wait in the kernel's queue meanwhile.
 func TestC5_35OutOfDescriptorsPausesAccept(t *testing.T) {
+	plaintextOnly(t)
 	d := newIRCd(t)
 	r := newRig(t, rigOptions{backends: []config.Backend{{Name: "a", Address: d.addr(), Identity: config.IdentityNone}}, inter: time.Hour})
 	r.up("main/a")
@@ -218,6 +224,7 @@ func TestC5_35OutOfDescriptorsPausesAccept(t *testing.T) {
 }
 
 func TestManyConnectsFromOneAddress(t *testing.T) {
+	plaintextOnly(t)
 	r, d := relay(t, config.Listener{Limits: config.Limits{PerIP: 16}})
 	const n = 500
 	for i := range n {

@@ -26,7 +26,9 @@ type opening struct {
 	phase   reopenPhase
 	match   answerMatcher // of a session that is opened anew
 	stream  backend.Opening
-	first   []byte // beginning of the backend's first line, which is not the client's
+	shake   *shaking          // TLS handshake under way, of the client or towards the backend
+	facts   *backend.TLSFacts // of the client's TLS; nil: plaintext
+	first   []byte            // beginning of the backend's first line, which is not the client's
 
 	// The registration; see register.go.
 	talk    transcript
@@ -46,7 +48,11 @@ func (w *worker) pool(s *session) string { return s.lst.conf.Load().Pool }
 
 // client is what a backend is told.
 func (w *worker) client(s *session) backend.Client {
-	return backend.Client{U: w.id(s), Addr: s.client.addrPort(), Local: s.local.addrPort()}
+	c := backend.Client{U: w.id(s), Addr: s.client.addrPort(), Local: s.local.addrPort()}
+	if s.reg != nil {
+		c.TLS = s.reg.facts
+	}
+	return c
 }
 
 // begin starts the search for a backend, for a session that was let in.

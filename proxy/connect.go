@@ -3,21 +3,23 @@ package proxy
 import (
 	"bytes"
 
-	"golang.org/x/sys/unix"
-
-	"github.com/ircferry/ircferry/proxy/loop"
 	"github.com/ircferry/ircferry/proxy/wire"
 )
 
-// connected tells the backend who the client is.
+// connected goes on with a stream that is connected.
 func (w *worker) connected(s *session) {
+	if s.reg.stream.TLS != nil {
+		w.secureBackend(s)
+		return
+	}
+	w.introduce(s)
+}
+
+// introduce tells the backend who the client is.
+func (w *worker) introduce(s *session) {
 	o := &s.reg.stream
-	if n := len(o.Preface); n > 0 {
-		// The socket is new and its buffer larger than any preface: less than all is a broken connection.
-		if sent, _ := loop.Write(int(s.backendFD), o.Preface); sent < n {
-			w.dialFailed(s, unix.ECONNRESET)
-			return
-		}
+	if len(o.Preface) > 0 && !w.sayPreface(s, o.Preface) {
+		return
 	}
 	if s.state == StateReopening {
 		w.reopenConnected(s)
@@ -41,7 +43,8 @@ func (w *worker) opened(s *session) {
 	s.errorAt = 0
 	w.enter(s, StateRelay)
 	w.registrationTime(s)
-	if len(s.reg.early) > 0 {
+	w.openKept(s)
+	if s.state == StateRelay && s.reg != nil && len(s.reg.early) > 0 {
 		early := s.reg.early
 		s.reg.early = nil
 		w.registering(s, early)

@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"io"
+	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -96,7 +98,7 @@ func (w *worker) refuse(s *session, r CloseReason, text string) {
 
 // lastWords queues an ERROR line, on a line of its own.
 func (w *worker) lastWords(s *session, text string) {
-	if s.has(clientGone | clientDeaf) {
+	if s.has(clientGone | clientDeaf | securing) {
 		return
 	}
 	line := "ERROR :Closing link: (ircferry) " + text + "\r\n"
@@ -124,6 +126,11 @@ func (w *worker) clientEnded(s *session) {
 	case s.has(clientDeaf):
 		w.clientBroken(s, unix.ECONNRESET)
 		return
+	case s.state == StateHandshake:
+		w.handshakeClientEnded(s)
+		return
+	case s.slot.ClientTLS != 0 && s.slot.Flags.Has(wire.ClientFINSeen):
+		return // its FIN behind its close_notify
 	}
 	w.noteEnd(s, ReasonClientClosed)
 	if s.state == StateHeader {
@@ -153,6 +160,14 @@ func (w *worker) clientWillSayNoMore(s *session) {
 // passClientEnd sends the client's FIN on, behind its last whole line.
 func (w *worker) passClientEnd(s *session) {
 	if s.slot.Flags.Has(wire.ClientFINSeen) && !s.slot.Flags.Has(wire.BackendFINSent) && s.slot.ToBackend.Whole() == 0 {
+		if s.slot.BackendTLS != 0 {
+			if record, err := w.shard.SealAlert(s.slot.BackendTLS, alertCloseNotify); err == nil {
+				w.sendBackend(s, record)
+			}
+			if s.state == stateFree || !w.flushUnsent(s) {
+				return
+			}
+		}
 		s.slot.Flags |= wire.BackendFINSent
 		loop.EndWrites(int(s.backendFD))
 	}
@@ -184,7 +199,7 @@ func resetOrTimeout(errno unix.Errno) CloseReason {
 // seconds to end.
 func (w *worker) clientLeft(s *session) {
 	switch s.state {
-	case StateHeader, StateWaiting, StateDialing, StateOpening, StateClosing:
+	case StateHeader, StateHandshake, StateWaiting, StateDialing, StateBackendHandshake, StateOpening, StateClosing:
 		w.finish(s)
 	default:
 		w.clientWillSayNoMore(s)
@@ -210,6 +225,11 @@ func (w *worker) backendDeaf(s *session) {
 func (w *worker) backendEnded(s *session) {
 	s.slot.Flags |= wire.BackendFINSeen
 	switch s.state {
+	case StateBackendHandshake:
+		s.slot.Flags &^= wire.BackendFINSeen
+		if s.reg.shake != nil {
+			s.reg.shake.End(io.EOF)
+		}
 	case StateOpening, StateReopening:
 		w.openingLost(s)
 	case StateSplicing:
@@ -246,7 +266,7 @@ func (w *worker) passBackendEnd(s *session) {
 		return // the close says it
 	}
 	over := s.has(dismissed) || s.state == StateRelay && s.slot.Flags.Has(wire.BackendFINSeen)
-	if over && !s.has(clientGone|clientDeaf) && !s.slot.Flags.Has(wire.ClientFINSent) {
+	if over && !s.has(clientGone|clientDeaf) && !s.slot.Flags.Has(wire.ClientFINSent) && w.closeNotify(s) {
 		s.slot.Flags |= wire.ClientFINSent
 		loop.EndWrites(int(s.clientFD))
 	}
@@ -277,6 +297,13 @@ func (w *worker) closeClient(s *session) {
 	if s.clientFD < 0 {
 		return
 	}
+	if s.slot.ClientTLS != 0 {
+		if s.slot.ToClient.Len() == 0 {
+			w.closeNotify(s)
+		}
+		w.shard.FreeTLS(s.slot.ClientTLS)
+		s.slot.ClientTLS = 0
+	}
 	w.loop.Unwatch(int(s.clientFD))
 	loop.Close(int(s.clientFD))
 	s.clientFD = -1
@@ -288,13 +315,22 @@ func (w *worker) closeClient(s *session) {
 // dropBackend ends the session's stream at its backend. The FIN goes first, so that an end in order is seen there even if
 // something is unread here.
 func (w *worker) dropBackend(s *session) {
+	if s.state == StateBackendHandshake && s.reg != nil && s.reg.shake != nil {
+		s.reg.shake.End(errOver)
+		s.reg.shake = nil
+	}
 	if s.backendFD >= 0 {
 		w.loop.Unwatch(int(s.backendFD))
+		w.byeBackend(s)
 		if !s.slot.Flags.Has(wire.BackendFINSeen) {
 			loop.EndWrites(int(s.backendFD))
 		}
 		loop.Close(int(s.backendFD))
 		s.backendFD = -1
+	}
+	if s.slot.BackendTLS != 0 {
+		w.shard.FreeTLS(s.slot.BackendTLS)
+		s.slot.BackendTLS = 0
 	}
 	s.unset(backendMore | backendFull | backendEnding | backendReset | backendWatched)
 	w.setPeer(s, nil)
@@ -322,10 +358,14 @@ func (w *worker) timeOver(s *session) {
 	switch s.state {
 	case StateHeader:
 		w.refuse(s, ReasonHeaderTimeout, "PROXY header timeout")
+	case StateHandshake:
+		w.refuse(s, ReasonHandshakeTimeout, "")
 	case StateWaiting:
 		w.choose(s)
 	case StateDialing:
 		w.dialFailed(s, unix.ETIMEDOUT)
+	case StateBackendHandshake:
+		w.backendHandshakeFailed(s, os.ErrDeadlineExceeded)
 	case StateOpening:
 		w.openingLost(s)
 	case StateRelay:

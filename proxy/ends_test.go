@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -98,17 +99,17 @@ func TestHalfClosedSessionEnds(t *testing.T) {
 // turnTime has the deadlines of all sessions pass as if d were over.
 func (r *rig) turnTime(t *testing.T, d time.Duration) {
 	t.Helper()
-	set := false
+	var set atomic.Bool
 	r.eventually("deadline", func() bool {
 		r.onAll(ctxOf(t), func(w *worker) {
 			w.each(func(s *session) {
 				if s.deadline > 0 {
-					set = true
+					set.Store(true)
 					w.until(s, max(s.deadline-d, 1))
 				}
 			})
 		})
-		return set
+		return set.Load()
 	})
 }
 

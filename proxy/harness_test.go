@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -29,6 +30,7 @@ const patience = 10 * time.Second
 
 func TestMain(m *testing.M) {
 	wire.CheckOwner(true)
+	overTLS = os.Getenv("IRCFERRY_TEST_TLS") != ""
 	os.Exit(m.Run())
 }
 
@@ -47,6 +49,7 @@ type rigOptions struct {
 	loops    int
 	maxBytes int64
 	inter    time.Duration // of checks
+	secure   map[string]*tls.Config
 }
 
 func newRig(t testing.TB, o rigOptions) *rig {
@@ -87,11 +90,14 @@ func newRig(t testing.TB, o rigOptions) *rig {
 		}
 	})
 	l := o.listener
+	if overTLS && l.ProxyProtocol == nil && o.secure == nil {
+		l.TLS, o.secure = &config.ListenerTLS{}, map[string]*tls.Config{"irc": serverTLS(t, 0)}
+	}
 	l.Name, l.Pool = "irc", "main"
 	if l.Address == "" {
 		l.Address = "127.0.0.1:0"
 	}
-	if err := r.SetListeners([]config.Listener{l}); err != nil {
+	if err := r.SetListeners([]config.Listener{l}, o.secure); err != nil {
 		t.Fatal(err)
 	}
 	return r
@@ -154,15 +160,19 @@ type ircd struct {
 	t        testing.TB
 	l        net.Listener
 	accepted chan *net.TCPConn
+	secured  chan *conn // with TLS, after the handshake
 }
 
-func newIRCd(t testing.TB) *ircd {
+func newIRCd(t testing.TB) *ircd { return newIRCdOver(t, nil) }
+
+// newIRCdOver is an ircd behind TLS; nil: plaintext.
+func newIRCdOver(t testing.TB, cfg *tls.Config) *ircd {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &ircd{t: t, l: l, accepted: make(chan *net.TCPConn, 10000)}
+	d := &ircd{t: t, l: l, accepted: make(chan *net.TCPConn, 10000), secured: make(chan *conn, 100)}
 	t.Cleanup(func() { l.Close() })
 	go func() {
 		for {
@@ -172,6 +182,10 @@ func newIRCd(t testing.TB) *ircd {
 			}
 			if err != nil {
 				continue // out of descriptors, in the test of that
+			}
+			if cfg != nil {
+				go d.shake(c.(*net.TCPConn), cfg)
+				continue
 			}
 			d.accepted <- c.(*net.TCPConn)
 		}
@@ -194,6 +208,12 @@ func (d *ircd) next() *conn {
 				continue
 			}
 			return nc
+		case nc := <-d.secured:
+			if _, err := nc.r.Peek(1); err != nil {
+				nc.Close()
+				continue
+			}
+			return nc
 		case <-end:
 			d.t.Fatal("no connection at the backend")
 		}
@@ -203,8 +223,9 @@ func (d *ircd) next() *conn {
 // conn is one end of a connection, as a dialogue.
 type conn struct {
 	*net.TCPConn
-	t testing.TB
-	r *bufio.Reader
+	tls *tls.Conn // nil: plaintext
+	t   testing.TB
+	r   *bufio.Reader
 }
 
 func newConn(t testing.TB, c *net.TCPConn) *conn {
@@ -222,7 +243,11 @@ func (r *rig) dialFrom(ip string) *conn {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	return newConn(r.t, c.(*net.TCPConn))
+	client := newConn(r.t, c.(*net.TCPConn))
+	if overTLS {
+		client.secure(&tls.Config{InsecureSkipVerify: true})
+	}
+	return client
 }
 
 func (c *conn) send(text string) {

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"encoding/hex"
 	"net/netip"
 	"os"
 	"sync"
@@ -9,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ircferry/ircferry/proxy/handshake"
 	"github.com/ircferry/ircferry/proxy/wire"
 )
 
@@ -26,6 +28,8 @@ type SessionInfo struct {
 	BytesOut   uint64         `json:"bytes_out"` // to the client
 	Held       int            `json:"held"`      // bytes that wait here, both ways
 	Nick       string         `json:"nick,omitempty"`
+	TLS        string         `json:"tls,omitempty"`    // "TLSv1.3/TLS_AES_128_GCM_SHA256", "" for plaintext
+	CertFP     string         `json:"certfp,omitempty"` // SHA-256 of the client's certificate, hex
 }
 
 // Counts is how many sessions there are, in several ways of counting.
@@ -64,6 +68,14 @@ func (w *worker) info(s *session, now time.Time) SessionInfo {
 		ID: w.id(s), Client: s.client.addrPort(), Listener: s.lst.name(), Pool: w.pool(s), State: s.state.String(),
 		Registered: s.registered(), Since: now.Add(s.started - w.loop.Now()), BytesIn: s.slot.ClientIn, BytesOut: s.slot.ClientOut,
 		Held: s.slot.ToBackend.Len() + s.slot.ToClient.Len(),
+	}
+	if s.slot.ClientTLS != 0 {
+		t := w.shard.TLS(s.slot.ClientTLS)
+		version, suite := handshake.Words(t.Version, t.Suite)
+		i.TLS = version + "/" + suite
+		if t.Flags.Has(wire.TLSHasCert) {
+			i.CertFP = hex.EncodeToString(t.CertFP[:])
+		}
 	}
 	if s.peer != nil {
 		i.Backend = s.peer.name

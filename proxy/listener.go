@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -22,7 +23,8 @@ type listener struct {
 	addr   netip.AddrPort
 	fds    []int // by worker; each belongs to its worker once it is posted
 	limits *limiter
-	tally  atomic.Pointer[tally] // of its name
+	tally  atomic.Pointer[tally]      // of its name
+	tls    atomic.Pointer[tls.Config] // nil: plaintext
 }
 
 func (l *listener) name() string { return l.conf.Load().Name }
@@ -36,8 +38,9 @@ func (l *listener) localAddr(fd int) netip.AddrPort {
 }
 
 // SetListeners makes cs the listeners, at start and at each reload: all of them or, with an error, no change. A listener whose address
-// stays keeps its sockets, and those that go are emptied before they are closed. Sessions stay in any case.
-func (p *Proxy) SetListeners(cs []config.Listener) error {
+// stays keeps its sockets, and those that go are emptied before they are closed. Sessions stay in any case. A listener whose name has an entry in
+// secure shakes hands with it (handshake.ServerConfig); the others are plaintext.
+func (p *Proxy) SetListeners(cs []config.Listener, secure map[string]*tls.Config) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
@@ -45,6 +48,11 @@ func (p *Proxy) SetListeners(cs []config.Listener) error {
 			return nil
 		}
 		return ErrClosed
+	}
+	for _, c := range cs {
+		if c.TLS != nil && secure[c.Name] == nil {
+			return fmt.Errorf("listener %s: tls is configured and there is no certificate for it", c.Name)
+		}
 	}
 	next := map[string]*listener{} // by configured address
 	var fresh []*listener
@@ -69,6 +77,7 @@ func (p *Proxy) SetListeners(cs []config.Listener) error {
 		l := next[c.Address]
 		l.limits.set(c.Limits, time.Now())
 		l.conf.Store(&c)
+		l.tls.Store(secure[c.Name])
 		l.tally.Store(p.tallyLocked(c.Name))
 	}
 	gone := p.listeners

@@ -33,6 +33,8 @@ var (
 	descAccepted     = desc("listener_connections_total", "Clients that were accepted, also those that were refused then.", byListener...)
 	descEnded        = desc("sessions_ended_total", "Sessions that ended, by close reason.", "listener", "reason")
 	descRejected     = desc("listener_rejected_total", "Clients that were refused by a limit or for their PROXY header.", "listener", "reason")
+	descHandshakes   = desc("tls_handshakes_total", "TLS handshakes of clients by outcome: full, resumed, or why there was none.", "listener", "outcome")
+	descRecords      = desc("tls_records_refused_total", "Sessions that ended because of a TLS record, by reason.", "listener", "reason")
 	descSessions     = desc("sessions", "Sessions by state.", "state")
 	descStreams      = desc("sessions_by_backend", "Sessions that have a stream at a backend or connect to it.", "pool", "backend")
 	descBytes        = desc("bytes_total", "Bytes read from clients and from backends.", "from")
@@ -71,7 +73,7 @@ func (m *metrics) unregister() {
 
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descConnections, descAccepted, descEnded, descRejected, descSessions, descStreams, descBytes,
+	for _, d := range []*prometheus.Desc{descConnections, descAccepted, descEnded, descRejected, descHandshakes, descRecords, descSessions, descStreams, descBytes,
 		descPaused, descPauses, descLag, descTurns, descPanics, descLogDrops, descArenaBytes, descArenaSlots, descArenaChunks, descArenaRefused, descInvariant} {
 		ch <- d
 	}
@@ -113,6 +115,8 @@ func (m *metrics) listeners(gauge func(*prometheus.Desc, float64, ...string), co
 			}
 			counter(descEnded, n, t.listener, r.String())
 		}
+		t.handshakes.each(func(word string, n uint64) { counter(descHandshakes, n, t.listener, word) })
+		t.records.each(func(word string, n uint64) { counter(descRecords, n, t.listener, word) })
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/ircferry/ircferry/backend"
+	"github.com/ircferry/ircferry/proxy/handshake"
 	"github.com/ircferry/ircferry/proxy/loop"
 	"github.com/ircferry/ircferry/proxy/wire"
 )
@@ -37,6 +38,7 @@ type Proxy struct {
 	workers  []*worker
 	ends     *endLog
 	metrics  *metrics
+	slots    *handshake.Slots
 	running  sync.WaitGroup // loops, the log's writer, the books
 	stop     chan struct{}
 
@@ -66,7 +68,8 @@ func New(o Options) (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Proxy{instance: o.Instance, backends: o.Backends, log: o.Log, arena: arena, listeners: map[string]*listener{}, tally: map[string]*tally{}}
+	p := &Proxy{instance: o.Instance, backends: o.Backends, log: o.Log, arena: arena, listeners: map[string]*listener{}, tally: map[string]*tally{},
+		slots: handshake.NewSlots(handshakesPerCore * runtime.NumCPU())}
 	for i := range o.Loops {
 		w, err := newWorker(p, i)
 		if err != nil {
@@ -159,7 +162,7 @@ func (p *Proxy) Watchdog() error {
 // CloseAll lets nobody in any more, ends every session with an ERROR line that has text in it, and returns when all are gone or ctx
 // is over. Then call Close.
 func (p *Proxy) CloseAll(ctx context.Context, text string) error {
-	if err := p.SetListeners(nil); err != nil {
+	if err := p.SetListeners(nil, nil); err != nil {
 		return err
 	}
 	var gone []chan struct{}
@@ -192,7 +195,7 @@ func (p *Proxy) CloseAll(ctx context.Context, text string) error {
 // Close ends what is left at once: listeners, sessions, loops, arena. The order: nobody comes in, sessions end on their loops, the
 // loops end, then what they used.
 func (p *Proxy) Close() error {
-	err := p.SetListeners(nil)
+	err := p.SetListeners(nil, nil)
 	p.mu.Lock()
 	if p.closed {
 		p.mu.Unlock()

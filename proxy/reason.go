@@ -20,6 +20,11 @@ const (
 	ReasonHeaderTimeout                // no complete PROXY header within 5 s
 	ReasonHeaderRefused                // a PROXY header from an address, or on a listener, that must not send one
 	ReasonHeaderBad                    // not a PROXY header where one is required
+	ReasonHandshakeTimeout             // the TLS handshake was not over in 15 s
+	ReasonHandshakeFailed              // it failed; ircferry_tls_handshakes_total says why
+	ReasonTLS                          // a TLS record that is not good, or an alert of the client
+	ReasonPlaintextOnTLS               // a client without TLS on a TLS listener
+	ReasonTLSOnPlaintext               // a TLS client on a listener without TLS
 	ReasonLimitConnections             // limits.connections of the listener
 	ReasonLimitPerIP                   // limits.per_ip
 	ReasonLimitRate                    // limits.per_ip_rate
@@ -42,7 +47,7 @@ const (
 
 var reasonNames = [reasonCount]string{"none", "client_closed", "client_reset", "client_timeout", "backend_closed", "backend_lost",
 	"backend_refused", "no_backend", "half_closed", "line_too_long", "registration_timeout", "header_timeout", "header_refused",
-	"header_bad", "limit_connections", "limit_per_ip", "limit_rate", "memory", "shutdown", "internal",
+	"header_bad", "tls_handshake_timeout", "tls_handshake_failed", "tls_record", "plaintext_on_tls", "tls_on_plaintext", "limit_connections", "limit_per_ip", "limit_rate", "memory", "shutdown", "internal",
 	"move_sendq", "move_no_live", "move_detached", "move_registration", "move_backend_gone", "move_not_exported", "move_attach", "move_conflict",
 	"move_behind", "move_other"}
 

@@ -48,6 +48,10 @@ func (w *worker) registering(s *session, p []byte) {
 	if !r.begun {
 		verdict = r.spotter.see(p)
 	}
+	if !r.begun && len(r.half) == 0 && p[0] == handshakeRecord && s.slot.ClientTLS == 0 {
+		w.end(s, ReasonTLSOnPlaintext, "This port is not for TLS")
+		return
+	}
 	if len(r.half) > 0 {
 		p = appendWiping(r.half, p)
 		r.half = nil
@@ -188,6 +192,9 @@ func (w *worker) dropRegistration(s *session) {
 		return
 	}
 	s.reg = nil
+	if r.shake != nil {
+		r.shake.End(errOver)
+	}
 	r.talk.empty()
 	for _, b := range [][]byte{r.half, r.held, r.early, r.answer} {
 		clear(b[:cap(b)])

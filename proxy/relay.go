@@ -77,10 +77,8 @@ func (w *worker) goOn(s *session) {
 // readClient reads the client once, or to its end if that is near. What may not be read now stays noted in clientMore.
 func (w *worker) readClient(s *session) {
 	for s.has(clientMore) && w.mayReadClient(s) {
-		buf := w.shard.Staging()
-		if s.state == StateParked {
-			buf = buf[:w.parkedRoom(s)]
-		}
+		secure := s.slot.ClientTLS != 0 && !s.has(dismissed) && !s.slot.Flags.Has(wire.ClientFINSeen)
+		buf := w.clientRoom(s, secure)
 		n, errno := loop.Read(int(s.clientFD), buf)
 		switch {
 		case errno == unix.EAGAIN:
@@ -98,7 +96,12 @@ func (w *worker) readClient(s *session) {
 			s.unset(clientMore)
 		}
 		w.counts.bytesIn.Add(uint64(n))
-		w.fromClient(s, buf[:n])
+		switch {
+		case secure:
+			w.fromClientTLS(s, n)
+		case s.slot.ClientTLS == 0:
+			w.fromClient(s, buf[:n])
+		} // else it has said goodbye
 		if n == len(buf) && s.state != stateFree {
 			w.again(s)
 			return
@@ -106,11 +109,28 @@ func (w *worker) readClient(s *session) {
 	}
 }
 
+// clientRoom is where the next read of the client goes.
+func (w *worker) clientRoom(s *session, secure bool) []byte {
+	buf := w.shard.Staging()
+	if secure {
+		buf = w.shard.ReadRoom(s.slot.ClientTLS)
+	}
+	switch s.state {
+	case StateParked:
+		buf = buf[:min(len(buf), w.parkedRoom(s))]
+	case StateHandshake:
+		buf = buf[:handshakeRoom-s.reg.fed()]
+	}
+	return buf
+}
+
 // mayReadClient says whether the client's bytes have somewhere to go in this state.
 func (w *worker) mayReadClient(s *session) bool {
 	switch s.state {
 	case StateHeader, StateClosing:
 		return true
+	case StateHandshake:
+		return s.reg.fed() < handshakeRoom
 	case StateRelay:
 		return s.has(dismissed) || s.slot.ToBackend.Len() < highWater
 	case StateParked:
@@ -133,6 +153,8 @@ func (w *worker) fromClient(s *session, p []byte) {
 	case s.has(dismissed): // forgotten
 	case s.state == StateHeader:
 		w.headerBytes(s, p)
+	case s.state == StateHandshake:
+		w.handshakeBytes(s, p)
 	case s.state == StateParked:
 		w.parkedBytes(s, p)
 	case s.reg != nil:
@@ -150,10 +172,15 @@ func (w *worker) fromClient(s *session, p []byte) {
 func (w *worker) toBackend(s *session, p []byte) {
 	q := &s.slot.ToBackend
 	if q.Len() == 0 && s.state == StateRelay && !s.has(backendFull|pacing) {
-		if cut := wire.Cut(p); cut > 0 {
+		if cut := wire.Cut(p); cut > 0 && s.slot.BackendTLS != 0 {
+			n := w.sealBackend(s, p[:cut])
+			if p = p[n:]; s.state == stateFree || s.slot.Flags.Has(wire.BackendFINSent) {
+				return
+			}
+		} else if cut > 0 {
 			n, errno := loop.Write(int(s.backendFD), p[:cut])
 			s.slot.BackendIn += uint64(n)
-			if errno != 0 && errno != unix.EAGAIN {
+			if broken(errno) {
 				w.backendDeaf(s)
 				return
 			}
@@ -183,6 +210,9 @@ func (w *worker) flushBackend(s *session) {
 		return
 	}
 	q := &s.slot.ToBackend
+	if !w.flushUnsent(s) {
+		return
+	}
 	if s.has(pacing) {
 		w.flushPaced(s)
 		return
@@ -199,14 +229,19 @@ func (w *worker) flushBackend(s *session) {
 func (w *worker) writeBackend(s *session, most int) bool {
 	q := &s.slot.ToBackend
 	ps := w.shard.Pieces(q, most, w.pieces[:0])
-	offered := 0
-	for _, p := range ps {
-		offered += len(p)
+	if s.slot.BackendTLS != 0 {
+		n := w.sealBackend(s, ps[0])
+		if s.state == stateFree || s.slot.Flags.Has(wire.BackendFINSent) {
+			return false
+		}
+		w.shard.Consume(q, n)
+		return true
 	}
+	offered := sizeOf(ps)
 	n, errno := loop.Writev(int(s.backendFD), ps, &w.room)
 	w.shard.Consume(q, n)
 	s.slot.BackendIn += uint64(n)
-	if errno != 0 && errno != unix.EAGAIN {
+	if broken(errno) {
 		w.backendDeaf(s)
 		return false
 	}
@@ -215,6 +250,17 @@ func (w *worker) writeBackend(s *session, most int) bool {
 	}
 	return true
 }
+
+func sizeOf(ps [][]byte) int {
+	n := 0
+	for _, p := range ps {
+		n += len(p)
+	}
+	return n
+}
+
+// broken reports whether a write has failed, and not only found no room.
+func broken(errno unix.Errno) bool { return errno != 0 && errno != unix.EAGAIN }
 
 // backendShort and clientShort: the kernel took less than offered; the rest goes when it says so.
 
@@ -238,6 +284,9 @@ func (w *worker) clientShort(s *session) {
 func (w *worker) readBackend(s *session) {
 	for s.has(backendMore) && s.backendFD >= 0 {
 		buf := w.shard.Staging()
+		if s.slot.BackendTLS != 0 {
+			buf = w.shard.ReadRoom(s.slot.BackendTLS)
+		}
 		room := w.backendRoom(s, len(buf))
 		if room == 0 {
 			return
@@ -261,7 +310,11 @@ func (w *worker) readBackend(s *session) {
 		if n < len(buf) && !s.has(backendEnding) {
 			s.unset(backendMore)
 		}
-		w.fromBackend(s, buf[:n])
+		if s.slot.BackendTLS != 0 {
+			w.fromBackendTLS(s, n)
+		} else {
+			w.fromBackend(s, buf[:n])
+		}
 		if n == len(buf) && s.state != stateFree {
 			w.again(s)
 			return
@@ -274,6 +327,8 @@ func (w *worker) backendRoom(s *session, n int) int {
 	switch s.state {
 	case StateOpening, StateReopening, StateSplicing:
 		return n
+	case StateBackendHandshake:
+		return min(n, handshakeRoom-s.reg.fed())
 	case StateRelay:
 		if s.slot.ToClient.Len() < highWater {
 			return n
@@ -287,6 +342,9 @@ func (w *worker) backendRoom(s *session, n int) int {
 // fromBackend takes bytes that were read.
 func (w *worker) fromBackend(s *session, p []byte) {
 	switch s.state {
+	case StateBackendHandshake:
+		w.backendHandshakeBytes(s, p)
+		return
 	case StateOpening:
 		w.openingBytes(s, p)
 		return
@@ -327,11 +385,20 @@ func (w *worker) toClient(s *session, p []byte) {
 	} else {
 		s.set(midLine)
 	}
+	if s.slot.ClientTLS != 0 {
+		w.sealClient(s, p)
+		return
+	}
+	s.slot.ClientOut += uint64(len(p))
+	w.sendClient(s, p)
+}
+
+// sendClient sends bytes as they are on the wire.
+func (w *worker) sendClient(s *session, p []byte) {
 	q := &s.slot.ToClient
 	if q.Len() == 0 && !s.has(clientFull) {
 		n, errno := loop.Write(int(s.clientFD), p)
-		s.slot.ClientOut += uint64(n)
-		if errno != 0 && errno != unix.EAGAIN {
+		if broken(errno) {
 			w.clientUnwritable(s, errno)
 			return
 		}
@@ -356,14 +423,10 @@ func (w *worker) flushClient(s *session) bool {
 	q := &s.slot.ToClient
 	for q.Len() > 0 && !s.has(clientFull|clientGone|clientDeaf) {
 		ps := w.shard.Iovecs(q, w.pieces[:0])
-		offered := 0
-		for _, p := range ps {
-			offered += len(p)
-		}
+		offered := sizeOf(ps)
 		n, errno := loop.Writev(int(s.clientFD), ps, &w.room)
 		w.shard.Consume(q, n)
-		s.slot.ClientOut += uint64(n)
-		if errno != 0 && errno != unix.EAGAIN {
+		if broken(errno) {
 			w.clientUnwritable(s, errno)
 			return s.state != stateFree
 		}

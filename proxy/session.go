@@ -29,6 +29,8 @@ const (
 	entered                         // counted in the listener's connections
 	admitted                        // counted for its address
 	owesRefusal                     // 691 is to be said when the backend's present line is complete
+	securing                        // the client is to have TLS and has not yet
+	saidBye                         // close_notify was sealed for the client
 	backendReset                    // the backend's stream ended with an error, not with a FIN
 )
 

@@ -6,11 +6,15 @@ package proxy
 //	                  |
 //	    +-------------+------+
 //	    v                    |
-//	header --(complete)--> waiting <--(refused, gate, none usable)--+
+//	header --(complete)--> handshake (TLS listeners only)
+//	    |                    |  taken over
+//	    |                    v
+//	    |                 waiting <--(refused, gate, none usable)---+
 //	    |                    |  backend chosen                      |
 //	    |                    v                                      |
 //	    |                 dialing ----------------------------------+
-//	    |                    | connected; relay only: straight on   |
+//	    |                    | connected; relay only: straight on,  |
+//	    |                    | or by way of backend_handshake ------+
 //	    |                    v                                      |
 //	    |                 opening --(ERROR code=, nothing sent)-----+
 //	    |                    | OPENED
@@ -32,8 +36,10 @@ type State uint8
 const (
 	stateFree State = iota
 	StateHeader
+	StateHandshake
 	StateWaiting
 	StateDialing
+	StateBackendHandshake
 	StateOpening
 	StateRelay
 	StateFrozen
@@ -44,6 +50,6 @@ const (
 	stateCount
 )
 
-var stateNames = [stateCount]string{"free", "header", "waiting", "dialing", "opening", "relay", "frozen", "parked", "splicing", "reopening", "closing"}
+var stateNames = [stateCount]string{"free", "header", "handshake", "waiting", "dialing", "backend_handshake", "opening", "relay", "frozen", "parked", "splicing", "reopening", "closing"}
 
 func (s State) String() string { return stateNames[s] }

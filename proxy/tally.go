@@ -9,6 +9,9 @@ type tally struct {
 	live     atomic.Int64
 	accepted atomic.Uint64
 	ended    [reasonCount]atomic.Uint64
+
+	handshakes words // TLS: full, resumed, or why there was none
+	records    words // TLS: why a client's records were refused
 }
 
 // tallyLocked answers the tally of a name.
@@ -34,7 +37,7 @@ func (p *Proxy) tallies() []*tally {
 // refusal reports whether clients with this reason were never let in.
 func (r CloseReason) refusal() bool {
 	switch r {
-	case ReasonHeaderTimeout, ReasonHeaderRefused, ReasonHeaderBad, ReasonLimitConnections, ReasonLimitPerIP, ReasonLimitRate:
+	case ReasonHeaderTimeout, ReasonHeaderRefused, ReasonHeaderBad, ReasonHandshakeTimeout, ReasonHandshakeFailed, ReasonPlaintextOnTLS, ReasonTLSOnPlaintext, ReasonLimitConnections, ReasonLimitPerIP, ReasonLimitRate:
 		return true
 	}
 	return false

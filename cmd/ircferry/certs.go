@@ -29,8 +29,7 @@ func listenerTLS(ls []config.Listener, set *certs.Set, tickets *handshake.Ticket
 // setListeners makes ls the listeners, with their certificates in set, or changes nothing. renewed: files of before have new certificates.
 func (d *daemon) setListeners(ls []config.Listener, set *certs.Set) (renewed bool, err error) {
 	before := d.certs.Use(set)
-	_ = listenerTLS(ls, set, d.tickets) // for the proxy, which shakes hands by it as soon as its loops can
-	if err := d.proxy.SetListeners(ls); err != nil {
+	if err := d.proxy.SetListeners(ls, listenerTLS(ls, set, d.tickets)); err != nil {
 		d.certs.Use(before)
 		return false, err
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ircferry/ircferry/backend"
+	"github.com/ircferry/ircferry/internal/certs/certtest"
 	"github.com/ircferry/ircferry/internal/config"
 )
 
@@ -35,7 +36,7 @@ func newDemoCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "two small ircds, 200 talking clients, three moves, and what became of every message",
-		Long: "Run two embedded ircds and the proxy in this process, connect 200 clients in 20 channels that talk in numbered messages, drain\n" +
+		Long: "Run two embedded ircds and the proxy in this process, connect 200 clients in 20 channels, half of them over TLS, that talk in numbered messages, drain\n" +
 			"ircd a to b, drain it back and restart a, all under traffic, and tell what became of every message. The exit code is 1 if any\n" +
 			"was lost, doubled or reordered, if a client saw a line of the moves, or was disconnected.",
 		Args: cobra.NoArgs,
@@ -90,12 +91,17 @@ func runDemo(ctx context.Context, opt demoOptions, asJSON bool) error {
 type demo struct {
 	opt    demoOptions
 	log    *recentLog
-	dir    string // state, sockets; removed at the end
+	dir    string // state, sockets, certificate; removed at the end
+	cert   string // file names
+	key    string
 	ircds  map[string]*demoServer
 	daemon *daemon
 	crowd  *crowd
 	view   *demoView
 }
+
+// secureDemoAddress is a free port on an address of its own: the plaintext listener may be on a free port of 127.0.0.1.
+const secureDemoAddress = "127.0.0.2:0"
 
 // demoBackends are the ircds, the serving one first.
 var demoBackends = []string{"a", "b"}
@@ -112,6 +118,13 @@ func startDemo(opt demoOptions) (d *demo, err error) {
 			d.close()
 		}
 	}()
+	self, err := certtest.Make(nil, certtest.Options{Names: []string{"localhost"}})
+	if err != nil {
+		return nil, err
+	}
+	if d.cert, d.key, err = self.WriteFiles(d.dir, "localhost"); err != nil {
+		return nil, err
+	}
 	for _, name := range demoBackends {
 		if d.ircds[name], err = startDemoServer(name, d.socket(name)); err != nil {
 			return nil, err
@@ -134,7 +147,11 @@ func (d *demo) config() config.Config {
 	cfg.State = filepath.Join(d.dir, "state")
 	cfg.Admin.Socket = filepath.Join(d.dir, "admin.sock")
 	cfg.HTTP.Address = ""
-	cfg.Listeners = []config.Listener{{Name: "irc", Address: d.clientAddress(), Pool: "main"}}
+	cfg.Listeners = []config.Listener{
+		{Name: "irc", Address: d.clientAddress(), Pool: "main"},
+		{Name: "ircs", Address: secureDemoAddress, Pool: "main", TLS: &config.ListenerTLS{
+			Certs: []config.Cert{{Cert: d.cert, Key: d.key}}, MinVersion: "1.2", ClientCert: "request"}},
+	}
 	pool := config.Pool{Topology: config.Standalone, Check: config.Check{
 		Type: config.CheckHandoff, Inter: config.Duration(100 * time.Millisecond), Rise: 1, Fall: 3, Timeout: config.Duration(2 * time.Second)}}
 	for _, name := range demoBackends {
@@ -156,12 +173,13 @@ func (d *demo) clientAddress() string {
 	return net.JoinHostPort(host, "0")
 }
 
-// address is where clients connect to.
-func (d *demo) address() string {
-	for _, addrs := range d.daemon.proxy.Addrs() {
-		for _, a := range addrs {
-			return a.String()
-		}
+// address is where clients without TLS connect to, secureAddress those with it.
+func (d *demo) address() string       { return d.listening("irc") }
+func (d *demo) secureAddress() string { return d.listening("ircs") }
+
+func (d *demo) listening(name string) string {
+	for _, a := range d.daemon.proxy.Addrs()[name] {
+		return a.String()
 	}
 	return ""
 }
@@ -189,8 +207,10 @@ func (d *demo) awaitUp() error {
 // stayFor keeps the talk going, slowly, until ctx is over.
 func (d *demo) stayFor(ctx context.Context) {
 	host, port, _ := net.SplitHostPort(d.address())
+	secureHost, securePort, _ := net.SplitHostPort(d.secureAddress())
 	fmt.Fprintf(d.opt.err, "\nStill running, until Ctrl-C. Join %s in an IRC client of your own, and move it:\n\n", d.crowd.channel(0))
 	fmt.Fprintf(d.opt.err, "    irssi -c %s -p %s\n", host, port)
+	fmt.Fprintf(d.opt.err, "    irssi --tls -c %s -p %s\n", secureHost, securePort)
 	fmt.Fprintf(d.opt.err, "    %s --socket %s drain main/a --to b\n\n", ferryctl(), d.daemon.cfg.Load().Admin.Socket)
 	d.crowd.talk(stayPace)
 	d.view.again()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -68,10 +69,14 @@ func (c *crowd) each(f func(i int, p *person) error) error {
 	return <-errs
 }
 
-// connect registers everybody and joins the channels; once all are in and have read it, the ears are open.
-func (c *crowd) connect(ctx context.Context, addr string) error {
+// connect registers everybody, half of them over TLS, and joins the channels; once all are in and have read it, the ears are open.
+func (c *crowd) connect(ctx context.Context, plain, secure string) error {
 	err := c.each(func(i int, p *person) (err error) {
-		if p.client, err = ircclient.Dial(ctx, addr, ircclient.Options{Closed: p.ear.Closed}); err != nil {
+		addr, o := plain, ircclient.Options{Closed: p.ear.Closed}
+		if (i/c.channels/2+i%c.channels)%2 == 1 { // in each channel, with echo-message and without
+			addr, o.TLS = secure, &tls.Config{InsecureSkipVerify: true} // the demo's own certificate, on loopback
+		}
+		if p.client, err = ircclient.Dial(ctx, addr, o); err != nil {
 			return err
 		}
 		caps := []string{"server-time", "message-tags", "multi-prefix"}

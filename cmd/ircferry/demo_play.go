@@ -16,7 +16,7 @@ func (d *demo) play(ctx context.Context) (*demoResult, error) {
 	defer d.view.stop()
 	d.view.say("connecting %d clients", d.opt.clients)
 	d.crowd = newCrowd(d.opt.clients, d.opt.channels)
-	if err := d.crowd.connect(ctx, d.address()); err != nil {
+	if err := d.crowd.connect(ctx, d.address(), d.secureAddress()); err != nil {
 		return nil, err
 	}
 	d.crowd.talk(demoPace)

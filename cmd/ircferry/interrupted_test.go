@@ -29,7 +29,7 @@ func TestStateDiskFull(t *testing.T) {
 	}
 	t.Cleanup(func() { unix.Unmount(cfg.State, unix.MNT_DETACH) })
 	d := startTestDaemon(t, cfg)
-	w := newWorld(t, d.address(t))
+	w := newWorld(t, d)
 	w.populate(8, 2)
 	w.runTalk()
 	ballast := filepath.Join(cfg.State, "ballast")

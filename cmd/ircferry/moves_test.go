@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -33,7 +34,7 @@ func TestHundredsOfMovesUnderTraffic(t *testing.T) {
 	before := openDescriptors(t)
 	goroutines := runtime.NumGoroutine()
 
-	w := newWorld(t, d.address(t))
+	w := newWorld(t, d)
 	w.populate(24, 4)
 	w.run()
 	at, other := "a", "b"
@@ -64,6 +65,7 @@ func TestHundredsOfMovesUnderTraffic(t *testing.T) {
 type world struct {
 	t       *testing.T
 	addr    string
+	secure  string // the listener with TLS
 	oracle  *ircclient.Oracle
 	clients []*ircclient.Client
 	ears    []*ircclient.Receiver
@@ -73,11 +75,23 @@ type world struct {
 	talking sync.WaitGroup
 }
 
-func newWorld(t *testing.T, addr string) *world {
-	w := &world{t: t, addr: addr, oracle: ircclient.NewOracle()}
+func newWorld(t *testing.T, d *daemon) *world {
+	w := &world{t: t, addr: d.address(t), secure: d.listening(t, "ircs"), oracle: ircclient.NewOracle()}
 	w.ctx, w.cancel = context.WithCancel(context.Background())
 	t.Cleanup(func() { w.cancel(); w.talking.Wait(); w.goAway() })
 	return w
+}
+
+// dial connects client i: every second one over TLS, of these every second one with 1.2.
+func (w *world) dial(ctx context.Context, i int, o ircclient.Options) (*ircclient.Client, error) {
+	if i%2 == 0 {
+		return ircclient.Dial(ctx, w.addr, o)
+	}
+	o.TLS = &tls.Config{InsecureSkipVerify: true}
+	if i%4 == 1 {
+		o.TLS.MaxVersion = tls.VersionTLS12
+	}
+	return ircclient.Dial(ctx, w.secure, o)
 }
 
 // populate registers clients, puts them into channels, and declares who must hear whom. Every second one has echo-message.
@@ -85,7 +99,7 @@ func (w *world) populate(clients, channels int) {
 	w.t.Helper()
 	for i := range clients {
 		ear := w.oracle.Receiver(nick("user", i), nil)
-		c, err := ircclient.Dial(w.t.Context(), w.addr, ircclient.Options{Closed: ear.Closed, ReadBuf: 16 << 10})
+		c, err := w.dial(w.t.Context(), i/2, ircclient.Options{Closed: ear.Closed, ReadBuf: 16 << 10})
 		if err != nil {
 			w.t.Fatal(err)
 		}
@@ -199,7 +213,7 @@ func (w *world) slowReaders() {
 // leavers come, say something to a user, and go in all ways: QUIT, FIN, half a line and a reset.
 func (w *world) leavers() {
 	for n := 0; w.ctx.Err() == nil; n++ {
-		c, err := ircclient.Dial(context.Background(), w.addr, ircclient.Options{})
+		c, err := w.dial(context.Background(), n/4, ircclient.Options{})
 		if err != nil {
 			w.t.Errorf("leaver cannot connect: %v", err)
 			return

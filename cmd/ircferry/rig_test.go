@@ -16,6 +16,7 @@ import (
 	"github.com/ircferry/ircferry/backend"
 	"github.com/ircferry/ircferry/handoff"
 	"github.com/ircferry/ircferry/handoff/protocol"
+	"github.com/ircferry/ircferry/internal/certs/certtest"
 	"github.com/ircferry/ircferry/internal/config"
 )
 
@@ -107,14 +108,20 @@ func hello(ctx context.Context, address string) (protocol.Hello, error) {
 	return control.Hello(ctx, protocol.Hello{Name: "test"})
 }
 
-// testConfig is a standalone pool "main" of native backends, and one listener on a port of the kernel's choice.
+// testConfig is a standalone pool "main" of native backends, and a listener for plaintext and one for TLS, on ports of the kernel's choice.
 func testConfig(t *testing.T, handoffs map[string]string) config.Config {
 	t.Helper()
 	cfg := config.Default()
 	cfg.State = t.TempDir()
 	cfg.Admin = config.Admin{Socket: filepath.Join(t.TempDir(), "admin.sock")}
 	cfg.HTTP.Address = ""
-	cfg.Listeners = []config.Listener{{Name: "irc", Address: "127.0.0.1:0", Pool: "main", Limits: config.Limits{Registration: config.Duration(time.Minute)}}}
+	limits := config.Limits{Registration: config.Duration(time.Minute)}
+	cert, key := certtest.SelfSigned(t, certtest.Options{}).Write(t, t.TempDir(), "irc")
+	cfg.Listeners = []config.Listener{
+		{Name: "irc", Address: "127.0.0.1:0", Pool: "main", Limits: limits},
+		{Name: "ircs", Address: "127.0.0.2:0", Pool: "main", Limits: limits, // two listeners must not have one address as configured
+			TLS: &config.ListenerTLS{Certs: []config.Cert{{Cert: cert, Key: key}}, MinVersion: "1.2"}},
+	}
 	pool := config.Pool{Topology: config.Standalone, Check: config.Check{Type: config.CheckHandoff, Inter: config.Duration(100 * time.Millisecond), Rise: 1, Fall: 2, Timeout: config.Duration(time.Second)}}
 	for _, name := range []string{"a", "b", "c"} {
 		if address, ok := handoffs[name]; ok {
@@ -177,12 +184,24 @@ func await(t *testing.T, what string, holds func() bool) {
 // address is where clients of a test daemon connect to.
 func (d *daemon) address(t *testing.T) string {
 	t.Helper()
-	for _, addrs := range d.proxy.Addrs() {
-		for _, a := range addrs {
-			return a.(*net.TCPAddr).String()
-		}
+	all := d.proxy.Addrs()
+	if len(all) > 1 {
+		return d.listening(t, "irc")
+	}
+	for name := range all {
+		return d.listening(t, name)
 	}
 	t.Fatal("no listener")
+	return ""
+}
+
+// listening is where a listener is bound.
+func (d *daemon) listening(t *testing.T, name string) string {
+	t.Helper()
+	for _, a := range d.proxy.Addrs()[name] {
+		return a.(*net.TCPAddr).String()
+	}
+	t.Fatalf("no listener %s", name)
 	return ""
 }
 

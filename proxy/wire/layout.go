@@ -131,8 +131,8 @@ type Slot struct {
 	State      uint8
 	_          uint8
 
-	ClientIn   uint64 // bytes read from the client
-	ClientOut  uint64 // bytes written to the client
+	ClientIn   uint64 // bytes of the client, after they are opened
+	ClientOut  uint64 // bytes for the client, written or queued, before they are sealed
 	BackendIn  uint64 // bytes written to the backend and taken by the kernel, since the LF of OPEN or LIVE
 	BackendOut uint64 // bytes read from the backend since that LF
 
