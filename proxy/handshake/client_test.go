@@ -35,3 +35,22 @@ func TestClientFull(t *testing.T) {
 		}
 	}
 }
+
+// A server that asks for no certificate sends its tickets beside its Finished, and one may want another key share.
+func TestClientAgainstOtherServers(t *testing.T) {
+	theirs := certtest.SelfSigned(t, certtest.Options{})
+	for _, curves := range [][]tls.CurveID{nil, {tls.CurveP384}} {
+		for _, version := range versions {
+			a, b := pair(t)
+			done := shakeAsClient(b, ClientConfig(ClientOptions{RootCAs: theirs.Roots(), ServerName: "irc.test"}))
+			peer := tls.Server(a, &tls.Config{Certificates: []tls.Certificate{theirs.Cert}, MaxVersion: version, CurvePreferences: curves})
+			if err := peer.Handshake(); err != nil {
+				t.Fatal(err)
+			}
+			if retried := peer.ConnectionState().HelloRetryRequest; retried != (curves != nil && version == tls.VersionTLS13) {
+				t.Errorf("retried %v", retried)
+			}
+			talk(t, peer, must(t, done))
+		}
+	}
+}

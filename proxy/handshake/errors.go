@@ -74,6 +74,9 @@ func (g *gate) explain(err error) *Error {
 	if ended != nil {
 		return &Error{Reason: endReason(ended), Cause: ended}
 	}
+	if errors.Is(err, io.EOF) { // by close_notify
+		return &Error{Reason: reasonTruncated, Cause: io.EOF}
+	}
 	if e, ok := errors.AsType[tls.RecordHeaderError](err); ok && e.Conn != nil {
 		return &Error{Reason: notTLS(e.RecordHeader)}
 	}

@@ -67,6 +67,7 @@ func TestHostileClients(t *testing.T) {
 		{"ChangeCipherSpec first", "\x14\x03\x03\x00\x01\x01", reasonNotTLS, ""},
 		{"an alert first", "\x15\x03\x01\x00\x02\x02\x2a", reasonRefused, ""},
 		{"another alert first", "\x15\x03\x01\x00\x02\x02\x5b", reasonPeerAlert, ""},
+		{"close_notify first", "\x15\x03\x01\x00\x02\x01\x00", reasonTruncated, ""},
 		{"empty records for ever", strings.Repeat("\x16\x03\x01\x00\x00", 1000), reasonHello, "1503010002 020a"},
 		{"half a header", "\x16\x03", reasonTruncated, ""},
 		{"half a record", "\x16\x03\x01\x00\x40\x01\x00", reasonTruncated, ""},

@@ -88,7 +88,7 @@ func (h *Handshake) run() {
 
 // shake runs crypto/tls to its end and takes over. A panic costs this connection only.
 func (h *Handshake) shake() (res Result) {
-	defer h.secrets.wipe()
+	defer h.wipe()
 	defer func() {
 		if v := recover(); v != nil {
 			res.Params.Wipe()
@@ -108,6 +108,12 @@ func (h *Handshake) shake() (res Result) {
 		return Result{Err: &Error{Reason: reasonTakeOver, Cause: err}}
 	}
 	return Result{Params: p, Facts: factsOf(&state, &p)}
+}
+
+// wipe forgets what only the handshake needed.
+func (h *Handshake) wipe() {
+	h.secrets.wipe()
+	h.gate.seen = capture{}
 }
 
 // config is the configuration for this connection alone: it brings the secrets here.

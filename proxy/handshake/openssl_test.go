@@ -1,8 +1,10 @@
 package handshake
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/tls"
+	"io"
 	"net"
 	"os/exec"
 	"path/filepath"
@@ -97,4 +99,50 @@ func visitByOpenSSL(t *testing.T, openssl string, cfg *tls.Config, args []string
 		t.Fatalf("%v\n%s", e.Err, errs.Bytes())
 	}
 	return e.Facts, out.String()
+}
+
+// TestOpenSSLServer has s_server for a backend; -rev makes it send back each line, turned round.
+func TestOpenSSLServer(t *testing.T) {
+	openssl, err := exec.LookPath("openssl")
+	if err != nil {
+		t.Skip("needs openssl in PATH")
+	}
+	dir := t.TempDir()
+	root := certtest.NewAuthority(t, "test root")
+	cert, key := root.Issue(t, certtest.Options{}).Write(t, dir, "server")
+	ours := root.Issue(t, certtest.Options{CN: "the proxy"})
+	for _, args := range [][]string{{"-tls1_3"}, {"-tls1_2"}, {"-tls1_3", "-verify", "1"}, {"-tls1_2", "-verify", "1"}, {"-tls1_3", "-num_tickets", "7"},
+		{"-tls1_3", "-groups", "P-521"}, {"-tls1_2", "-cipher", "ECDHE-ECDSA-CHACHA20-POLY1305"}} {
+		t.Run(strings.Join(args, " "), func(t *testing.T) {
+			cmd := exec.CommandContext(t.Context(), openssl, append([]string{"s_server", "-accept", "127.0.0.1:0", "-naccept", "1", "-rev", "-cert", cert, "-key", key}, args...)...)
+			out, err := cmd.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			defer cmd.Wait()
+			addr := ""
+			for lines := bufio.NewScanner(out); addr == "" && lines.Scan(); {
+				if a, ok := strings.CutPrefix(lines.Text(), "ACCEPT "); ok {
+					addr = a
+				}
+			}
+			go io.Copy(io.Discard, out)
+			conn, err := net.Dial("tcp", addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			e := must(t, shakeAsClient(conn, ClientConfig(ClientOptions{RootCAs: root.Roots(), ServerName: "irc.test", Certificate: &ours.Cert})))
+			c := newCodec(&e.Params, e.rest, conn)
+			for range 3 {
+				c.Write([]byte("hello\n"))
+				if p, err := c.next(); err != nil || strings.TrimSpace(string(p)) != "olleh" {
+					t.Fatalf("came back: %q, %v", p, err)
+				}
+			}
+		})
+	}
 }
