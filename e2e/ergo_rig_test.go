@@ -73,6 +73,17 @@ func startErgo(t *testing.T, name string, change ...string) *nativeErgo {
 func (e *nativeErgo) conf() string    { return filepath.Join(e.dir, "ircd.yaml") }
 func (e *nativeErgo) handoff() string { return "unix:" + filepath.Join(e.dir, "handoff.sock") }
 
+func (e *nativeErgo) running() *process { return e.proc }
+
+// users waits until the Ergo has that many.
+func (e *nativeErgo) users(n int) {
+	e.t.Helper()
+	eventually(e.t, 10*time.Second, fmt.Sprintf("%s has %d users", e.name, n), func() bool {
+		hello, err := e.hello()
+		return err == nil && hello.Users == n
+	})
+}
+
 func (e *nativeErgo) backend() string {
 	return fmt.Sprintf("{name: %s, handoff: %q}", e.name, e.handoff())
 }

@@ -52,6 +52,10 @@ func TestErgoTenRestarts(t *testing.T) {
 	w.closing("restarts=10")
 }
 
+func TestErgoKilledInMidMove(t *testing.T) {
+	killedInMidMove(t, func(t *testing.T, name string) movable { return startErgo(t, name) })
+}
+
 // TestErgoTenReplaces: the same, to and fro between two processes.
 func TestErgoTenReplaces(t *testing.T) {
 	a, b := startErgo(t, "a"), startErgo(t, "b")

@@ -36,6 +36,20 @@ func (i *nativeInspIRCd) users(n int) {
 // TestInspIRCdKilledInMidMove: SIGKILL of a real ircd at the awkward moments of a move, under traffic. The outcome is that of handoff/doc.go,
 // and no client loses a line or sees one that the move has made.
 func TestInspIRCdKilledInMidMove(t *testing.T) {
+	killedInMidMove(t, func(t *testing.T, name string) movable { return startInspIRCd(t, name) })
+}
+
+// movable is a native ircd whose process may be killed and started again.
+type movable interface {
+	native
+	run()
+	running() *process
+	users(n int)
+}
+
+func (i *nativeInspIRCd) running() *process { return i.proc }
+
+func killedInMidMove(t *testing.T, begin func(t *testing.T, name string) movable) {
 	const clients = 20
 	for _, c := range []struct {
 		name string
@@ -58,7 +72,7 @@ func TestInspIRCdKilledInMidMove(t *testing.T) {
 		{name: "the destination after COMMIT, and it comes back", of: "b", at: "COMMITTED", kill: "b", lost: true, back: true, want: "", have: ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			ircds := map[string]*nativeInspIRCd{"a": startInspIRCd(t, "a"), "b": startInspIRCd(t, "b")}
+			ircds := map[string]movable{"a": begin(t, "a"), "b": begin(t, "b")}
 			taps := map[string]*tap{"a": newTap(t, ircds["a"].handoff()), "b": newTap(t, ircds["b"].handoff())}
 			f := startFerry(t, nil, "", fmt.Sprintf("{name: a, handoff: %q}", taps["a"].handoff()), fmt.Sprintf("{name: b, handoff: %q}", taps["b"].handoff()))
 			w := startTalkers(t, f.port, clients, 3)
@@ -67,8 +81,7 @@ func TestInspIRCdKilledInMidMove(t *testing.T) {
 			killed, restarted := ircds[c.kill], make(chan struct{})
 			taps[c.of].at(c.at, func() bool {
 				taps[c.kill].refuse()
-				_ = killed.proc.cmd.Process.Kill()
-				<-killed.proc.done
+				killed.running().kill()
 				go func() {
 					defer close(restarted)
 					if c.back {
