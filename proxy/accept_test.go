@@ -136,6 +136,7 @@ func TestAddressInUseIsAnError(t *testing.T) {
 }
 
 func TestReloadKeepsAddsAndRemovesListeners(t *testing.T) {
+	plaintextOnly(t)
 	r, d := relay(t, config.Listener{})
 	client, server := r.joined(d, "ann")
 	old := r.addr()

@@ -165,6 +165,7 @@ func (r *rig) mustBeEmpty() {
 // Clients come and go while steps of moves are taken in every order that a coordinator could take them in, against ircds that refuse and
 // forget: every step answers for every session, and nothing stays in use.
 func TestClientsComeAndGoDuringMoves(t *testing.T) {
+	plaintextOnly(t)
 	a, b := newAutoIRCd(t, "a"), newAutoIRCd(t, "b")
 	r := newRig(t, rigOptions{backends: []config.Backend{a.config(), b.config()}})
 	for _, n := range []string{"main/a", "main/b"} {

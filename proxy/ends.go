@@ -298,9 +298,7 @@ func (w *worker) closeClient(s *session) {
 		return
 	}
 	if s.slot.ClientTLS != 0 {
-		if s.slot.ToClient.Len() == 0 {
-			w.closeNotify(s)
-		}
+		w.byeClient(s)
 		w.shard.FreeTLS(s.slot.ClientTLS)
 		s.slot.ClientTLS = 0
 	}

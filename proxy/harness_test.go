@@ -41,6 +41,7 @@ type rig struct {
 	set      *backend.Set
 	registry *prometheus.Registry
 	logs     *logBuffer
+	secure   bool // the clients have TLS, see overTLS
 }
 
 type rigOptions struct {
@@ -91,6 +92,7 @@ func newRig(t testing.TB, o rigOptions) *rig {
 	})
 	l := o.listener
 	if overTLS && l.ProxyProtocol == nil && o.secure == nil {
+		r.secure = true
 		l.TLS, o.secure = &config.ListenerTLS{}, map[string]*tls.Config{"irc": serverTLS(t, 0)}
 	}
 	l.Name, l.Pool = "irc", "main"
@@ -244,7 +246,7 @@ func (r *rig) dialFrom(ip string) *conn {
 		r.t.Fatal(err)
 	}
 	client := newConn(r.t, c.(*net.TCPConn))
-	if overTLS {
+	if r.secure {
 		client.secure(&tls.Config{InsecureSkipVerify: true})
 	}
 	return client
@@ -305,7 +307,7 @@ func (c *conn) expectNothingYet() {
 
 func (c *conn) reset() {
 	c.SetLinger(0)
-	c.Close()
+	c.TCPConn.Close()
 }
 
 // joined is a client that is registered at a relay-only backend, and the backend's end of it.

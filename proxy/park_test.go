@@ -85,7 +85,11 @@ func TestC4_31ParkedClientIsHeldToItsBound(t *testing.T) {
 		}
 	}
 	all, _ := r.Sessions(ctxOf(t))
-	if all[0].Held > highWater {
+	bound := highWater
+	if overTLS {
+		bound += 16 << 10 // a record is opened whole
+	}
+	if all[0].Held > bound {
 		t.Errorf("%d bytes are held", all[0].Held)
 	}
 	r.onAll(ctxOf(t), func(w *worker) { w.each(func(s *session) { s.mv.wasAwake = false }) }) // the pace has its own test

@@ -84,6 +84,16 @@ func (w *worker) closeNotify(s *session) bool {
 	return s.state != stateFree && s.slot.ToClient.Len() == 0
 }
 
+// byeClient sends close_notify to a client whose descriptor is about to be closed, if nothing is in its way.
+func (w *worker) byeClient(s *session) {
+	if s.has(saidBye|clientDeaf|clientFull) || s.slot.ToClient.Len() > 0 {
+		return
+	}
+	if record, err := w.shard.SealAlert(s.slot.ClientTLS, alertCloseNotify); err == nil {
+		loop.Write(int(s.clientFD), record)
+	}
+}
+
 // sealClient sends p to a client that has TLS.
 func (w *worker) sealClient(s *session, p []byte) {
 	for len(p) > 0 && s.state != stateFree && !s.has(clientGone|clientDeaf) {

@@ -145,6 +145,10 @@ func (w *worker) mayReadClient(s *session) bool {
 
 // fromClient takes bytes that were read.
 func (w *worker) fromClient(s *session, p []byte) {
+	if s.state == StateHandshake {
+		w.handshakeBytes(s, p)
+		return
+	}
 	s.slot.ClientIn += uint64(len(p))
 	if s.mv != nil && s.mv.counting {
 		s.mv.held(p)
@@ -153,8 +157,6 @@ func (w *worker) fromClient(s *session, p []byte) {
 	case s.has(dismissed): // forgotten
 	case s.state == StateHeader:
 		w.headerBytes(s, p)
-	case s.state == StateHandshake:
-		w.handshakeBytes(s, p)
 	case s.state == StateParked:
 		w.parkedBytes(s, p)
 	case s.reg != nil:
