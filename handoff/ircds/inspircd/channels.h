@@ -21,13 +21,13 @@
 namespace Handoff
 {
 	/** Extension items by their own text, with the ids of users that have changed. */
-	inline void SetExtensions(Extensible* item, const Line& r, ExtensionItem::ExtensibleType type, const NewIDs* ids)
+	inline void SetExtensions(Extensible* item, const Line& r, ExtensionItem::ExtensibleType type, const NewIDs& ids)
 	{
 		for (size_t i = 0; i < r.fields.size(); ++i)
 		{
 			ExtensionItem* const ext = ItemOfKey(r.fields[i].key, type);
 			if (ext)
-				ext->FromInternal(item, ids ? ids->Rewrite(r.fields[i].value) : r.fields[i].value);
+				ext->FromInternal(item, ids.Rewrite(r.fields[i].value));
 		}
 	}
 
@@ -51,7 +51,7 @@ namespace Handoff
 		}
 	}
 
-	/** Makes an empty channel what its record says. */
+	/** Makes an empty channel what its record says, but for extension items: these may name users. */
 	inline void FillChannel(Channel* chan, const Line& r)
 	{
 		EmptyChannel(chan);
@@ -69,7 +69,6 @@ namespace Handoff
 			else
 				chan->SetMode(mh, true);
 		}
-		SetExtensions(chan, r, ExtensionItem::EXT_CHANNEL, NULL);
 	}
 
 	/** Adds a list entry with its setter and time. False: there is no such list, or it does not take it. */

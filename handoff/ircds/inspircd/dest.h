@@ -103,6 +103,9 @@ namespace Handoff
 					if (!SocketEngine::AddFd(&user->eh, FD_WANT_FAST_READ | FD_WANT_EDGE_WRITE))
 						lost.push_back(user);
 				}
+				for (size_t i = 0; i < records.size(); ++i)
+					if (records[i].verb == "CHAN" && !kept.count(ServerInstance->FindChan(records[i].Get("n"))))
+						SetExtensions(ServerInstance->FindChan(records[i].Get("n")), records[i], ExtensionItem::EXT_CHANNEL, ids);
 				BuildMembers();
 				for (size_t i = 0; i < records.size(); ++i)
 					if (records[i].verb == "USER")
@@ -190,7 +193,7 @@ namespace Handoff
 				for (std::string name; own.GetToken(name); )
 					if (PrefixMode* const pm = NamedPrefix(name))
 						memb->SetPrefix(pm, true);
-				SetExtensions(memb, r, ExtensionItem::EXT_MEMBERSHIP, &ids);
+				SetExtensions(memb, r, ExtensionItem::EXT_MEMBERSHIP, ids);
 			}
 		}
 

@@ -206,7 +206,7 @@ namespace Handoff
 		FromText(user, "monitor", r.Get("monitor"));
 		AcceptList(user, r);
 		Invites(user, r);
-		SetExtensions(user, r, ExtensionItem::EXT_USER, &ids);
+		SetExtensions(user, r, ExtensionItem::EXT_USER, ids);
 		SilenceList(user, r);
 	}
 }
