@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -52,6 +53,22 @@ func TestErgoTenRestarts(t *testing.T) {
 	w.closing("restarts=10")
 }
 
+// TestErgoRealClientsStay: what people run, through drains to and fro and a restart.
+func TestErgoRealClientsStay(t *testing.T) {
+	a, b := startErgo(t, "a"), startErgo(t, "b")
+	f := startFerry(t, nil, "", a.backend(), b.backend())
+	realClientsStay(t, f, func() { a.restart(f, "TERM") })
+}
+
+// TestErgoManyUsers prints where the pause of a large Ergo goes.
+func TestErgoManyUsers(t *testing.T) {
+	manyUsers(t, func() *ferry {
+		a, b := startErgo(t, "a"), startErgo(t, "b")
+		t.Cleanup(func() { logged(t, a.dir, ": handoff ") })
+		return startFerry(t, nil, "", a.backend(), b.backend())
+	})
+}
+
 func TestErgoKilledInMidMove(t *testing.T) {
 	killedInMidMove(t, func(t *testing.T, name string) movable { return startErgo(t, name) })
 }
@@ -74,4 +91,54 @@ func TestErgoTenReplaces(t *testing.T) {
 		w.talkOn(5000)
 	}
 	w.closing("replaces=10")
+}
+
+// TestErgoSeesTheClient: Ergo as a relay-only backend, by both ways of configs/ircds/ergo.yaml.
+func TestErgoSeesTheClient(t *testing.T) {
+	t.Run("proxy", func(t *testing.T) {
+		e := startErgo(t, "c", `: {}}`, `: {proxy: true}}`+"\n  proxy-allowed-from: [127.0.0.1]")
+		seesTheClient(t, startFerry(t, nil, trusted, relay(e.port, ", identity: proxy-v2")))
+	})
+	t.Run("webirc", func(t *testing.T) {
+		e := newErgo(t, "c")
+		hash := e.password("webpass")
+		e = startErgo(t, "c", `: {}}`, `: {}}`+"\n  webirc: [{password: \""+hash+"\", hosts: [127.0.0.1], accept-hostname: false}]")
+		password := filepath.Join(shortDir(t), "password")
+		writeFile(t, password, "webpass\n")
+		seesTheClient(t, startFerry(t, nil, trusted, relay(e.port, ", identity: webirc, webirc_password_file: "+password)))
+	})
+}
+
+// TestErgoTellsWhatIsLost: what a move would leave behind is told before.
+func TestErgoTellsWhatIsLost(t *testing.T) {
+	a, b := startErgo(t, "a"), startErgo(t, "b")
+	f := startFerry(t, nil, "", a.backend(), b.backend())
+	ann := login(t, f.port, "127.0.0.1", "ann")
+	f.ctl("drain", "main/b", "--to", "a")
+	f.ctl("undrain", "main/b")
+	ann.send("JOIN #sea")
+	ann.expect(" 366 ")
+	plan := func() string {
+		t.Helper()
+		plan, code := f.ctl("drain", "main/a", "--to", "b", "--dry-run")
+		if code != 0 {
+			t.Fatalf("dry run: exit %d\n%s", code, plan)
+		}
+		return plan
+	}
+	if p := plan(); strings.Contains(p, "x.ergo.lost.") {
+		t.Errorf("nothing is lost yet:\n%s", p)
+	}
+	for range 200 {
+		ann.send("PRIVMSG #sea :" + strings.Repeat("x", 400))
+	}
+	ann.fence()
+	ann.send("AUTHENTICATE PLAIN")
+	ann.expect("AUTHENTICATE +")
+	p := plan()
+	for _, want := range []string{"x.ergo.lost.history", "x.ergo.lost.sasl"} {
+		if !strings.Contains(p, want) {
+			t.Errorf("no %s in\n%s", want, p)
+		}
+	}
 }

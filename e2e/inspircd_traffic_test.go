@@ -205,6 +205,10 @@ func TestInspIRCdTenReplaces(t *testing.T) {
 func TestInspIRCdRealClientsStay(t *testing.T) {
 	a, b := startInspIRCd(t, "a"), startInspIRCd(t, "b")
 	f := startFerry(t, nil, "", a.backend(), b.backend())
+	realClientsStay(t, f, func() { a.restart(f) })
+}
+
+func realClientsStay(t *testing.T, f *ferry, restart func()) {
 	eye := login(t, f.port, "127.0.0.1", "eye")
 	eye.send("JOIN " + channel)
 	eye.expect(" 366 ")
@@ -233,7 +237,7 @@ func TestInspIRCdRealClientsStay(t *testing.T) {
 		f.move("drain", "main/"+from, "--to", to)
 		f.ctl("undrain", "main/"+from)
 	}
-	a.restart(f)
+	restart()
 	for _, c := range clients {
 		eye.sees(fmt.Sprintf(":%s %d", c.nick, saidLines))
 		eventually(t, 60*time.Second, c.nick+" shows the last line", func() bool { return times(c.log(), "eye")[saidLines] > 0 })
@@ -255,12 +259,28 @@ func TestInspIRCdRealClientsStay(t *testing.T) {
 // TestInspIRCdManyUsers prints where the pause of a large InspIRCd goes: IRCFERRY_SCALE users on ten channels each, of a
 // tenth as many channels with 20 list entries each.
 func TestInspIRCdManyUsers(t *testing.T) {
+	manyUsers(t, func() *ferry {
+		a, b := startInspIRCd(t, "a"), startInspIRCd(t, "b")
+		t.Cleanup(func() { logged(t, a.dir, "m_handoff: ") })
+		return startFerry(t, nil, "", a.backend(), b.backend())
+	})
+}
+
+// logged prints the lines of an ircd's log that have a text in them.
+func logged(t *testing.T, dir, text string) {
+	for _, line := range strings.Split(readFile(filepath.Join(dir, "ircd.log")), "\n") {
+		if strings.Contains(line, text) {
+			t.Log(line)
+		}
+	}
+}
+
+func manyUsers(t *testing.T, begin func() *ferry) {
 	users, err := strconv.Atoi(os.Getenv("IRCFERRY_SCALE"))
 	if err != nil || users < 10 {
 		t.Skip("a measurement: set IRCFERRY_SCALE to a number of users to run it")
 	}
-	a, b := startInspIRCd(t, "a"), startInspIRCd(t, "b")
-	f := startFerry(t, nil, "", a.backend(), b.backend())
+	f := begin()
 	channels := users / 10
 	clients := make([]*ircclient.Client, users)
 	var wg sync.WaitGroup
@@ -296,11 +316,6 @@ func TestInspIRCdManyUsers(t *testing.T) {
 		r := f.move("drain", "main/"+from, "--to", to)
 		f.ctl("undrain", "main/"+from)
 		t.Logf("replace %d: %d users, pause p50 %.0f ms, p99 %.0f ms, max %.0f ms", n+1, r.Moved, r.PauseMS.P50, r.PauseMS.P99, r.PauseMS.Max)
-	}
-	for _, line := range strings.Split(readFile(filepath.Join(a.dir, "ircd.log")), "\n") {
-		if strings.Contains(line, "m_handoff: ") {
-			t.Log(line)
-		}
 	}
 	for _, c := range clients {
 		_ = c.Close()

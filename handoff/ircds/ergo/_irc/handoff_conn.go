@@ -35,6 +35,8 @@ type handoffConn struct {
 	gone    atomic.Bool             // released: nothing is read, run or written any more
 
 	readMu sync.Mutex // held over a read, and by a frozen world
+	thawed sync.Cond
+	frozen atomic.Bool // the reader is to let go of readMu
 	buf    []byte
 	start  int // of the line that was given out last
 	line   int // its bytes, terminator included; they stay in buf until the next read
@@ -67,8 +69,10 @@ func (h *handoffEnd) newHandoffConn(tcp *net.TCPConn, o protocol.Open, rest []by
 	}
 	confirmProxyData(wrapped, "", "", "", h.server.Config()) // loopback and secure-nets
 	wrapped.Secure = wrapped.Secure || o.TLS != ""
-	return &handoffConn{end: h, u: o.U, tls: o.TLS, certfp: o.CertFP, wrapped: wrapped, tcp: tcp,
+	c := &handoffConn{end: h, u: o.U, tls: o.TLS, certfp: o.CertFP, wrapped: wrapped, tcp: tcp,
 		buf: bytes.Clone(rest), in: uint64(len(rest))}
+	c.thawed.L = &c.readMu
+	return c
 }
 
 func (c *handoffConn) UnderlyingConn() *utils.WrappedConn { return c.wrapped }
@@ -102,9 +106,10 @@ func (c *handoffConn) ReadLine() ([]byte, error) {
 			return nil, c.ended
 		}
 		if err := c.read(maxReadQBytes() - looked); err != nil {
-			c.readMu.Unlock() // a world that stops wants it
-			c.readMu.Lock()
-			looked = c.start // and has perhaps read on
+			for c.frozen.Load() {
+				c.thawed.Wait()
+			}
+			looked = c.start // who froze it has perhaps read on
 		}
 	}
 }
@@ -131,15 +136,19 @@ func (c *handoffConn) read(most int) error {
 
 var longAgo = time.Unix(1, 0)
 
-// freezeInput takes the input away from the goroutine that reads it, until thawInput.
-func (c *handoffConn) freezeInput() {
+// wakeReader asks the goroutine that reads to let go of the input; freezeInput then takes it, until thawInput.
+func (c *handoffConn) wakeReader() {
+	c.frozen.Store(true)
 	c.tcp.SetReadDeadline(longAgo)
-	c.readMu.Lock()
 }
+
+func (c *handoffConn) freezeInput() { c.readMu.Lock() }
 
 func (c *handoffConn) thawInput() {
 	c.tcp.SetReadDeadline(time.Time{})
+	c.frozen.Store(false)
 	c.readMu.Unlock()
+	c.thawed.Broadcast()
 }
 
 // readTo reads until that many bytes have come in all. The input is frozen.

@@ -24,9 +24,12 @@ func (h *handoffEnd) Freeze(ctx context.Context, sel []protocol.Selection) error
 	h.selected = h.selected[:0]
 	for _, want := range sel {
 		if c := h.stream(want.U); c != nil && !h.over(c) {
-			c.freezeInput()
+			c.wakeReader()
 			h.selected = append(h.selected, c)
 		}
+	}
+	for _, c := range h.selected {
+		c.freezeInput()
 	}
 	wants := make(map[string]uint64, len(sel))
 	for _, want := range sel {
@@ -127,7 +130,7 @@ func (h *handoffEnd) Release(quit string) {
 		if session := c.session.Load(); session != nil {
 			session.socket.writeLock.Unlock()
 		}
-		c.readMu.Unlock()
+		c.thawInput()
 	}
 	h.start()
 	go func() { // nobody has to wait for thousands of closes: clients are standing still
