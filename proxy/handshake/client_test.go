@@ -54,3 +54,25 @@ func TestClientAgainstOtherServers(t *testing.T) {
 		}
 	}
 }
+
+// A session that a client of TLS 1.2 resumes leaves no master secret to take over: the cache of a configuration is not used.
+func TestClientNeverResumes(t *testing.T) {
+	theirs := certtest.SelfSigned(t, certtest.Options{})
+	for _, version := range versions {
+		cfg := newClient(theirs, version).Config
+		server := &tls.Config{Certificates: []tls.Certificate{theirs.Cert}}
+		for range 2 {
+			a, b := pair(t)
+			done := shakeAsClient(b, cfg)
+			peer := tls.Server(a, server)
+			if err := peer.Handshake(); err != nil {
+				t.Fatal(err)
+			}
+			e := must(t, done)
+			if e.Facts.Resumed {
+				t.Error("resumed")
+			}
+			talk(t, peer, e)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package handshake
 
 import (
+	"bytes"
 	"crypto/tls"
 	"testing"
 	"time"
@@ -195,5 +196,20 @@ func TestTicketsImportRefuses(t *testing.T) {
 	now.at = now.at.Add(-20 * ticketKeyAge)
 	if err := tickets.Import(good); err != nil || tickets.keys[0].made.After(now.at) {
 		t.Errorf("keys from the future: %v, made %v", err, tickets.keys[0].made)
+	}
+}
+
+// Keys that came all at once are not more than those that we make one after the other.
+func TestTicketsKeepThree(t *testing.T) {
+	now := clock{time.Unix(1_800_000_000, 0)}
+	tickets := newTickets(now.now)
+	one := tickets.Export()[2:]
+	if err := tickets.Import(append([]byte{ticketFormat, 3}, bytes.Repeat(one, 3)...)); err != nil {
+		t.Fatal(err)
+	}
+	now.at = now.at.Add(ticketKeyAge)
+	tickets.Export()
+	if n := len(tickets.keys); n != ticketKeyKept {
+		t.Errorf("%d keys are kept", n)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/binary"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -42,6 +43,46 @@ func shakenOf(t testing.TB, version uint16, client bool) *shaken {
 
 func (s *shaken) try() (wire.TLSParams, error) { return s.takeOver(&s.state) }
 
+// sealMore puts one more handshake message behind what we sealed with the application keys.
+func (s *shaken) sealMore(message []byte) {
+	p, err := s.try()
+	if err != nil {
+		panic(err)
+	}
+	w := newWay(&p, &p.Out)
+	plain := append(message, typeHandshake)
+	head := []byte{typeData, 3, 3, 0, byte(len(plain) + tagLen)}
+	s.gate.seen.outSealed = append(s.gate.seen.outSealed, w.aead.Seal(head, w.nonce(), plain, head))
+}
+
+// sealAgain puts another nonce on our Finished of TLS 1.2. It opens all the same.
+func (s *shaken) sealAgain(nonce uint64) {
+	p, err := s.try()
+	if err != nil {
+		panic(err)
+	}
+	o, err := suites[p.Suite].opener(p.Out.Key, p.Out.IV)
+	if err != nil {
+		panic(err)
+	}
+	rec := s.gate.seen.outSealed[0]
+	_, content, _ := o.open(rec)
+	w := newWay(&p, &p.Out)
+	w.seq = 0
+	binary.BigEndian.PutUint64(w.iv[4:], nonce)
+	sealed := append(bytes.Clone(rec[:headerLen]), w.iv[4:]...)
+	sealed = w.aead.Seal(sealed, w.iv[:], content, w.aad(rec[:headerLen], len(content)))
+	if o.seq = 0; !opens(o, sealed) {
+		panic("not sealed again")
+	}
+	s.gate.seen.outSealed[0] = sealed
+}
+
+func opens(o *opener, rec []byte) bool {
+	_, _, ok := o.open(rec)
+	return ok
+}
+
 // Each thing that the take-over rests on is changed once: nothing may be taken over then.
 func TestTakeOverRefuses(t *testing.T) {
 	flip := func(b []byte, at int) { b[(len(b)+at)%len(b)] ^= 1 }
@@ -67,6 +108,8 @@ func TestTakeOverRefuses(t *testing.T) {
 		{"more than the peer's Finished", tls.VersionTLS12, func(s *shaken) { s.gate.seen.inBytes = mostIn + 1 }},
 		{"in mid-record", 0, func(s *shaken) { s.gate.record = 3 }},
 		{"half a record captured", 0, func(s *shaken) { s.gate.seen.out([]byte{22, 3, 3, 0, 9, 1}) }},
+		{"message for a ticket", tls.VersionTLS13, func(s *shaken) { s.sealMore([]byte{24, 0, 0, 1, 0}) }},
+		{"nonce of our Finished", tls.VersionTLS12, func(s *shaken) { s.sealAgain(5) }},
 		{"suite", 0, func(s *shaken) { s.state.CipherSuite = tls.TLS_RSA_WITH_AES_128_CBC_SHA }},
 	}
 	for _, version := range versions {
