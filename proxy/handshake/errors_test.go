@@ -204,3 +204,19 @@ func asEnded(c <-chan Result) <-chan ended {
 	go func() { out <- ended{Result: <-c} }()
 	return out
 }
+
+// CBC suites and those without ephemeral keys cannot be taken over, so they are not spoken.
+func TestOldSuites(t *testing.T) {
+	for _, rsa := range []bool{false, true} {
+		server := certtest.SelfSigned(t, certtest.Options{RSA: rsa})
+		a, b := pair(t)
+		done := serve(b, serverConfig(server, ServerOptions{}))
+		cfg := newClient(server, tls.VersionTLS12)
+		cfg.CipherSuites = []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA, tls.TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA,
+			tls.TLS_RSA_WITH_AES_128_GCM_SHA256}
+		if tls.Client(a, cfg.Config).Handshake() == nil {
+			t.Error("spoken")
+		}
+		failed(t, wait(t, done), reasonCipher)
+	}
+}

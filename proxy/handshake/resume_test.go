@@ -213,3 +213,13 @@ func TestTicketsKeepThree(t *testing.T) {
 		t.Errorf("%d keys are kept", n)
 	}
 }
+
+func TestWithoutTicketsNothingIsResumed(t *testing.T) {
+	server := certtest.SelfSigned(t, certtest.Options{})
+	for _, version := range versions {
+		c, cfg := newClient(server, version), serverConfig(server, ServerOptions{})
+		if c.visit(t, cfg).Resumed || c.visit(t, cfg).Resumed {
+			t.Errorf("%s: resumed", tls.VersionName(version))
+		}
+	}
+}
