@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -23,7 +24,8 @@ func TestInspIRCdOtherServerID(t *testing.T) {
 	c := newCast(t, f.port)
 	f.ctl("drain", "main/b", "--to", "a")
 	f.ctl("undrain", "main/b")
-	ids := c.ids()
+	nicks := slices.Collect(maps.Keys(c.clients))
+	ids := newHand(t, a).ids(nicks...)
 	for nick, id := range ids {
 		if !strings.HasPrefix(id, "1AA") {
 			t.Errorf("%s is %s", nick, id)
@@ -35,7 +37,7 @@ func TestInspIRCdOtherServerID(t *testing.T) {
 
 	f.move("drain", "main/a", "--to", "b")
 	f.ctl("undrain", "main/a")
-	now := c.ids()
+	now := newHand(t, b).ids(nicks...)
 	for nick, id := range now {
 		if !strings.HasPrefix(id, "2BB") {
 			t.Errorf("%s is %s at the other server", nick, id)
@@ -87,14 +89,16 @@ func TestInspIRCdKeepsNewcomersApart(t *testing.T) {
 	ann.await("it is me")
 }
 
-// ids are the clients' ids in InspIRCd, by nick.
-func (c *cast) ids() map[string]string {
-	c.t.Helper()
+// ids are the ids of an InspIRCd's users, by nick.
+func (h *hand) ids(nicks ...string) map[string]string {
+	h.t.Helper()
 	ids := map[string]string{}
-	for nick := range c.clients {
-		for _, line := range c.ask("alice", "CHECK "+nick) {
-			if _, id, ok := strings.Cut(line, " uuid :"); ok {
-				ids[nick] = strings.TrimSpace(id)
+	for _, nick := range nicks {
+		u, err := h.c.Find(h.t.Context(), nick)
+		h.ok(err)
+		for _, r := range h.peek([]protocol.Selection{{U: u}}) {
+			if r.Verb == protocol.VerbUser {
+				ids[nick] = r.Get("id")
 			}
 		}
 	}
