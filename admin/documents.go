@@ -110,7 +110,9 @@ type Session struct {
 	BytesIn    uint64    `json:"bytes_in"`  // from the client
 	BytesOut   uint64    `json:"bytes_out"` // to the client
 	HeldBytes  int       `json:"held_bytes"`
-	Nick       string    `json:"nick,omitempty"` // only if the ircd was asked (show session, nick filter)
+	TLS        string    `json:"tls,omitempty"`    // version and cipher; none: plaintext
+	CertFP     string    `json:"certfp,omitempty"` // SHA-256 of the client's certificate
+	Nick       string    `json:"nick,omitempty"`   // only if the ircd was asked (show session, nick filter)
 }
 
 // SessionPage is one page of sessions, in the order of their ids.

@@ -10,13 +10,13 @@ import (
 type EventKind string
 
 const (
-	EventBackend  EventKind = "backend"     // up, down, admin state, serving
-	EventMove     EventKind = "move"        // its state or step changed
-	EventCommand  EventKind = "command"     // an operator's changing command
-	EventListener EventKind = "listener"    // accepting or not
-	EventCert     EventKind = "cert" // reloaded, broken, mended, expiring; the object is its file
-	EventDaemon   EventKind = "daemon"      // start, reload, stop
-	EventDropped  EventKind = "dropped"     // so many events before this one are lost to this reader
+	EventBackend  EventKind = "backend"  // up, down, admin state, serving
+	EventMove     EventKind = "move"     // its state or step changed
+	EventCommand  EventKind = "command"  // an operator's changing command
+	EventListener EventKind = "listener" // accepting or not
+	EventCert     EventKind = "cert"     // reloaded, broken, mended, expiring; the object is its file
+	EventDaemon   EventKind = "daemon"   // start, reload, stop
+	EventDropped  EventKind = "dropped"  // so many events before this one are lost to this reader
 )
 
 // Event is one line of the events stream.

@@ -191,7 +191,7 @@ func newStill() *still {
 		{Name: "web", Topology: "linked", Backends: []admin.Backend{c}}}}
 	for i := range 3 {
 		s.sessions = append(s.sessions, admin.Session{ID: fmt.Sprintf("inst-%d", i+1), Client: fmt.Sprintf("192.0.2.%d:50000", i+1), Listener: "irc",
-			Backend: "main/a", State: "relay", Registered: i != 2, Started: time.Now().Add(-90 * time.Second), BytesIn: 512 << (10 * i), BytesOut: 100, HeldBytes: i})
+			Backend: "main/a", State: "relay", Registered: i != 2, Started: time.Now().Add(-90 * time.Second), BytesIn: 512 << (10 * i), BytesOut: 100, HeldBytes: i, TLS: "TLSv1.3/TLS_AES_128_GCM_SHA256", CertFP: strings.Repeat("9f", 32)})
 	}
 	return s
 }

@@ -36,6 +36,10 @@ func writeSession(w io.Writer, s admin.Session) {
 	g.add("nick", dash(clean(s.Nick)))
 	g.add("client", s.Client)
 	g.add("listener", s.Listener)
+	g.add("tls", dash(s.TLS))
+	if s.CertFP != "" {
+		g.add("certificate", s.CertFP)
+	}
 	g.add("backend", dash(s.Backend))
 	g.add("state", s.State)
 	g.add("registered", yes(s.Registered))

@@ -132,7 +132,7 @@ func (p pictures) Session(ctx context.Context, id string) (admin.Session, bool, 
 
 func sessionPicture(s proxy.SessionInfo) admin.Session {
 	return admin.Session{ID: s.ID, Client: s.Client.String(), Listener: s.Listener, Backend: s.Backend, State: s.State, Registered: s.Registered,
-		Started: s.Since, BytesIn: s.BytesIn, BytesOut: s.BytesOut, HeldBytes: s.Held, Nick: s.Nick}
+		Started: s.Since, BytesIn: s.BytesIn, BytesOut: s.BytesOut, HeldBytes: s.Held, TLS: s.TLS, CertFP: s.CertFP, Nick: s.Nick}
 }
 
 // Drain implements admin.Moves, as do the following.
