@@ -169,17 +169,29 @@ func (p *Proxy) lag() []time.Duration {
 	return append([]time.Duration(nil), lags...)
 }
 
-// checkEvery is how often the books are checked when nobody scrapes.
-const checkEvery = 10 * time.Second
+const (
+	// checkEvery is how often the books are checked when nobody scrapes.
+	checkEvery = 10 * time.Second
+
+	// trimEvery: the cipher objects of a TLS session that has been idle for this long, or up to twice as long, are dropped. They are made anew
+	// in a microsecond or two.
+	trimEvery = 5 * time.Second
+)
 
 // keepBooks is a goroutine of the Proxy until stop is closed.
 func (p *Proxy) keepBooks(stop <-chan struct{}) {
 	tick := time.NewTicker(checkEvery)
 	defer tick.Stop()
+	trim := time.NewTicker(trimEvery)
+	defer trim.Stop()
 	for {
 		select {
 		case <-tick.C:
 			p.lag()
+		case <-trim.C:
+			for _, w := range p.workers {
+				w.loop.Post(w.shard.TrimCiphers)
+			}
 		case <-stop:
 			return
 		}
