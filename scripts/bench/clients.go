@@ -18,21 +18,22 @@ type clients struct {
 	ep     int
 	fds    []int
 	index  map[int]int // descriptor to place in fds
+	secure []*secured  // by place in fds; nil: plaintext
 	buf    []byte
 	events []syscall.EpollEvent
 }
 
 // connect opens n connections and returns when each has been welcomed; at most 64 wait for it at a time, so that no listen queue
 // overflows.
-func connect(address string, n int) (*clients, error) {
+func connect(p proxy, n int) (*clients, error) {
 	ep, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("epoll_create: %w", err)
 	}
 	c := &clients{ep: ep, index: make(map[int]int, n), buf: make([]byte, 256<<10), events: make([]syscall.EpollEvent, 512)}
-	addr, err := net.ResolveTCPAddr("tcp4", address)
+	addr, err := net.ResolveTCPAddr("tcp4", p.address)
 	if err != nil {
-		return nil, fmt.Errorf("resolve %s: %w", address, err)
+		return nil, fmt.Errorf("resolve %s: %w", p.address, err)
 	}
 	for len(c.fds) < n {
 		batch := min(64, n-len(c.fds))
@@ -40,6 +41,14 @@ func connect(address string, n int) (*clients, error) {
 			if err := c.add(sockaddr(addr)); err != nil {
 				return c, fmt.Errorf("client %d: %w", len(c.fds), err)
 			}
+		}
+		if p.tls != nil {
+			if err := c.shakeHands(p.tls); err != nil {
+				return c, fmt.Errorf("handshakes of %d clients: %w", len(c.fds), err)
+			}
+		}
+		if err := c.register(len(c.fds) - batch); err != nil {
+			return c, err
 		}
 		if err := c.collect(batch, 10*time.Second, nil); err != nil {
 			return c, fmt.Errorf("welcome of %d clients: %w", len(c.fds), err)
@@ -64,13 +73,30 @@ func (c *clients) add(to *syscall.SockaddrInet4) error {
 	if err := syscall.EpollCtl(c.ep, syscall.EPOLL_CTL_ADD, fd, &syscall.EpollEvent{Events: syscall.EPOLLIN, Fd: int32(fd)}); err != nil {
 		return fmt.Errorf("epoll_ctl: %w", err)
 	}
-	return c.send(len(c.fds)-1, []byte("NICK b\r\n"))
+	return nil
+}
+
+// register has the clients from the given one on say who they are.
+func (c *clients) register(from int) error {
+	for i := from; i < len(c.fds); i++ {
+		if err := c.send(i, []byte("NICK b\r\n")); err != nil {
+			return fmt.Errorf("client %d: %w", i, err)
+		}
+	}
+	return nil
 }
 
 var errShort = errors.New("short write: the generator is the bottleneck")
 
 func (c *clients) send(i int, data []byte) error {
-	n, err := syscall.Write(c.fds[i], data)
+	if c.secure != nil {
+		return c.secure[i].send(data)
+	}
+	return write(c.fds[i], data)
+}
+
+func write(fd int, data []byte) error {
+	n, err := syscall.Write(fd, data)
 	if err != nil {
 		return fmt.Errorf("write: %w", err)
 	}
@@ -90,18 +116,34 @@ func (c *clients) poll(timeout time.Duration, got func(i, lines int) error) erro
 		return fmt.Errorf("epoll_wait: %w", err)
 	}
 	for _, ev := range c.events[:max(n, 0)] {
-		k, err := syscall.Read(int(ev.Fd), c.buf)
-		if err == syscall.EAGAIN || err == syscall.EINTR {
+		i := c.index[int(ev.Fd)]
+		lines, err := c.read(i)
+		if err != nil {
+			return err
+		}
+		if lines == 0 {
 			continue
 		}
-		if k <= 0 {
-			return errClosed
-		}
-		if err := got(c.index[int(ev.Fd)], bytes.Count(c.buf[:k], []byte{'\n'})); err != nil {
+		if err := got(i, lines); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// read answers how many line ends there were in what one client has received.
+func (c *clients) read(i int) (lines int, err error) {
+	if c.secure != nil {
+		return c.secure[i].read(c.buf)
+	}
+	n, err := syscall.Read(c.fds[i], c.buf)
+	if err == syscall.EAGAIN || err == syscall.EINTR {
+		return 0, nil
+	}
+	if n <= 0 {
+		return 0, errClosed
+	}
+	return bytes.Count(c.buf[:n], []byte{'\n'}), nil
 }
 
 // collect polls until so many lines have come.

@@ -18,7 +18,7 @@ func (b *bench) compareMemory(p part) (string, error) {
 	values := map[string][]float64{}
 	for range b.rounds {
 		for _, name := range append(slices.Clone(b.proxies), reversed(b.proxies)...) {
-			px, err := b.startProxy(name, false)
+			px, err := b.startProxy(name, p)
 			if err != nil {
 				return "", err
 			}
@@ -47,7 +47,7 @@ type contender struct {
 func (b *bench) compareCPU(p part) (string, error) {
 	all := make([]*contender, len(b.proxies))
 	for i, name := range b.proxies {
-		px, err := b.startProxy(name, p.fan)
+		px, err := b.startProxy(name, p)
 		if err != nil {
 			return "", err
 		}

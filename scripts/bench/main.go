@@ -15,6 +15,13 @@
 //	fan     CPU per delivery, one line to 3,000 clients, the next when all have it
 //	new     CPU per new connection: connect, NICK, 001, close; from 32 addresses in 127/8
 //	move    6,000 users replaced between two embedded ircds (ircferry only)
+//
+// With clients over TLS 1.3 (secure.go says how), the backend is plaintext as before:
+//
+//	tls-idle    as idle
+//	tls-sparse  as sparse, 500 clients, 10,000 lines/s, one record per line
+//	tls-sat     as sat; what is written together is one record
+//	tls-new     as new, with a full handshake and with a resumed one
 package main
 
 import (
@@ -29,7 +36,7 @@ import (
 
 func main() {
 	bin := flag.String("bin", "bin", "directory of ircferry, ferryctl and this program")
-	parts := flag.String("parts", "idle,sparse,sat,fan,new,move", "what to measure")
+	parts := flag.String("parts", "idle,sparse,sat,fan,new,move,tls-idle,tls-sparse,tls-sat,tls-new", "what to measure")
 	rounds := flag.Int("rounds", 2, "rounds of A B B A (of CPU: ten times as many)")
 	proxies := flag.String("proxies", "haproxy,ircferry", "what to measure it on")
 	quiet := flag.Float64("quiet", 0.2, "turns during which others use more cores than this are taken again")
@@ -70,6 +77,7 @@ type part struct {
 	name, unit string
 	goal       float64
 	fan        bool // the backend sends each line to all
+	tls        bool // clients have TLS 1.3
 	open       func(p proxy) (load, error)
 	idle       int // clients of a figure of memory; open is nil
 }
@@ -79,10 +87,21 @@ var parts = map[string][]part{
 		{name: "memory per idle client, 1,000 clients", unit: "bytes", goal: 0.25, idle: 1000},
 		{name: "memory per idle client, 9,000 clients", unit: "bytes", goal: 0.25, idle: 9000},
 	},
-	"sparse": {{name: "CPU per line, sparse (1,000 clients, 20,000 lines/s)", unit: "us", goal: 0.95, open: openSparse}},
+	"sparse": {{name: "CPU per line, sparse (1,000 clients, 20,000 lines/s)", unit: "us", goal: 0.95, open: openSparse(1000, 20000)}},
 	"sat":    {{name: "CPU per line, saturated (200 clients, 16 in flight)", unit: "us", goal: 0.95, open: openSaturated}},
 	"fan":    {{name: "CPU per delivery, one line to 3,000 clients", unit: "us", goal: 0.87, fan: true, open: openFanOut}},
 	"new":    {{name: "CPU per new connection", unit: "us", goal: 0.96, open: openDialler}},
+
+	"tls-idle": {
+		{name: "memory per idle TLS client, 1,000 clients", unit: "bytes", goal: 0.15, tls: true, idle: 1000},
+		{name: "memory per idle TLS client, 9,000 clients", unit: "bytes", goal: 0.15, tls: true, idle: 9000},
+	},
+	"tls-sparse": {{name: "CPU per line, TLS, sparse (500 clients, 10,000 lines/s)", unit: "us", goal: 0.90, tls: true, open: openSparse(500, 10000)}},
+	"tls-sat":    {{name: "CPU per line, TLS, pipelined (200 clients, 16 in flight)", unit: "us", goal: 0.85, tls: true, open: openSaturated}},
+	"tls-new": {
+		{name: "CPU per new connection, full TLS handshake", unit: "us", goal: 1.0, tls: true, open: openShaker(false)},
+		{name: "CPU per new connection, resumed TLS handshake", unit: "us", goal: 1.0, tls: true, open: openShaker(true)},
+	},
 }
 
 func (b *bench) run(names []string, users int) error {
@@ -115,7 +134,7 @@ func (b *bench) run(names []string, users int) error {
 			table = append(table, line)
 		}
 	}
-	fmt.Printf("\n%-54s %12s %12s %22s %8s\n", "figure", "HAProxy", "ircferry", "ratio (median, range)", "goal")
+	fmt.Printf("\n%-56s %12s %12s %22s %8s\n", "figure", "HAProxy", "ircferry", "ratio (median, range)", "goal")
 	for _, line := range table {
 		fmt.Println(line)
 	}
@@ -144,7 +163,7 @@ func tableLine(p part, ha, fe []float64) string {
 		ratio = fmt.Sprintf("%.2f (%.2f-%.2f)", median(rs), slices.Min(rs), slices.Max(rs))
 		verdict = reached(median(rs) <= p.goal)
 	}
-	return fmt.Sprintf("%-54s %12s %12s %22s %8s %s", p.name, show(ha), show(fe), ratio, fmt.Sprintf("<= %.2f", p.goal), verdict)
+	return fmt.Sprintf("%-56s %12s %12s %22s %8s %s", p.name, show(ha), show(fe), ratio, fmt.Sprintf("<= %.2f", p.goal), verdict)
 }
 
 func reached(ok bool) string {

@@ -169,7 +169,7 @@ func moveTable(users int, all []moved, t *talkers) []string {
 		failed += m.Attempted - m.Moved
 	}
 	row := func(what, value, goal string, ok bool) string {
-		return fmt.Sprintf("%-54s %12s %12s %22s %8s %s", what, "", value, "", goal, reached(ok))
+		return fmt.Sprintf("%-56s %12s %12s %22s %8s %s", what, "", value, "", goal, reached(ok))
 	}
 	number := func(what string, n int) string { return row(what, fmt.Sprint(n), "0", n == 0) }
 	title := fmt.Sprintf("%d users replaced, %d moves: ", users, len(all))

@@ -70,8 +70,7 @@ func (d *dialler) dial() error {
 		return fmt.Errorf("socket: %w", err)
 	}
 	d.serial++
-	// IP_BIND_ADDRESS_NO_PORT (24): the port is chosen at connect, where it only has to be unique together with the destination.
-	_ = syscall.SetsockoptInt(fd, syscall.IPPROTO_IP, 24, 1)
+	_ = syscall.SetsockoptInt(fd, syscall.IPPROTO_IP, bindAddressNoPort, 1)
 	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 1, byte(1 + d.serial%32)}}); err != nil {
 		_ = syscall.Close(fd)
 		return fmt.Errorf("bind: %w", err)
@@ -114,4 +113,13 @@ func (d *dialler) step(fd int, events uint32) error {
 		return nil
 	}
 	return d.dial()
+}
+
+// bindAddressNoPort is IP_BIND_ADDRESS_NO_PORT: the port is chosen at connect, where it only has to be unique together with the
+// destination.
+const bindAddressNoPort = 24
+
+// portAtConnect is the Control of a net.Dialer.
+func portAtConnect(_, _ string, c syscall.RawConn) error {
+	return c.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_IP, bindAddressNoPort, 1) })
 }

@@ -16,7 +16,7 @@ func idle(p proxy, n int) (bytesEach float64, note string, err error) {
 	if err != nil {
 		return 0, "", err
 	}
-	c, err := connect(p.address, n)
+	c, err := connect(p, n)
 	if err != nil {
 		return 0, "", err
 	}
@@ -57,22 +57,20 @@ type load interface {
 	close()
 }
 
-// sparse sends 20,000 lines/s over 1,000 clients in turn, 20 in each millisecond, one line per write.
+// sparse sends lines over clients in turn, so many a second, one line per write.
 type sparse struct {
 	*clients
+	rate   int
 	sent   int
 	sentAt []time.Time
 	delays []time.Duration
 }
 
-const (
-	sparseClients = 1000
-	sparseRate    = 20000
-)
-
-func openSparse(p proxy) (load, error) {
-	c, err := connect(p.address, sparseClients)
-	return &sparse{clients: c, sentAt: make([]time.Time, sparseClients)}, err
+func openSparse(n, rate int) func(proxy) (load, error) {
+	return func(p proxy) (load, error) {
+		c, err := connect(p, n)
+		return &sparse{clients: c, rate: rate, sentAt: make([]time.Time, n)}, err
+	}
 }
 
 func (s *sparse) turn(until time.Time) (received int, err error) {
@@ -83,8 +81,8 @@ func (s *sparse) turn(until time.Time) (received int, err error) {
 	}
 	start, before := time.Now(), s.sent
 	for now := start; now.Before(until); now = time.Now() {
-		for due := before + int(now.Sub(start).Seconds()*sparseRate); s.sent < due; s.sent++ {
-			i := s.sent % sparseClients
+		for due := before + int(now.Sub(start).Seconds()*float64(s.rate)); s.sent < due; s.sent++ {
+			i := s.sent % len(s.fds)
 			s.sentAt[i] = now
 			if err := s.send(i, line); err != nil {
 				return 0, err
@@ -124,7 +122,7 @@ const (
 )
 
 func openSaturated(p proxy) (load, error) {
-	c, err := connect(p.address, saturatedClients)
+	c, err := connect(p, saturatedClients)
 	return &saturated{c, bytes.Repeat(line, inFlight)}, err
 }
 
@@ -160,7 +158,7 @@ type fanOut struct {
 const members = 3000
 
 func openFanOut(p proxy) (load, error) {
-	c, err := connect(p.address, members)
+	c, err := connect(p, members)
 	return &fanOut{clients: c}, err
 }
 

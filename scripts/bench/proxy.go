@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -112,6 +113,7 @@ func (b *bench) start(core1 bool, name string, args ...string) (*exec.Cmd, *bufi
 type proxy struct {
 	name    string
 	address string
+	tls     *tls.Config // what clients offer; nil: plaintext
 	pid     int
 	procs   []*exec.Cmd
 }
@@ -123,10 +125,10 @@ func (p proxy) stop() {
 }
 
 // startProxy starts a backend and a proxy before it, and returns when a client has been welcomed through both.
-func (b *bench) startProxy(name string, fan bool) (proxy, error) {
+func (b *bench) startProxy(name string, p part) (proxy, error) {
 	backend, address := freeAddress(), freeAddress()
 	args := []string{"-backend", backend}
-	if fan {
+	if p.fan {
 		args = append(args, "-fan")
 	}
 	bc, out, err := b.start(false, filepath.Join(b.bin, "bench"), args...)
@@ -140,12 +142,20 @@ func (b *bench) startProxy(name string, fan bool) (proxy, error) {
 	if err != nil {
 		return proxy{}, fmt.Errorf("make directory: %w", err)
 	}
+	px := proxy{name: name, address: address}
+	haproxyTLS, relayTLS := "", ""
+	if p.tls {
+		if haproxyTLS, relayTLS, err = b.listenerTLS(); err != nil {
+			return proxy{}, err
+		}
+		px.tls = clientTLS()
+	}
 	file := filepath.Join(dir, name+".conf")
 	command := []string{haproxyPath(), "-db", "-f", file}
-	text := fmt.Sprintf(haproxyConfig, address, backend)
+	text := fmt.Sprintf(haproxyConfig, address, haproxyTLS, backend)
 	if name == "ircferry" {
 		command = []string{filepath.Join(b.bin, "ircferry"), "run", "-c", file}
-		text = fmt.Sprintf(relayConfig, address, backend, dir, dir)
+		text = fmt.Sprintf(relayConfig, address, relayTLS, backend, dir, dir)
 	}
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return proxy{}, fmt.Errorf("write configuration: %w", err)
@@ -154,7 +164,7 @@ func (b *bench) startProxy(name string, fan bool) (proxy, error) {
 	if err != nil {
 		return proxy{}, err
 	}
-	px := proxy{name: name, address: address, pid: pc.Process.Pid, procs: []*exec.Cmd{pc, bc}}
+	px.pid, px.procs = pc.Process.Pid, []*exec.Cmd{pc, bc}
 	return px, b.awaitWelcome(px)
 }
 
@@ -164,6 +174,9 @@ func (b *bench) awaitWelcome(px proxy) error {
 		c, err := net.DialTimeout("tcp", px.address, time.Second)
 		if err == nil {
 			_ = c.SetDeadline(time.Now().Add(time.Second))
+			if px.tls != nil {
+				c = tls.Client(c, px.tls)
+			}
 			_, _ = c.Write([]byte("NICK w\r\nUSER w 0 * :w\r\n"))
 			_, err = bufio.NewReader(c).ReadString('\n')
 			_ = c.Close()
@@ -181,13 +194,16 @@ func (b *bench) awaitWelcome(px proxy) error {
 const haproxyConfig = `global
     nbthread 1
     maxconn 9900
+    ssl-default-bind-ciphersuites TLS_AES_128_GCM_SHA256
+    ssl-default-bind-options ssl-min-ver TLSv1.3
+    ssl-default-bind-curves X25519
 defaults
     mode tcp
     timeout connect 5s
     timeout client 1h
     timeout server 1h
 frontend irc
-    bind %s
+    bind %s%s
     default_backend ircd
 backend ircd
     server a %s check inter 2s
@@ -197,7 +213,7 @@ const relayConfig = `listeners:
   - name: irc
     address: "%s"
     pool: main
-    limits: {connections: 0, per_ip: 0, per_ip_rate: 0, registration: 0}
+%s    limits: {connections: 0, per_ip: 0, per_ip_rate: 0, registration: 0}
 loops: 1
 pools:
   main:
