@@ -25,6 +25,7 @@ const (
 	tlsReplyUpdate                      // a KeyUpdate of ours is due, because the peer asked for it
 	tlsReplyWarn                        // a no_renegotiation warning is due
 	tlsRefused                          // one renegotiation was refused already
+	tlsExported                         // ExportTLS has given the connection away
 )
 
 // Has reports whether all of x are set.
@@ -116,6 +117,17 @@ func (s *Shard) NewTLS(p *TLSParams) (TLSID, error) {
 			return 0, err
 		}
 	}
+	t := TLS{
+		Version: p.Version, Suite: p.Suite, Flags: p.flags(),
+		InSeq: p.In.Seq, OutSeq: p.Out.Seq, CertFP: p.CertFP, Exporter: p.Exporter,
+	}
+	su.traffic(&t.In, &p.In)
+	su.traffic(&t.Out, &p.Out)
+	return s.newAnnex(&t)
+}
+
+// newAnnex makes an annex of t, but for its Ops.
+func (s *Shard) newAnnex(t *TLS) (TLSID, error) {
 	if len(s.annexes) == 0 {
 		if err := s.a.take(&s.a.annexes, &s.annexes); err != nil {
 			return 0, err
@@ -124,14 +136,9 @@ func (s *Shard) NewTLS(p *TLSParams) (TLSID, error) {
 	id := TLSID(s.annexes[len(s.annexes)-1])
 	s.annexes = s.annexes[:len(s.annexes)-1]
 	s.annexesUsed.Add(1)
-
-	t := s.a.annex(id)
-	*t = TLS{
-		Version: p.Version, Suite: p.Suite, Flags: p.flags(), Ops: t.Ops + 2, // past any redo record of a former use
-		InSeq: p.In.Seq, OutSeq: p.Out.Seq, CertFP: p.CertFP, Exporter: p.Exporter,
-	}
-	su.traffic(&t.In, &p.In)
-	su.traffic(&t.Out, &p.Out)
+	to := s.a.annex(id)
+	t.Ops = to.Ops + 2 // past any redo record of a former use
+	*to = *t
 	return id, nil
 }
 

@@ -18,6 +18,14 @@
 // FreeSlot. The race detector does not see mapped memory, so CheckOwner makes every call of a shard check its goroutine; the
 // tests of proxy switch it on.
 //
+// A connection over TLS has an annex, from NewTLS at the end of its handshake on: keys, sequence numbers and what is left in the
+// middle of a record. Bytes are read into ReadRoom, Open makes plaintext of them, Seal makes records; each goes from one staging
+// buffer into another and ends in one commit (redo.go), so that a process that comes after a SIGKILL neither loses a record nor
+// seals two under one nonce. Only the AEAD suites of TLS 1.2 and 1.3 are known. The keys are chosen elsewhere and the nonces here:
+// the standard library does not allow that with GODEBUG=fips140=only, and NewTLS refuses. Keys are zeroed in the file when they
+// are replaced or their connection ends; the cipher objects made of them are left to the garbage collector, because nobody can zero
+// those.
+//
 // A Queue takes chunks only while bytes are in it: an idle session costs its slot. A free chunk holds zeros only. Blocks of which all
 // chunks are free go back to the kernel (hole punching), a few per shard excepted.
 package wire

@@ -184,9 +184,7 @@ func (o *opener) renegotiation() *TLSError {
 func (o *opener) spend() *TLSError {
 	m := &o.r.Receiver
 	now := uint32(o.now.Seconds())
-	if back := now - m.SpentAt; now >= m.SpentAt { // else the clock is another process's
-		m.Spent -= uint8(min(uint32(m.Spent), back))
-	}
+	m.Spent -= uint8(min(uint32(m.Spent), now-m.SpentAt)) // all come back if the clock is another process's and behind
 	m.SpentAt = now
 	if m.Spent >= maxMessages {
 		return errFlood

@@ -3,11 +3,13 @@ package wire
 import (
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/fips140"
 	"crypto/hkdf"
 	"crypto/sha256"
 	"crypto/sha512"
 	"crypto/tls"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash"
 
@@ -59,6 +61,9 @@ func suiteOf(id uint16) *suite {
 }
 
 func findSuite(version, id uint16) (*suite, error) {
+	if fips140.Enforced() {
+		return nil, errors.New("TLS record layer under GODEBUG=fips140=only, which allows no nonces of ours")
+	}
 	su := suiteOf(id)
 	if su == nil || su.version != version {
 		return nil, fmt.Errorf("TLS version %#04x with suite %#04x: not one of ours", version, id)

@@ -151,6 +151,29 @@ func (c tlsCase) shake(t testing.TB) (*peer, *TLSParams) {
 	t.Helper()
 	up, down := newPump(), newPump()
 	server, client := &halfPipe{up, down}, &halfPipe{down, up}
+	theirs, params := c.shakeOver(t, server, client)
+	up.unblock()
+	down.unblock()
+	if c.client {
+		return &peer{theirs, server}, params
+	}
+	return &peer{theirs, client}, params
+}
+
+// recorder keeps what is written.
+type recorder struct {
+	net.Conn
+	all []byte
+}
+
+func (r *recorder) Write(p []byte) (int, error) {
+	r.all = append(r.all, p...)
+	return r.Conn.Write(p)
+}
+
+// shakeOver is shake over any connection. Nothing of what comes behind the handshake is read.
+func (c tlsCase) shakeOver(t testing.TB, server, client net.Conn) (*tls.Conn, *TLSParams) {
+	t.Helper()
 	var keys bytes.Buffer
 	sc := &tls.Config{
 		Certificates: []tls.Certificate{testCert(t)}, MinVersion: c.version, MaxVersion: c.version,
@@ -163,7 +186,8 @@ func (c tlsCase) shake(t testing.TB) (*peer, *TLSParams) {
 	if !c.tls13() {
 		sc.CipherSuites, cc.CipherSuites = []uint16{c.suite}, []uint16{c.suite}
 	}
-	s, k := tls.Server(server, sc), tls.Client(client, cc)
+	fromServer := &recorder{Conn: server}
+	s, k := tls.Server(fromServer, sc), tls.Client(client, cc)
 	with13(c.suite, func() {
 		failed := make(chan error, 2)
 		go func() { failed <- s.Handshake() }()
@@ -174,18 +198,14 @@ func (c tlsCase) shake(t testing.TB) (*peer, *TLSParams) {
 			}
 		}
 	})
-	up.unblock()
-	down.unblock()
-	p := &peer{s, server}
-	ours := k
-	if !c.client {
-		p, ours = &peer{k, client}, s
+	ours, theirs := s, k
+	if c.client {
+		ours, theirs = k, s
 	}
-	params := c.params(t, keys.String(), down.all)
 	if got := ours.ConnectionState().CipherSuite; got != c.suite {
 		t.Fatalf("suite %s, want %s", tls.CipherSuiteName(got), tls.CipherSuiteName(c.suite))
 	}
-	return p, params
+	return theirs, c.params(t, keys.String(), fromServer.all)
 }
 
 // params makes what NewTLS needs from the key log and the first record of the server.
