@@ -83,6 +83,33 @@ func TestInspIRCdTellsWhatItChanges(t *testing.T) {
 	}
 }
 
+// TestInspIRCdFakelagGoesOn: a user's fakelag is neither forgotten by a move nor kept for longer than without it.
+func TestInspIRCdFakelagGoesOn(t *testing.T) {
+	h := newHand(t, startInspIRCd(t, "a"))
+	at := strconv.FormatInt(time.Now().Add(-100*time.Second).Unix(), 10)
+	tx, p := h.prepare(
+		imported("i.1", "ann", "class", "strict", "x.inspircd.penalty", "5000000", "x.inspircd.penalty-at", at), // 10000 go each second
+		imported("i.2", "ben", "class", "strict", "x.inspircd.penalty", "5000000"),
+		imported("i.3", "cia", "class", "strict", "x.inspircd.penalty", "500000", "x.inspircd.penalty-at", at),
+		imported("i.4", "dan", "class", "strict", "x.inspircd.penalty", "18446744073709551615", "x.inspircd.penalty-at", at))
+	if len(p.Warns)+len(p.Conflicts) != 0 {
+		t.Fatalf("%+v", p)
+	}
+	var sel []protocol.Selection
+	for _, u := range []string{"i.1", "i.2", "i.3", "i.4"} {
+		h.attach(tx, tx, u)
+		sel = append(sel, protocol.Selection{U: u})
+	}
+	_, err := h.c.Commit(t.Context(), tx)
+	h.ok(err)
+	for _, r := range h.peek(sel) {
+		got, _ := r.Uint("x.inspircd.penalty")
+		if want := map[string]uint64{"i.1": 4000000, "i.2": 5000000, "i.3": 0, "i.4": 0}[r.Get("u")]; got > want || got+300000 < want {
+			t.Errorf("%s has a penalty of %d, want about %d", r.Get("u"), got, want)
+		}
+	}
+}
+
 // TestInspIRCdHoldsDamagedRecords imports records of a real network with values, keys and lines that are damaged at random. The ircd
 // refuses them whole or takes them, and whoever comes out of it has no operator, mode, account, status or certificate that his record
 // did not have; nobody is shown a line that the ircd has not made. IRCFERRY_FUZZ is how many rounds.

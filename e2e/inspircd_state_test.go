@@ -224,7 +224,7 @@ func (i *nativeInspIRCd) peek(t *testing.T, c *cast) []string {
 	_, err := h.c.Export(t.Context(), protocol.ExportRequest{Tx: protocol.NewSecret(), Peek: true, Select: sel}, func(m protocol.Message) error {
 		m.Fields = slices.DeleteFunc(m.Fields, func(f protocol.Field) bool {
 			switch f.Key {
-			case "idle", "x.inspircd.counters", "x.inspircd.penalty", "x.inspircd.spoke":
+			case "idle", "x.inspircd.counters", "x.inspircd.penalty", "x.inspircd.penalty-at", "x.inspircd.spoke":
 				return true
 			}
 			return f.Key == "x.inspircd.lost.history"

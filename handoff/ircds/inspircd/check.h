@@ -178,13 +178,13 @@ namespace Handoff
 		{
 			static const std::string own[] = {
 				OwnKey + "operblock", OwnKey + "laddr", OwnKey + "lport", OwnKey + "spoke", OwnKey + "penalty", OwnKey + "counters",
-				OwnKey + "uniqueusername", OwnKey + "accept-notified", OwnKey + "invites-until",
+				OwnKey + "uniqueusername", OwnKey + "accept-notified", OwnKey + "invites-until", OwnKey + "penalty-at",
 			};
 			static const char* const known[] = {
 				"u", "id", "nick", "nts", "ident", "rhost", "dhost", "ip", "port", "real", "signon", "idle", "away", "awayat", "account",
 				"certfp", "tls", "oper", "class", "snomask", "caps", "capver", "monitor", "silence", "accept", "invites",
 				own[0].c_str(), own[1].c_str(), own[2].c_str(), own[3].c_str(), own[4].c_str(), own[5].c_str(), own[6].c_str(),
-				own[7].c_str(), own[8].c_str(), NULL,
+				own[7].c_str(), own[8].c_str(), own[9].c_str(), NULL,
 			};
 			CheckKeys(r, known, ExtensionItem::EXT_USER);
 			CheckNick(r);

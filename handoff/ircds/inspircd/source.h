@@ -326,7 +326,8 @@ namespace Handoff
 			}
 
 			r.Set(OwnKey + "laddr", user->server_sa.addr()).Add(OwnKey + "lport", user->server_sa.port());
-			r.Add(OwnKey + "spoke", user->idle_lastmsg).Add(OwnKey + "penalty", user->CommandFloodPenalty);
+			r.Add(OwnKey + "spoke", user->idle_lastmsg).Add(OwnKey + "penalty", user->CommandFloodPenalty)
+				.Add(OwnKey + "penalty-at", ServerInstance->Time());
 			r.Add(OwnKey + "counters", ConvToStr(user->bytes_in) + " " + ConvToStr(user->bytes_out) + " "
 				+ ConvToStr(user->cmds_in) + " " + ConvToStr(user->cmds_out));
 			if (user->uniqueusername)

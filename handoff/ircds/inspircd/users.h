@@ -26,6 +26,15 @@ namespace Handoff
 		return std::string(host[0] == ':' ? "0" : "").append(host, 0, ServerInstance->Config->Limits.MaxHost);
 	}
 
+	/** What is left of a user's fakelag: as much goes with each second as would have gone without the move. */
+	inline unsigned int Penalty(LocalUser* user, const Line& r)
+	{
+		const uint64_t penalty = std::min<uint64_t>(r.Num(OwnKey + "penalty"), UINT_MAX), at = r.Num(OwnKey + "penalty-at");
+		const uint64_t now = ServerInstance->Time(), seconds = at && at < now ? now - at : 0;
+		const uint64_t gone = std::min<uint64_t>(seconds, UINT_MAX) * user->MyClass->GetCommandRate();
+		return gone < penalty ? penalty - gone : 0;
+	}
+
 	/** The user by itself: no channel, no list. */
 	inline LocalUser* BuildUser(World& world, NewIDs& ids, const Line& r, int fd)
 	{
@@ -59,7 +68,7 @@ namespace Handoff
 		entry["bytes_out"] = ConvToStr(counters[1]);
 		entry["cmds_in"] = ConvToStr(counters[2]);
 		entry["cmds_out"] = ConvToStr(counters[3]);
-		entry["CommandFloodPenalty"] = ConvToStr(r.Num(OwnKey + "penalty"));
+		entry["CommandFloodPenalty"] = ConvToStr(0);
 		entry["exempt"] = ConvToStr(0);
 		entry["idle_lastmsg"] = ConvToStr(r.Has(OwnKey + "spoke") ? r.Num(OwnKey + "spoke") : now - r.Num("idle"));
 		entry["lastping"] = ConvToStr(1);
@@ -96,6 +105,7 @@ namespace Handoff
 		if (!user->MyClass || user->MyClass->type == CC_DENY)
 			user->MyClass = AnyClass();
 		user->nextping = now + user->MyClass->GetPingTime();
+		user->CommandFloodPenalty = Penalty(user, r);
 		return user;
 	}
 
