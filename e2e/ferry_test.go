@@ -46,11 +46,23 @@ log: {level: debug}
 // startFerry runs the daemon and returns when its listener answers. env may carry a service manager's socket.
 func startFerry(t *testing.T, env []string, listener string, backends ...string) *ferry {
 	t.Helper()
+	f := newFerry(t, listener, backends...)
+	f.run(env)
+	return f
+}
+
+// newFerry makes the configuration of a daemon; run starts it.
+func newFerry(t *testing.T, listener string, backends ...string) *ferry {
+	t.Helper()
 	f := &ferry{t: t, dir: shortDir(t), port: freePort(t)}
 	f.writeConfig(config(f.dir, f.port, listener, backends...))
-	f.proc = start(t, env, binary("ircferry"), "run", "-c", f.configFile())
-	awaitPort(t, f.port, f.proc)
 	return f
+}
+
+func (f *ferry) run(env []string) {
+	f.t.Helper()
+	f.proc = start(f.t, env, binary("ircferry"), "run", "-c", f.configFile())
+	awaitPort(f.t, f.port, f.proc)
 }
 
 func (f *ferry) configFile() string { return filepath.Join(f.dir, "ircferry.yaml") }

@@ -47,9 +47,18 @@ func (o *output) String() string {
 // start runs a program with stdin open. A test that fails prints the last lines of all its processes.
 func start(t *testing.T, env []string, name string, args ...string) *process {
 	t.Helper()
+	return startInto(t, nil, env, name, args...)
+}
+
+// startInto is start for a program whose stdout is for somebody else.
+func startInto(t *testing.T, stdout io.Writer, env []string, name string, args ...string) *process {
+	t.Helper()
 	p := &process{t: t, cmd: exec.Command(name, args...), done: make(chan struct{})}
 	p.cmd.Env = append(os.Environ(), env...)
-	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.out
+	p.cmd.Stdout, p.cmd.Stderr = stdout, &p.out
+	if stdout == nil {
+		p.cmd.Stdout = &p.out
+	}
 	stdin, err := p.cmd.StdinPipe()
 	if err != nil {
 		t.Fatalf("pipe to %s: %v", name, err)

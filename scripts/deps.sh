@@ -16,10 +16,15 @@ weechat-headless|weechat-headless|e2e: WeeChat stays through moves
 irssi|irssi|e2e: irssi stays through moves
 tmux|tmux|e2e: irssi stays through moves
 sic|sic|e2e: sic stays through moves
+openssl|openssl|e2e: OpenSSL as a client over TLS
+gnutls-cli|gnutls-bin|e2e: GnuTLS as a client over TLS
 '
 table_bench='
 haproxy|haproxy|bench: the proxy to compare with
 taskset|util-linux|bench: pinning to cores
+inspircd|inspircd|bench: users of InspIRCd replaced
+/usr/include/inspircd/inspircd.h|inspircd-dev|bench: users of InspIRCd replaced
+g++|g++|bench: users of InspIRCd replaced
 '
 
 rows=""
