@@ -44,7 +44,7 @@ func TestCarriedOnInOtherProcesses(t *testing.T) {
 			defer file.Close()
 			ours.Close()
 
-			const size = 200_000
+			const size = 120_000
 			text := make([]byte, size)
 			rnd := mrand.New(mrand.NewPCG(uint64(i), 1))
 			for k := range text {
@@ -88,7 +88,8 @@ func carry(t *testing.T, socket *os.File, memfd int, seed uint64) bool {
 	within, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(within, os.Args[0], "-test.run=^TestCarrierProcess$", "-test.count=1")
-	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d", carrierEnv, seed))
+	// The race detector would let each process sleep for a second at its end.
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d", carrierEnv, seed), "GORACE=atexit_sleep_ms=0 "+os.Getenv("GORACE"))
 	cmd.ExtraFiles = []*os.File{socket, arena}
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError

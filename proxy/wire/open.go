@@ -36,8 +36,9 @@ func (s *Shard) peek(q *Queue, buf []byte) int {
 	return n
 }
 
-// maxKept is how much Keep takes, so that there is room for a read behind it.
-const maxKept = StagingSize - 8<<10
+// maxKept is how much Keep takes: all that the proxy reads of a client before its handshake is over (60 KiB), and less than a
+// staging buffer, so that there is room for a read behind it.
+const maxKept = StagingSize - 1<<10
 
 // Keep takes bytes that were read before the connection was taken over, from behind the Finished, as if they were a partial record.
 // Open with n 0 then opens what is whole of it. ErrFull if they are too many or there is no memory.

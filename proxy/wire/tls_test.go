@@ -112,6 +112,12 @@ func TestKeepLeavesRoomForARead(t *testing.T) {
 	if len(got.Plain) != 3*maxContent || err != nil {
 		t.Errorf("%d bytes, %v", len(got.Plain), err)
 	}
+	if err := o.s.Keep(o.id, p.seal(make([]byte, 60<<10))); err != nil {
+		t.Errorf("what is read of a client during its handshake: %v", err)
+	}
+	if len(o.s.ReadRoom(o.id)) == 0 {
+		t.Error("no room for a read")
+	}
 }
 
 // What a read got behind a partial record that another connection's read has overwritten would be nonsense: that is a mistake of
