@@ -77,7 +77,7 @@ e2e-inspircd: build modules ## ten restarts of InspIRCd in place under 100 talki
 		$(GO) test -tags e2e -count=1 -timeout $(E2E_TIMEOUT) -run '^TestInspIRCdTenRestarts$$' ./e2e/; \
 	status=$$?; cat bin/closing && exit $$status
 
-bench: build ## beside HAProxy in the same run (BENCH=idle,sparse,sat,fan,new,move,tls-idle,tls-sparse,tls-sat,tls-new ROUNDS=4)
+bench: build ## beside HAProxy in the same run (BENCH=idle,sparse,sat,fan,new,move,inspircd,tls-idle,tls-sparse,tls-sat,tls-new ROUNDS=4)
 	@bash scripts/bench.sh
 
 deps: ## the Debian packages that tests and bench use, where root and apt are there

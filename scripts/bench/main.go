@@ -15,6 +15,7 @@
 //	fan     CPU per delivery, one line to 3,000 clients, the next when all have it
 //	new     CPU per new connection: connect, NICK, 001, close; from 32 addresses in 127/8
 //	move    6,000 users replaced between two embedded ircds (ircferry only)
+//	inspircd  1,000 users in 100 channels with 20 list entries each replaced between two InspIRCds (ircferry only)
 //
 // With clients over TLS 1.3 (secure.go says how), the backend is plaintext as before:
 //
@@ -36,7 +37,7 @@ import (
 
 func main() {
 	bin := flag.String("bin", "bin", "directory of ircferry, ferryctl and this program")
-	parts := flag.String("parts", "idle,sparse,sat,fan,new,move,tls-idle,tls-sparse,tls-sat,tls-new", "what to measure")
+	parts := flag.String("parts", "idle,sparse,sat,fan,new,move,inspircd,tls-idle,tls-sparse,tls-sat,tls-new", "what to measure")
 	rounds := flag.Int("rounds", 2, "rounds of A B B A (of CPU: ten times as many)")
 	proxies := flag.String("proxies", "haproxy,ircferry", "what to measure it on")
 	quiet := flag.Float64("quiet", 0.2, "turns during which others use more cores than this are taken again")
@@ -107,11 +108,15 @@ var parts = map[string][]part{
 func (b *bench) run(names []string, users int) error {
 	var table []string
 	for _, name := range names {
-		if name == "move" {
+		if name == "move" || name == "inspircd" {
 			if slices.Contains(b.proxies, "ircferry") {
-				lines, err := b.moveUsers(users)
+				move := func() ([]string, error) { return b.moveUsers(users) }
+				if name == "inspircd" {
+					move = b.moveInspIRCd
+				}
+				lines, err := move()
 				if err != nil {
-					return fmt.Errorf("move: %w", err)
+					return fmt.Errorf("%s: %w", name, err)
 				}
 				table = append(table, lines...)
 			}

@@ -48,7 +48,10 @@ log: {level: warn}
 // moveUsers replaces users to and fro between two embedded ircds in processes of their own, under traffic.
 func (b *bench) moveUsers(users int) ([]string, error) {
 	fmt.Printf("\n== %d users replaced between two embedded ircds\n", users)
-	dir, address, err := b.startFerry()
+	dir, address, err := b.startFerry(func(dir, name string) error {
+		_, _, err := b.start(false, filepath.Join(b.bin, "ircferry"), "demo-ircd", "--name", name, "--handoff", fmt.Sprintf("unix:%s/%s.sock", dir, name))
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +62,15 @@ func (b *bench) moveUsers(users int) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	var all []moved
+	all, err := b.moveRounds(t, dir)
+	if err != nil {
+		return nil, err
+	}
+	return moveTable("", users, all, t), nil
+}
+
+// moveRounds moves all to and fro and waits for what is said last.
+func (b *bench) moveRounds(t *talkers, dir string) (all []moved, err error) {
 	for round := range 2 * b.rounds {
 		from, to := "a", "b"
 		if round%2 == 1 {
@@ -77,19 +88,19 @@ func (b *bench) moveUsers(users int) ([]string, error) {
 	for _, line := range t.visible[:min(10, len(t.visible))] {
 		fmt.Printf("visible: %s\n", line)
 	}
-	return moveTable(users, all, t), nil
+	return all, nil
 }
 
-// startFerry starts both ircds and the daemon, and returns the directory of its sockets and the clients' address.
-func (b *bench) startFerry() (dir, address string, err error) {
+// startFerry starts two ircds by run, whose control sockets are a.sock and b.sock, and the daemon, and returns the directory of their
+// sockets and the clients' address.
+func (b *bench) startFerry(run func(dir, name string) error) (dir, address string, err error) {
 	b.spread = true // daemon and ircds use the machine as they would in service
 	defer func() { b.spread = false }()
 	if dir, err = os.MkdirTemp(b.dir, "move"); err != nil {
 		return "", "", fmt.Errorf("make directory: %w", err)
 	}
-	ferry := filepath.Join(b.bin, "ircferry")
 	for _, name := range []string{"a", "b"} {
-		if _, _, err = b.start(false, ferry, "demo-ircd", "--name", name, "--handoff", fmt.Sprintf("unix:%s/%s.sock", dir, name)); err != nil {
+		if err = run(dir, name); err != nil {
 			return "", "", err
 		}
 	}
@@ -98,7 +109,7 @@ func (b *bench) startFerry() (dir, address string, err error) {
 	if err = os.WriteFile(file, fmt.Appendf(nil, moveConfig, address, dir, dir, dir, dir), 0o600); err != nil {
 		return "", "", fmt.Errorf("write configuration: %w", err)
 	}
-	if _, _, err = b.start(false, ferry, "run", "-c", file); err != nil {
+	if _, _, err = b.start(false, filepath.Join(b.bin, "ircferry"), "run", "-c", file); err != nil {
 		return "", "", err
 	}
 	return dir, address, b.awaitWelcome(proxy{name: "ircferry", address: address})
@@ -161,25 +172,26 @@ func (t *talkers) talkUntil(done <-chan time.Time) error {
 	}
 }
 
-func moveTable(users int, all []moved, t *talkers) []string {
-	var p99, longest []float64
+func moveTable(of string, users int, all []moved, t *talkers) []string {
+	var p50, p99, longest []float64
 	failed := 0
 	for _, m := range all {
-		p99, longest = append(p99, m.Pause.P99), append(longest, m.Pause.Max)
+		p50, p99, longest = append(p50, m.Pause.P50), append(p99, m.Pause.P99), append(longest, m.Pause.Max)
 		failed += m.Attempted - m.Moved
 	}
 	row := func(what, value, goal string, ok bool) string {
 		return fmt.Sprintf("%-56s %12s %12s %22s %8s %s", what, "", value, "", goal, reached(ok))
 	}
 	number := func(what string, n int) string { return row(what, fmt.Sprint(n), "0", n == 0) }
-	title := fmt.Sprintf("%d users replaced, %d moves: ", users, len(all))
+	title := fmt.Sprintf("%s%d users replaced, %d moves: ", of, users, len(all))
 	return []string{
+		fmt.Sprintf("%-56s %12s %12.0f ms", title+"pause p50, median", "", median(p50)),
 		row(title+"pause p99, median", fmt.Sprintf("%.0f ms", median(p99)), "< 600", median(p99) < 600),
 		row(title+"pause max, worst", fmt.Sprintf("%.0f ms", slices.Max(longest)), "< 1000", slices.Max(longest) < 1000),
 		number(title+"not moved", failed),
-		number(fmt.Sprintf("lost of %d deliveries", t.expected()), t.expected()-t.delivered),
-		number("doubled", t.doubled),
-		number("out of order", t.reordered),
-		number("visible lines", len(t.visible)),
+		number(of+fmt.Sprintf("lost of %d deliveries", t.expected()), t.expected()-t.delivered),
+		number(of+"doubled", t.doubled),
+		number(of+"out of order", t.reordered),
+		number(of+"visible lines", len(t.visible)),
 	}
 }

@@ -78,7 +78,7 @@ func (t *talkers) open(to *syscall.SockaddrInet4, i int) error {
 	if err := syscall.EpollCtl(t.ep, syscall.EPOLL_CTL_ADD, fd, &syscall.EpollEvent{Events: syscall.EPOLLIN, Fd: int32(fd)}); err != nil {
 		return fmt.Errorf("epoll_ctl: %w", err)
 	}
-	return t.send(i, fmt.Appendf(nil, "NICK u%d\r\nUSER u%d 0 * :user\r\nJOIN #c%d\r\n", i, i, i/channelSize))
+	return t.send(i, fmt.Appendf(nil, "NICK u%d\r\nUSER u%d 0 * :user\r\n", i, i))
 }
 
 // listen polls until done, at most for the given time.
@@ -140,6 +140,7 @@ func (t *talkers) take(i int, data []byte, now time.Duration) error {
 var (
 	sayVerb  = []byte(" PRIVMSG #c")
 	endNames = []byte("366 ")
+	welcomed = []byte("001 ")
 )
 
 // hear judges one line: ":u<speaker>!... PRIVMSG #c<n> :<number> <microseconds when it was sent>".
@@ -149,7 +150,10 @@ func (t *talkers) hear(i int, line []byte, now time.Duration) error {
 	}
 	verb := bytes.Index(line, sayVerb)
 	if verb < 0 {
-		if _, verb, _ := bytes.Cut(line, []byte(" ")); bytes.HasPrefix(verb, endNames) {
+		switch _, verb, _ := bytes.Cut(line, []byte(" ")); {
+		case bytes.HasPrefix(verb, welcomed): // before it an ircd may refuse a JOIN
+			return t.send(i, fmt.Appendf(nil, "JOIN #c%d\r\n", i/channelSize))
+		case bytes.HasPrefix(verb, endNames):
 			t.joined++
 		}
 		if len(t.visible) < 1000 {
