@@ -117,29 +117,32 @@ func (s *Shard) NewTLS(p *TLSParams) (TLSID, error) {
 			return 0, err
 		}
 	}
-	t := TLS{
-		Version: p.Version, Suite: p.Suite, Flags: p.flags(),
+	id, t, err := s.newAnnex()
+	if err != nil {
+		return 0, err
+	}
+	*t = TLS{
+		Version: p.Version, Suite: p.Suite, Flags: p.flags(), Ops: t.Ops,
 		InSeq: p.In.Seq, OutSeq: p.Out.Seq, CertFP: p.CertFP, Exporter: p.Exporter,
 	}
 	su.traffic(&t.In, &p.In)
 	su.traffic(&t.Out, &p.Out)
-	return s.newAnnex(&t)
+	return id, nil
 }
 
-// newAnnex makes an annex of t, but for its Ops.
-func (s *Shard) newAnnex(t *TLS) (TLSID, error) {
+// newAnnex takes an annex of zeros but for Flags and Ops.
+func (s *Shard) newAnnex() (TLSID, *TLS, error) {
 	if len(s.annexes) == 0 {
 		if err := s.a.take(&s.a.annexes, &s.annexes); err != nil {
-			return 0, err
+			return 0, nil, err
 		}
 	}
 	id := TLSID(s.annexes[len(s.annexes)-1])
 	s.annexes = s.annexes[:len(s.annexes)-1]
 	s.annexesUsed.Add(1)
-	to := s.a.annex(id)
-	t.Ops = to.Ops + 2 // past any redo record of a former use
-	*to = *t
-	return id, nil
+	t := s.a.annex(id)
+	*t = TLS{Flags: TLSUsed, Ops: t.Ops + 2} // past any redo record of a former use
+	return id, t, nil
 }
 
 func (p *TLSParams) flags() TLSFlags {
