@@ -97,10 +97,14 @@ func TestErgoCutIsExact(t *testing.T) {
 				t.Errorf("%s: %d bytes behind out", s.u, n)
 			}
 		}
+		began, waiting := time.Now(), said-heard
 		now := h.back(users, records, ann, ben)
 		ann, ben = now[0], now[1]
 		ann.send(" line\r\n")
 		got := ben.await("half a line")
+		if least := time.Duration(waiting-1) * 500 * time.Millisecond; time.Since(began) < least { // two a second; a burst of five would be new
+			t.Errorf("%d lines took %v, fakelag wants %v", waiting+1, time.Since(began), least)
+		}
 		for ; heard < said; heard++ {
 			if _, got, _ = strings.Cut(got, fmt.Sprintf("PRIVMSG #sea :line %d\r\n", heard)); got == "" {
 				t.Fatalf("line %d did not come in its turn", heard)
@@ -340,5 +344,45 @@ func TestErgoLooksAtTheClient(t *testing.T) {
 	h.ok(tls.answer(protocol.VerbLive))
 	if got := tls.await("ERROR :"); !strings.Contains(got, "nor you") {
 		t.Errorf("a ban of the gap was not applied:\n%s", got)
+	}
+}
+
+// TestErgoVisibleQuit: with a reason, who stays and did not come through the coordinator sees ordinary quits; without one, nothing.
+func TestErgoVisibleQuit(t *testing.T) {
+	e := startErgo(t, "a")
+	h := newHand(t, e)
+	past := login(t, e.port, "127.0.0.1", "past")
+	past.send("JOIN #sea")
+	past.expect(" 366 ")
+	ann, ben := h.open("i.1", "ann", nil), h.open("i.2", "ben", nil)
+	ann.ask("JOIN #sea")
+	ben.ask("JOIN #sea")
+	past.expect(":ben!")
+	if hello, err := e.hello(); err != nil || hello.Users != 3 || hello.Unmovable != 3 { // the coordinator "test" has none of them
+		t.Errorf("%+v, %v", hello, err)
+	}
+	for _, c := range []struct {
+		stream *rawStream
+		quit   string
+	}{{ann, "moving on"}, {ben, ""}} {
+		tx, _, records := h.export(c.stream)
+		if len(records) != 3 {
+			t.Errorf("%d records of a channel, a user and a membership", len(records))
+		}
+		before := past.count()
+		h.ok(h.c.Release(t.Context(), tx, c.quit))
+		past.fence()
+		if got := strings.Join(past.since(before), "\n"); strings.Contains(got, "QUIT :"+c.quit) != (c.quit != "") || c.quit == "" && strings.Contains(got, "QUIT") {
+			t.Errorf("RELEASE with %q:\n%s", c.quit, got)
+		}
+		if rest, _ := io.ReadAll(c.stream.r); bytes.Contains(rest, []byte("ERROR")) {
+			t.Errorf("who was released heard %q", rest)
+		}
+	}
+	before := past.count()
+	past.send("NAMES #sea")
+	past.expect(" 366 ")
+	if got := strings.Join(past.since(before), "\n"); strings.Contains(got, "ann") || strings.Contains(got, "ben") {
+		t.Errorf("still on the channel:\n%s", got)
 	}
 }

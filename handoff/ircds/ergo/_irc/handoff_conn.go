@@ -32,6 +32,7 @@ type handoffConn struct {
 	tcp     *net.TCPConn
 	moved   bool                    // came by ATTACH: no burst, no PROXY line
 	session atomic.Pointer[Session] // from its first turn in the world on
+	begun   *Client                 // whose goroutine has the session; of a client that is just coming back to another one, not session.client
 	gone    atomic.Bool             // released: nothing is read, run or written any more
 
 	readMu sync.Mutex // held over a read, and by a frozen world

@@ -177,7 +177,7 @@ func (h *handoffEnd) stillFree(st *handoffImport) error {
 func (h *handoffEnd) goLive(u *handoffNewUser, tcp *net.TCPConn) {
 	server, config, client, session := h.server, h.server.Config(), u.client, u.session
 	c := h.newHandoffConn(tcp, u.open, nil)
-	c.moved = true
+	c.moved, c.begun = true, client
 	c.session.Store(session)
 	session.socket = NewSocket(c, config.Server.MaxSendQBytes)
 	session.connID = server.generateConnectionID()

@@ -38,8 +38,8 @@ func (x *handoffExporter) export(streams []*handoffConn) error {
 	channels := make(utils.HashSet[*Channel])
 	for _, c := range streams {
 		session := c.session.Load()
-		if session == nil || !session.client.registered {
-			continue
+		if session == nil || !session.client.registered || c.begun != session.client {
+			continue // not registered, or its goroutine has not said so yet
 		}
 		users = append(users, c)
 		if first[session.client] == "" {
@@ -222,7 +222,7 @@ func (x *handoffExporter) session(r *protocol.User, session *Session) {
 		r.SetInt("awayat", session.awayAt.Unix())
 	}
 	for name, lost := range map[string]bool{"sasl": session.sasl.mechanism != "", "znc": session.zncPlaybackTimes != nil,
-		"token": session.tokenValidateBatch != nil, "certificates": len(session.peerCerts) > 0} {
+		"token": session.tokenValidateBatch != nil} {
 		if lost {
 			r.SetBare(handoffKeyLost + name)
 		}

@@ -33,6 +33,7 @@ func (session *Session) handoffEnter() (leave func()) {
 	theWorld.enter()
 	if c := session.handoffConn(); c != nil {
 		c.session.Store(session)
+		c.begun = session.client
 	}
 	return theWorld.leave
 }
