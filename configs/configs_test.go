@@ -52,6 +52,30 @@ func TestUnitIsVerified(t *testing.T) {
 	}
 }
 
+// The drop-in for InspIRCd, on a unit like that of its package.
+func TestDropInIsVerified(t *testing.T) {
+	analyze, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		t.Skip("systemd-analyze is not here; install systemd to run this test")
+	}
+	text := strings.ReplaceAll(read(t, "inspircd/inspircd.service.conf"), "/usr/bin/ferryctl", "/bin/true")
+	unit := filepath.Join(t.TempDir(), "inspircd.service")
+	dropin := filepath.Join(unit+".d", "ircferry.conf")
+	if err := os.Mkdir(unit+".d", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for path, text := range map[string]string{unit: "[Service]\nType=simple\nExecStart=/bin/sleep 9\nRestart=on-failure\n", dropin: text} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.CommandContext(t.Context(), analyze, "verify", "--man=no", unit)
+	out, err := cmd.CombinedOutput()
+	if err != nil || strings.Contains(string(out), "inspircd.service") {
+		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
+	}
+}
+
 // What the daemon's promises rest on.
 func TestUnitSaysWhatTheDaemonNeeds(t *testing.T) {
 	text := read(t, "ircferry.service")

@@ -15,6 +15,8 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -43,6 +45,15 @@ func selfSigned(t *testing.T, dir, name string) (cert tls.Certificate, fingerpri
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, hex.EncodeToString(sum[:])
 }
 
+// asOpenSSL is a fingerprint as openssl x509 -fingerprint prints it.
+func asOpenSSL(fingerprint string) string {
+	var pairs []string
+	for pair := range slices.Chunk([]byte(strings.ToUpper(fingerprint)), 2) {
+		pairs = append(pairs, string(pair))
+	}
+	return strings.Join(pairs, ":")
+}
+
 // TestInspIRCdControlWithTLS: control by TCP with TLS lets in who has the certificate, also while the world stands still.
 func TestInspIRCdControlWithTLS(t *testing.T) {
 	if _, err := os.Stat("/usr/lib/inspircd/modules/m_ssl_gnutls.so"); err != nil {
@@ -56,8 +67,8 @@ func TestInspIRCdControlWithTLS(t *testing.T) {
 <module name="ssl_gnutls">
 <sslprofile name="Handoff" provider="gnutls" certfile="%[1]s/ircd.crt" keyfile="%[1]s/ircd.key" hash="sha256">
 <bind address="127.0.0.1" port="%[2]d" type="handoff" sslprofile="Handoff">
-<handoff fingerprint="%[3]s">
-`, a.dir, port, fingerprint))
+<handoff fingerprint="0123 %[3]s">
+`, a.dir, port, asOpenSSL(fingerprint)))
 	a.run()
 	h := newHand(t, a)
 	ann := h.open("i.1", "ann", nil)

@@ -95,6 +95,14 @@ class ModuleHandoff
 		return !from->bind_tag->getString("sslprofile", from->bind_tag->getString("ssl")).empty();
 	}
 
+	/** Fingerprints as openssl prints them, with colons and in capitals, are those of InspIRCd too. */
+	static std::string Fingerprints(std::string text)
+	{
+		text.erase(std::remove(text.begin(), text.end(), ':'), text.end());
+		std::transform(text.begin(), text.end(), text.begin(), ::tolower);
+		return text;
+	}
+
 	static ModResult Refuse(ListenSocket* from, const char* why)
 	{
 		ServerInstance->Logs->Log(MODNAME, LOG_DEFAULT, "Refused a connection on %s: %s", from->bind_sa.str().c_str(), why);
@@ -119,7 +127,7 @@ class ModuleHandoff
 	{
 		ConfigTag* const tag = ServerInstance->Config->ConfValue("handoff");
 		hub.world.settings.pass = tag->getString("pass");
-		hub.world.settings.fingerprints = tag->getString("fingerprint");
+		hub.world.settings.fingerprints = Fingerprints(tag->getString("fingerprint"));
 		hub.world.settings.maxusers = tag->getUInt("maxusers", 100000, 1);
 	}
 
