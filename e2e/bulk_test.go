@@ -4,8 +4,8 @@ package e2e
 
 import (
 	"crypto/tls"
-	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -86,7 +86,9 @@ func TestTLSClientsSendAndReceive(t *testing.T) {
 	if t.Failed() {
 		return
 	}
-	eventually(t, 10*time.Second, "all sessions are over", func() bool { return measure().of("sessions_ended_total", "reason", "client_closed") >= float64(visits.Load()) })
+	eventually(t, 10*time.Second, "all sessions are over", func() bool {
+		return measure().of("sessions_ended_total", "reason", "client_closed") >= float64(visits.Load())
+	})
 	m := measure()
 	if m["ircferry_arena_slots"] != 0 || m["ircferry_arena_chunks"] != 0 {
 		t.Errorf("%v slots and %v chunks are left", m["ircferry_arena_slots"], m["ircferry_arena_chunks"])
@@ -105,21 +107,12 @@ func TestTLSClientsSendAndReceive(t *testing.T) {
 // known fails unless the daemon shows a session with the suite and the certificate of this one.
 func (v *visit) known(t *testing.T) {
 	t.Helper()
-	out, _ := v.f.ctl("-o", "json", "show", "sessions")
-	var page struct {
-		Sessions []struct{ TLS, CertFP string }
-	}
-	if err := json.Unmarshal([]byte(out), &page); err != nil {
-		t.Fatal(err)
-	}
 	want := ""
 	if v.pair != nil {
 		want = v.pair.Fingerprint()
 	}
-	for _, s := range page.Sessions {
-		if s.TLS == v.suite && s.CertFP == want {
-			return
-		}
+	all := v.f.sessions()
+	if !slices.Contains(all, secureSession{v.suite, want}) {
+		t.Errorf("no session with %s and certificate %q among %v", v.suite, want, all)
 	}
-	t.Errorf("no session with %s and certificate %q among %+v", v.suite, want, page.Sessions)
 }

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/ircferry/ircferry/internal/certs/certtest"
 )
 
 // What a real client says while the moves go on: "<nick> 1" to "<nick> <saidLines>", one each saidEvery.
@@ -33,10 +35,34 @@ type realClient struct {
 	settled string
 }
 
-// weechat runs weechat-headless. It has no input of its own, so each SIGUSR1 makes it say the next line.
-func weechat(t *testing.T, port int) realClient {
+// door is where a client comes in.
+type door struct {
+	port int
+	ca   string // file of the authority that it trusts; "": without TLS
+	cert string // file with the certificate that it shows, and its key; "": none
+}
+
+func weechat(t *testing.T, port int) realClient { return weechatAt(t, "wee", door{port: port}) }
+func irssi(t *testing.T, port int) realClient   { return irssiAt(t, "irs", door{port: port}) }
+
+// clients are those of the clients that can TLS, at a listener with it. Each has a certificate of its own.
+func (s *secured) clients(t *testing.T) []realClient {
+	t.Helper()
+	at := func() door {
+		cert, _, _ := writeCert(t, shortDir(t), certtest.SelfSigned(t, certtest.Options{}))
+		return door{s.port, s.ca, cert}
+	}
+	return []realClient{weechatAt(t, "wes", at()), irssiAt(t, "irx", at())}
+}
+
+// weechatAt runs weechat-headless. It has no input of its own, so each SIGUSR1 makes it say the next line.
+func weechatAt(t *testing.T, nick string, d door) realClient {
 	program := need(t, "weechat-headless", "weechat-headless")
 	dir := shortDir(t)
+	secure := ""
+	if d.ca != "" {
+		secure = "ferry.ssl = on\nferry.ssl_verify = on\nferry.ssl_cert = \"" + d.cert + "\"\n"
+	}
 	writeFile(t, filepath.Join(dir, "irc.conf"), fmt.Sprintf(`[look]
 smart_filter = off
 [server_default]
@@ -44,39 +70,53 @@ anti_flood_prio_high = 0
 anti_flood_prio_low = 0
 [server]
 ferry.addresses = "127.0.0.1/%d"
-ferry.nicks = "wee"
+ferry.nicks = "%s"
 ferry.username = "wee"
 ferry.realname = "wee"
 ferry.autojoin = "%s"
 ferry.autoconnect = on
-`, port, channel))
+%s`, d.port, nick, channel, secure))
 	writeFile(t, filepath.Join(dir, "logger.conf"), "[file]\nflush_delay = 0\npath = \"${weechat_data_dir}/logs\"\n")
 	writeFile(t, filepath.Join(dir, "plugins.conf"), "[var]\ne2e.n = \"1\"\n")
 	writeFile(t, filepath.Join(dir, "weechat.conf"), fmt.Sprintf(
-		"[signal]\nsigusr1 = \"/command -buffer irc.ferry.%s irc /msg %s wee ${plugins.var.e2e.n};"+
-			"/mute /set plugins.var.e2e.n ${calc:${plugins.var.e2e.n}+1}\"\n", channel, channel))
+		"[network]\ngnutls_ca_user = \"%s\"\n[signal]\nsigusr1 = \"/command -buffer irc.ferry.%s irc /msg %s %s ${plugins.var.e2e.n};"+
+			"/mute /set plugins.var.e2e.n ${calc:${plugins.var.e2e.n}+1}\"\n", d.ca, channel, channel, nick))
 	p := start(t, []string{"TERM=dumb", "HOME=" + dir}, program, "-d", dir)
+	shown := func() string { return readFile(filepath.Join(dir, "logs", "irc.ferry."+channel+".weechatlog")) }
 	return realClient{
-		nick: "wee",
-		talk: func() { everyTick(t, func(int) { p.signal(syscall.SIGUSR1) }) },
-		log:  func() string { return readFile(filepath.Join(dir, "logs", "irc.ferry."+channel+".weechatlog")) },
-		all:  func() string { return readAll(filepath.Join(dir, "logs", "*")) },
+		nick: nick,
+		talk: func() {
+			everyTick(t, func(n int) {
+				p.signal(syscall.SIGUSR1)
+				// Two signals that wait for a busy process are one, so the next comes when this one was heard.
+				for t.Context().Err() == nil && times(shown(), nick)[n] == 0 {
+					time.Sleep(10 * time.Millisecond)
+				}
+			})
+		},
+		log: shown,
+		all: func() string { return readAll(filepath.Join(dir, "logs", "*")) },
 	}
 }
 
-// irssi runs under tmux, as it does on many a shell server, and is typed into.
-func irssi(t *testing.T, port int) realClient {
+// irssiAt runs irssi under tmux, as it does on many a shell server, and types into it.
+func irssiAt(t *testing.T, nick string, d door) realClient {
 	program, tmux := need(t, "irssi", "irssi"), need(t, "tmux", "tmux")
 	dir := shortDir(t)
-	writeFile(t, filepath.Join(dir, "config"), fmt.Sprintf(`servers = ( { address = "127.0.0.1"; port = "%d"; chatnet = "ferry"; autoconnect = "yes"; } );
-chatnets = { ferry = { type = "IRC"; nick = "irs"; } };
-channels = ( { name = "%s"; chatnet = "ferry"; autojoin = "yes"; } );
+	host, secure := "127.0.0.1", ""
+	if d.ca != "" {
+		host = "localhost" // it knows no addresses in certificates
+		secure = fmt.Sprintf(`use_tls = "yes"; tls_verify = "yes"; tls_cafile = "%s"; tls_cert = "%s"; `, d.ca, d.cert)
+	}
+	writeFile(t, filepath.Join(dir, "config"), fmt.Sprintf(`servers = ( { address = "%[6]s"; port = "%[1]d"; chatnet = "ferry"; autoconnect = "yes"; %[5]s} );
+chatnets = { ferry = { type = "IRC"; nick = "%[4]s"; } };
+channels = ( { name = "%[2]s"; chatnet = "ferry"; autojoin = "yes"; } );
 settings = {
-  core = { real_name = "irs"; user_name = "irs"; nick = "irs"; };
+  core = { real_name = "irs"; user_name = "irs"; nick = "%[4]s"; };
   "irc/core" = { cmd_queue_speed = "10msec"; cmds_max_at_once = "100"; };
-  "fe-common/core" = { autolog = "yes"; autolog_path = "%s/logs/$0.log"; autolog_level = "ALL"; };
+  "fe-common/core" = { autolog = "yes"; autolog_path = "%[3]s/logs/$0.log"; autolog_level = "ALL"; };
 };
-`, port, channel, dir))
+`, d.port, channel, dir, nick, secure, host))
 	run := func(args ...string) {
 		t.Helper()
 		args = append([]string{"-S", filepath.Join(dir, "tmux"), "-f", "/dev/null"}, args...)
@@ -94,11 +134,11 @@ settings = {
 	}
 	raw := filepath.Join(dir, "raw.log")
 	return realClient{
-		nick:    "irs",
+		nick:    nick,
 		settled: "was synced",
 		talk: func() {
 			typed("/rawlog open " + raw)
-			everyTick(t, func(n int) { typed(fmt.Sprintf("/msg %s irs %d", channel, n)) })
+			everyTick(t, func(n int) { typed(fmt.Sprintf("/msg %s %s %d", channel, nick, n)) })
 		},
 		log: func() string { return readFile(filepath.Join(dir, "logs", channel+".log")) },
 		all: func() string { return readAll(filepath.Join(dir, "logs", "*")) + readFile(raw) },
@@ -162,7 +202,7 @@ func (c realClient) reportOnFailure(t *testing.T) {
 }
 
 var (
-	numbered = regexp.MustCompile(`\b(wee|irs|sic|eye) [0-9]+$`)
+	numbered = regexp.MustCompile(`\b(wee|irs|sic|wes|irx|eye) [0-9]+$`)
 	// In irssi's raw log: what it sends, what it does with an event, and the answers to what it asks for by itself or with a JOIN
 	// and to measure its lag.
 	asked = regexp.MustCompile(`^(<< |--> |>> (@\S+ )?(:\S+ (315|324|329|352|353|354|366|367|368|PONG)|PING) )`)

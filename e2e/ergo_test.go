@@ -53,11 +53,11 @@ func TestErgoTenRestarts(t *testing.T) {
 	w.closing("restarts=10")
 }
 
-// TestErgoRealClientsStay: what people run, through drains to and fro and a restart.
+// TestErgoRealClientsStay: what people run, with and without TLS, through drains to and fro and a restart.
 func TestErgoRealClientsStay(t *testing.T) {
-	a, b := startErgo(t, "a"), startErgo(t, "b")
-	f := startFerry(t, nil, "", a.backend(), b.backend())
-	realClientsStay(t, f, func() { a.restart(f, "TERM") })
+	a, b, secure := startErgo(t, "a"), startErgo(t, "b"), newSecured(t)
+	f := startFerry(t, nil, secure.text, a.backend(), b.backend())
+	realClientsStay(t, f, secure, func() { a.restart(f, "TERM") })
 }
 
 // TestErgoManyUsers prints where the pause of a large Ergo goes.

@@ -201,18 +201,18 @@ func TestInspIRCdTenReplaces(t *testing.T) {
 	w.closing("replaces=10")
 }
 
-// TestInspIRCdRealClientsStay: what people run, through drains to and fro and a restart.
+// TestInspIRCdRealClientsStay: what people run, with and without TLS, through drains to and fro and a restart.
 func TestInspIRCdRealClientsStay(t *testing.T) {
-	a, b := startInspIRCd(t, "a"), startInspIRCd(t, "b")
-	f := startFerry(t, nil, "", a.backend(), b.backend())
-	realClientsStay(t, f, func() { a.restart(f) })
+	a, b, secure := startInspIRCd(t, "a"), startInspIRCd(t, "b"), newSecured(t)
+	f := startFerry(t, nil, secure.text, a.backend(), b.backend())
+	realClientsStay(t, f, secure, func() { a.restart(f) })
 }
 
-func realClientsStay(t *testing.T, f *ferry, restart func()) {
+func realClientsStay(t *testing.T, f *ferry, secure *secured, restart func()) {
 	eye := login(t, f.port, "127.0.0.1", "eye")
 	eye.send("JOIN " + channel)
 	eye.expect(" 366 ")
-	clients := []realClient{weechat(t, f.port), irssi(t, f.port)}
+	clients := append(secure.clients(t), weechat(t, f.port), irssi(t, f.port))
 	for _, c := range clients {
 		c.reportOnFailure(t)
 		eye.sees(":" + c.nick + "!")
@@ -229,6 +229,7 @@ func realClientsStay(t *testing.T, f *ferry, restart func()) {
 		eventually(t, 10*time.Second, c.nick+" has settled", func() bool { return strings.Contains(c.all(), c.settled) && times(c.log(), "eye")[3] > 0 })
 		before[c.nick] = c.strange()
 	}
+	f.hasSecure(2)
 	for n := range 4 {
 		from, to := "a", "b"
 		if n%2 == 1 {
@@ -238,6 +239,7 @@ func realClientsStay(t *testing.T, f *ferry, restart func()) {
 		f.ctl("undrain", "main/"+from)
 	}
 	restart()
+	f.hasSecure(2)
 	for _, c := range clients {
 		eye.sees(fmt.Sprintf(":%s %d", c.nick, saidLines))
 		eventually(t, 60*time.Second, c.nick+" shows the last line", func() bool { return times(c.log(), "eye")[saidLines] > 0 })

@@ -5,6 +5,7 @@ package e2e
 import (
 	"bufio"
 	"crypto/tls"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -32,7 +33,7 @@ func newSecured(t *testing.T) *secured {
 	s := &secured{root: certtest.NewAuthority(t, "test root"), port: freePort(t)}
 	s.ca, _ = s.root.Write(t, dir, "ca")
 	certs := ""
-	for _, o := range []certtest.Options{{Names: []string{"irc.test", "127.0.0.1"}}, {Names: []string{"rsa.test"}, RSA: true}} {
+	for _, o := range []certtest.Options{{Names: []string{"irc.test", "127.0.0.1", "localhost"}}, {Names: []string{"rsa.test"}, RSA: true}} {
 		cert, key := s.root.Issue(t, o).Write(t, dir, o.Names[0])
 		certs += fmt.Sprintf("{cert: %q, key: %q}, ", cert, key)
 	}
@@ -81,6 +82,33 @@ func startMeasured(t *testing.T, listener string, backends ...string) (f *ferry,
 		}
 		defer res.Body.Close()
 		return readMetrics(t, res.Body)
+	}
+}
+
+// secureSession is what the daemon shows of a session.
+type secureSession struct{ TLS, CertFP string }
+
+func (f *ferry) sessions() []secureSession {
+	f.t.Helper()
+	out, _ := f.ctl("-o", "json", "show", "sessions")
+	var page struct{ Sessions []secureSession }
+	if err := json.Unmarshal([]byte(out), &page); err != nil {
+		f.t.Fatalf("show sessions: %v in %q", err, out)
+	}
+	return page.Sessions
+}
+
+// hasSecure fails unless that many sessions use TLS and have shown a certificate.
+func (f *ferry) hasSecure(want int) {
+	f.t.Helper()
+	all, n := f.sessions(), 0
+	for _, s := range all {
+		if s.TLS != "" && s.CertFP != "" {
+			n++
+		}
+	}
+	if n != want {
+		f.t.Errorf("%d of %v use TLS with a certificate, want %d", n, all, want)
 	}
 }
 

@@ -10,15 +10,16 @@ import (
 )
 
 // TestRealClientsStayThroughTenMoves is the promise seen from the user's chair: nine drains to and fro and a restart, and no client
-// shows anything of it, while every numbered line arrives once, in both directions.
+// shows anything of it, while every numbered line arrives once, in both directions. Two of the clients use TLS.
 func TestRealClientsStayThroughTenMoves(t *testing.T) {
 	a, b := startEmbedded(t, "a"), startEmbedded(t, "b")
-	f := startFerry(t, nil, "", a.backend(), b.backend())
+	secure := newSecured(t)
+	f := startFerry(t, nil, secure.text, a.backend(), b.backend())
 	eye := login(t, f.port, "127.0.0.1", "eye")
 	eye.send("JOIN " + channel)
 	eye.expect(" 366 ")
 
-	clients := []realClient{weechat(t, f.port), irssi(t, f.port), sic(t, f.port)}
+	clients := append([]realClient{weechat(t, f.port), irssi(t, f.port), sic(t, f.port)}, secure.clients(t)...)
 	for _, c := range clients {
 		c.reportOnFailure(t)
 		eye.sees(":" + c.nick + "!")
@@ -37,8 +38,10 @@ func TestRealClientsStayThroughTenMoves(t *testing.T) {
 		before[c.nick] = c.strange()
 	}
 
+	f.hasSecure(2)
 	begin := time.Now()
 	moveTenTimes(t, f, a)
+	f.hasSecure(2)
 
 	for _, c := range clients {
 		eye.sees(fmt.Sprintf(":%s %d", c.nick, saidLines))
