@@ -24,7 +24,17 @@ echo "=== summary"
 printf '%s' "$table"
 if [ -s "$SKIPPED" ]; then
   echo "skipped, with the reason:"
-  sort -u "$SKIPPED" | sed 's/^/  /'
+  # One line for each reason, with the first that it holds for.
+  sort -u "$SKIPPED" | awk -F': ' '{
+    reason = substr($0, length($1) + 3)
+    if (!(reason in n)) { order[++reasons] = reason; first[reason] = $1 }
+    n[reason]++
+  } END {
+    for (i = 1; i <= reasons; i++) {
+      r = order[i]
+      printf "  %s%s: %s\n", first[r], n[r] > 1 ? " and " (n[r] - 1) " more" : "", r
+    }
+  }'
 else
   echo "skipped: nothing"
 fi
