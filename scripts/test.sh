@@ -32,7 +32,9 @@ if [ -s "$SKIPPED" ]; then
   } END {
     for (i = 1; i <= reasons; i++) {
       r = order[i]
-      printf "  %s%s: %s\n", first[r], n[r] > 1 ? " and " (n[r] - 1) " more" : "", r
+      more = ""
+      if (n[r] > 1) more = " and " (n[r] - 1) " more"
+      print "  " first[r] more ": " r
     }
   }'
 else
