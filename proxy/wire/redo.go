@@ -63,13 +63,15 @@ func (s *Shard) redoLog() *redoLog {
 	return (*redoLog)(unsafe.Pointer(unsafe.SliceData(s.area(0, redoSize))))
 }
 
-// begin answers the record that is not valid, filled with the annex as it is.
+// begin answers the record that is not valid, filled with the annex as it is. Its Keys are zero: who sets them wipes them.
 func (s *Shard) begin(id TLSID, t *TLS, d direction) *redo {
 	l := s.redoLog()
 	r := &l.Records[(l.Commits+1)&1]
-	*r = redo{TLS: id, Ops: t.Ops + 1, Dir: d, Flags: t.Flags, Seq: t.InSeq, Receiver: t.Receiver, Totals: t.Totals}
-	if d == tlsOut {
-		r.Seq, r.Receiver = t.OutSeq, TLSReceiver{}
+	r.TLS, r.Ops, r.Dir, r.Updated, r.Flags, r.Totals = id, t.Ops+1, d, 0, t.Flags, t.Totals
+	if d == tlsIn {
+		r.Seq, r.Receiver = t.InSeq, t.Receiver
+	} else {
+		r.Seq = t.OutSeq
 	}
 	return r
 }
