@@ -139,3 +139,35 @@ func TestTakeOverRefuses(t *testing.T) {
 		}
 	}
 }
+
+// A peer of TLS 1.2 may cut its Finished in pieces, with a warning in between: the next record has the next number.
+func TestFinishedInPieces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := shakenOf(t, tls.VersionTLS12, false)
+		p, err := s.try()
+		if err != nil || p.In.Seq != 1 {
+			t.Fatalf("whole: %v, next number %d", err, p.In.Seq)
+		}
+		o, err := suites[p.Suite].opener(p.In.Key, p.In.IV)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen := &s.gate.seen
+		_, content, _ := o.open(seen.inSealed[0])
+		w := newWay(&p, &p.In)
+		w.seq = 0
+		seal := func(kind byte, b []byte) {
+			head := []byte{kind, 3, 3, 0, byte(8 + len(b) + tagLen)}
+			rec := append(bytes.Clone(head), w.nonce()[4:]...)
+			seen.inSealed = append(seen.inSealed, w.aead.Seal(rec, w.nonce(), b, w.aad(head, len(b))))
+			w.seq++
+		}
+		seen.inSealed = nil
+		seal(typeHandshake, content[:5])
+		seal(typeAlert, []byte{1, 90})
+		seal(typeHandshake, content[5:])
+		if p, err = s.try(); err != nil || p.In.Seq != 3 {
+			t.Errorf("in pieces: %v, next number %d", err, p.In.Seq)
+		}
+	})
+}
