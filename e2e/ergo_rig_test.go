@@ -30,7 +30,7 @@ func handoffErgo(t *testing.T) string {
 	t.Helper()
 	path := os.Getenv("IRCFERRY_ERGO")
 	if path == "" {
-		t.Skip("Ergo with handoff/ircds/ergo was NOT tested: it is in no package, so set IRCFERRY_ERGO to such a binary (handoff/ircds/ergo/README.md)")
+		t.Skip("Ergo was NOT tested: it is in no package; set IRCFERRY_ERGO to a binary with handoff/ircds/ergo in it")
 	}
 	return path
 }
