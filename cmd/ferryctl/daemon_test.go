@@ -185,7 +185,7 @@ func newStill() *still {
 	hello := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
 	a := admin.Backend{Name: "a", Pool: "main", Driver: "native", Address: "unix:/run/irc-a/handoff.sock", Admin: "ready", Oper: "up", Serving: true, Weight: 100,
 		Sessions: 5, Software: "InspIRCd", Version: "3.15", Users: 6, Unmovable: 1, Channels: 2, Links: 0, Epoch: "e1", Hello: &hello}
-	b := admin.Backend{Name: "b", Pool: "main", Driver: "native", Address: "unix:/run/irc-b/handoff.sock", Admin: "drain", Oper: "down", Backup: true, Weight: 100}
+	b := admin.Backend{Name: "b", Pool: "main", Driver: "native", Address: "unix:/run/irc-b/handoff.sock", Admin: "drain", Oper: "down", Cause: "HELLO: connect: connection refused", Backup: true, Weight: 100}
 	c := admin.Backend{Name: "c", Pool: "web", Driver: "none", Address: "127.0.0.1:6670", Admin: "ready", Oper: "up", Weight: 50, Sessions: 1234}
 	s := &still{pools: []admin.Pool{{Name: "main", Topology: "standalone", Serving: "a", Backends: []admin.Backend{a, b}},
 		{Name: "web", Topology: "linked", Backends: []admin.Backend{c}}}}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"strconv"
 	"strings"
@@ -43,4 +44,9 @@ func writeBackends(w io.Writer, backends []admin.Backend) {
 			users, past, channels, links, b.Address, dash(clean(strings.TrimSpace(b.Software+" "+b.Version))))
 	}
 	g.write(w)
+	for _, b := range backends {
+		if b.Cause != "" {
+			fmt.Fprintf(w, "%s is %s: %s\n", b.FullName(), b.Oper, clean(b.Cause))
+		}
+	}
 }

@@ -57,6 +57,9 @@ func backendPicture(b *backend.Backend, pool *backend.Pool) admin.Backend {
 	c := b.Config()
 	out := admin.Backend{Name: b.Name(), Pool: pool.Name(), Driver: "none", Address: c.Address, Admin: b.Admin().String(), Oper: b.Oper().String(),
 		Serving: pool.Serving() == b.Name(), Backup: c.Backup, Weight: c.Weight, Sessions: b.Sessions()}
+	if b.Oper() != backend.Up {
+		out.Cause = b.Status().Cause
+	}
 	if !b.Native() {
 		return out
 	}
