@@ -102,7 +102,8 @@ func (b *handoffBuilder) channel(r protocol.Chan) {
 	if !own {
 		state.Created, state.TopicAt = time.Unix(r.TS(), 0).UTC(), time.Unix(r.TopicAt(), 0).UTC()
 	}
-	c := &handoffNewChannel{record: r, lists: make(map[modes.Mode]map[string]MaskInfo), want: NewChannel(b.server, r.Name(), cfname, false, RegisteredChannel{})}
+	c := &handoffNewChannel{record: r, lists: make(map[modes.Mode]map[string]MaskInfo),
+		want: NewChannel(b.server, r.Name(), cfname, false, RegisteredChannel{})}
 	b.channels = append(b.channels, c)
 	b.byName[r.Name()] = c
 	b.place(c, note, state, skeleton)
