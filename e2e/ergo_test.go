@@ -70,6 +70,7 @@ func TestErgoManyUsers(t *testing.T) {
 }
 
 func TestErgoKilledInMidMove(t *testing.T) {
+	handoffErgo(t)
 	killedInMidMove(t, func(t *testing.T, name string) movable { return startErgo(t, name) })
 }
 
@@ -95,6 +96,7 @@ func TestErgoTenReplaces(t *testing.T) {
 
 // TestErgoSeesTheClient: Ergo as a relay-only backend, by both ways of configs/ircds/ergo.yaml.
 func TestErgoSeesTheClient(t *testing.T) {
+	handoffErgo(t)
 	t.Run("proxy", func(t *testing.T) {
 		e := startErgo(t, "c", `: {}}`, `: {proxy: true}}`+"\n  proxy-allowed-from: [127.0.0.1]")
 		seesTheClient(t, startFerry(t, nil, trusted, relay(e.port, ", identity: proxy-v2")))
