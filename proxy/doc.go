@@ -1,8 +1,9 @@
 // Package proxy holds the clients: listeners, sessions, and the bytes between a client and its backend.
 //
 // The way of a session, and of the reading: SetListeners binds (listener.go), a loop accepts and applies limits (accept.go), reads
-// the PROXY header (header.go), chooses a backend or waits (choose.go), connects and says who the client is (connect.go), watches the
-// registration (register.go), relays (relay.go), and ends the session with one reason (ends.go). A move takes the session
+// the PROXY header (header.go), shakes hands with clients of TLS listeners (secure.go, with package handshake), chooses a backend or waits
+// (choose.go), connects, by TLS where that is configured (securebackend.go), and says who the client is (connect.go), watches the
+// registration (register.go), relays (relay.go; records.go for TLS), and ends the session with one reason (ends.go). A move takes the session
 // off its backend and puts it onto another: freeze.go, attach.go, park.go, splice.go, reopen.go, driven by package handoff through
 // the methods of Proxy in moves.go.
 //
@@ -16,6 +17,8 @@
 //
 //   - Client bytes reach the backend as whole lines, unchanged and in order; a half line waits here. Backend bytes reach the client
 //     as they come.
+//   - STARTTLS never reaches a backend (starttls.go).
+//   - What is queued for a TLS client is records, sealed once and sent in order or never; a client gets close_notify before the FIN.
 //   - Memory per session is bounded: a side is not read while the other has not taken 64 KiB.
 //   - Each session ends with one CloseReason: log field and metric label alike.
 //   - The counts given by Freeze are exact to the byte.
