@@ -24,6 +24,8 @@ type nativeInspIRCd struct {
 	conf string
 	port int // past the proxy
 	proc *process
+
+	starting time.Duration // how long run has taken
 }
 
 var builtModule = sync.OnceValues(func() (string, error) {
@@ -93,6 +95,7 @@ func (i *nativeInspIRCd) backend() string {
 // run starts the process, or one in place of the one that has ended, and returns when it answers HELLO.
 func (i *nativeInspIRCd) run() {
 	i.t.Helper()
+	begin := time.Now()
 	i.launch()
 	eventually(i.t, 20*time.Second, "InspIRCd answers HELLO", func() bool {
 		select {
@@ -103,6 +106,7 @@ func (i *nativeInspIRCd) run() {
 		_, err := i.hello()
 		return err == nil
 	})
+	i.starting = time.Since(begin)
 }
 
 // launch starts the process and does not wait for it.

@@ -167,20 +167,17 @@ func steady(line string) string {
 	return line
 }
 
-// same reports each probe as a row, and an error for those that differ.
+// same makes each probe a test of its own, so that a run of CI shows them all as a table.
 func same(t *testing.T, probes []said, before, after map[string]string) {
 	t.Helper()
-	equal := 0
 	for _, p := range probes {
 		key := p.nick + "> " + p.send
-		if before[key] == after[key] {
-			equal++
-			t.Logf("%-34s equal", key)
-			continue
-		}
-		t.Errorf("%-34s DIFFERS\n- %s\n+ %s", key, strings.ReplaceAll(before[key], "\n", "\n- "), strings.ReplaceAll(after[key], "\n", "\n+ "))
+		t.Run(key, func(t *testing.T) {
+			if before[key] != after[key] {
+				t.Errorf("- %s\n+ %s", strings.ReplaceAll(before[key], "\n", "\n- "), strings.ReplaceAll(after[key], "\n", "\n+ "))
+			}
+		})
 	}
-	t.Logf("%d of %d probes are equal", equal, len(probes))
 }
 
 // TestInspIRCdKeepsState compares all that users can ask for before and after a restart in place and after a replace.
