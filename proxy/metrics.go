@@ -175,7 +175,7 @@ const (
 
 	// trimEvery: the cipher objects of a TLS session that has been idle for this long, or up to twice as long, are dropped. They are made anew
 	// in a microsecond or two.
-	trimEvery = 5 * time.Second
+	trimEvery = 3 * time.Second
 )
 
 // keepBooks is a goroutine of the Proxy until stop is closed.
@@ -184,18 +184,24 @@ func (p *Proxy) keepBooks(stop <-chan struct{}) {
 	defer tick.Stop()
 	trim := time.NewTicker(trimEvery)
 	defer trim.Stop()
+	heap := newReleaser()
 	for {
 		select {
 		case <-tick.C:
 			p.lag()
 		case <-trim.C:
-			for _, w := range p.workers {
-				w.loop.Post(w.shard.TrimCiphers)
-			}
+			p.trimCiphers()
+			heap.look()
 		case <-stop:
 			return
 		}
 	}
+}
+
+func (p *Proxy) trimCiphers() {
+	ctx, cancel := context.WithTimeout(context.Background(), lagBound)
+	defer cancel()
+	_ = p.onAll(ctx, func(w *worker) { w.shard.TrimCiphers() })
 }
 
 // checkBooks compares what is counted with what is there (lessons C8.59): each session with a stream at exactly one backend, each
