@@ -9,7 +9,7 @@
 // A line is 100 bytes and is echoed, so it crosses the proxy twice. CPU is the proxy process's own clock, memory its resident
 // set with shared memory and memfds counted in; for memory each proxy is started afresh and alone.
 //
-//	idle    growth of the process per idle client, 1,000 and 9,000 clients after three lines each and 5 s of silence
+//	idle    growth of the process per idle client, 1,000 and 9,000 clients after three lines each and 10 s of silence
 //	sparse  CPU per line, 1,000 clients, 20,000 lines/s, one line per write
 //	sat     CPU per line, 200 clients with 16 lines in flight each
 //	fan     CPU per delivery, one line to 3,000 clients, the next when all have it

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-const silence = 5 * time.Second
+const silence = 10 * time.Second
 
 // idle measures how much the process grows for each of n clients that have talked a little and are silent now.
 func idle(p proxy, n int) (bytesEach float64, note string, err error) {
