@@ -36,11 +36,11 @@ func TestErgoNative(t *testing.T) {
 	}
 }
 
-// TestErgoTenRestarts: 100 clients talk while their Ergo is restarted ten times in place, and none of them sees anything of it.
+// TestErgoTenRestarts: 100 clients talk, half of them over TLS, while their Ergo is restarted ten times in place, and none of them sees anything of it.
 func TestErgoTenRestarts(t *testing.T) {
-	a := startErgo(t, "a")
-	f := startFerry(t, nil, "", a.backend())
-	w := startTalkers(t, f.port, 100, 5)
+	a, secure := startErgo(t, "a"), newSecured(t)
+	f := startFerry(t, nil, secure.text, a.backend())
+	w := startMixed(t, f.port, secure, 100, 5)
 	for n := range 10 {
 		signal := "TERM"
 		if n%2 == 1 {
@@ -76,9 +76,9 @@ func TestErgoKilledInMidMove(t *testing.T) {
 
 // TestErgoTenReplaces: the same, to and fro between two processes.
 func TestErgoTenReplaces(t *testing.T) {
-	a, b := startErgo(t, "a"), startErgo(t, "b")
-	f := startFerry(t, nil, "", a.backend(), b.backend())
-	w := startTalkers(t, f.port, 100, 5)
+	a, b, secure := startErgo(t, "a"), startErgo(t, "b"), newSecured(t)
+	f := startFerry(t, nil, secure.text, a.backend(), b.backend())
+	w := startMixed(t, f.port, secure, 100, 5)
 	f.move("drain", "main/b", "--to", "a")
 	f.ctl("undrain", "main/b")
 	for n := range 10 {

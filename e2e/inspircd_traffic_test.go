@@ -33,12 +33,22 @@ type talkers struct {
 // startTalkers registers clients through the proxy, puts them into channels and lets them talk.
 func startTalkers(t *testing.T, port, clients, channels int) *talkers {
 	t.Helper()
+	return startMixed(t, port, nil, clients, channels)
+}
+
+// startMixed is startTalkers with half of the clients on TLS, if there is a listener for them.
+func startMixed(t *testing.T, port int, secure *secured, clients, channels int) *talkers {
+	t.Helper()
 	w := &talkers{t: t, oracle: ircclient.NewOracle()}
 	w.ctx, w.cancel = context.WithCancel(context.Background())
 	t.Cleanup(func() { w.stop(); w.goAway() })
 	for n := range clients {
 		ear := w.oracle.Receiver(fmt.Sprintf("user%d", n), nil)
-		c, err := ircclient.Dial(t.Context(), fmt.Sprintf("127.0.0.1:%d", port), ircclient.Options{Closed: ear.Closed})
+		to, options := fmt.Sprintf("127.0.0.1:%d", port), ircclient.Options{Closed: ear.Closed}
+		if secure != nil && n%4 < 2 { // of those with capabilities and of those without
+			to, options.TLS = secure.addr(), secure.config()
+		}
+		c, err := ircclient.Dial(t.Context(), to, options)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -169,11 +179,11 @@ func (w *talkers) closing(moves string) {
 	}
 }
 
-// TestInspIRCdTenRestarts: 100 clients talk while their InspIRCd is restarted ten times in place, and none of them sees anything of it.
+// TestInspIRCdTenRestarts: 100 clients talk, half of them over TLS, while their InspIRCd is restarted ten times in place, and none of them sees anything of it.
 func TestInspIRCdTenRestarts(t *testing.T) {
-	a := startInspIRCd(t, "a")
-	f := startFerry(t, nil, "", a.backend())
-	w := startTalkers(t, f.port, 100, 5)
+	a, secure := startInspIRCd(t, "a"), newSecured(t)
+	f := startFerry(t, nil, secure.text, a.backend())
+	w := startMixed(t, f.port, secure, 100, 5)
 	var beyond []float64 // ms, of each pause, beyond InspIRCd's own start
 	for n := range 10 {
 		r := a.restart(f)
@@ -187,9 +197,9 @@ func TestInspIRCdTenRestarts(t *testing.T) {
 
 // TestInspIRCdTenReplaces: the same, to and fro between two processes.
 func TestInspIRCdTenReplaces(t *testing.T) {
-	a, b := startInspIRCd(t, "a"), startInspIRCd(t, "b")
-	f := startFerry(t, nil, "", a.backend(), b.backend())
-	w := startTalkers(t, f.port, 100, 5)
+	a, b, secure := startInspIRCd(t, "a"), startInspIRCd(t, "b"), newSecured(t)
+	f := startFerry(t, nil, secure.text, a.backend(), b.backend())
+	w := startMixed(t, f.port, secure, 100, 5)
 	f.move("drain", "main/b", "--to", "a")
 	f.ctl("undrain", "main/b")
 	var pauses []float64
