@@ -27,11 +27,11 @@ type visitor struct {
 
 // The clients that there are in the world, each by both versions, with and without a certificate; together they speak all suites.
 var visitors = []visitor{
-	{"openssl", byOpenSSL, "irc.test", "TLSv1.3/TLS_AES_128_GCM_SHA256", false, []string{"-tls1_3", "-ciphersuites", "TLS_AES_128_GCM_SHA256"}, false},
+	{"openssl", byOpenSSL, "irc.test", "TLSv1.3/TLS_AES_128_GCM_SHA256", false, []string{"-tls1_3", "-ciphersuites", "TLS_AES_128_GCM_SHA256", "-record_padding", "777"}, false},
 	{"openssl", byOpenSSL, "rsa.test", "TLSv1.3/TLS_CHACHA20_POLY1305_SHA256", true,
 		[]string{"-tls1_3", "-ciphersuites", "TLS_CHACHA20_POLY1305_SHA256", "-groups", "X448:P-521"}, true},
 	{"openssl", byOpenSSL, "irc.test", "TLSv1.2/ECDHE-ECDSA-AES256-GCM-SHA384", false, []string{"-tls1_2", "-cipher", "ECDHE-ECDSA-AES256-GCM-SHA384"}, false},
-	{"openssl", byOpenSSL, "rsa.test", "TLSv1.2/ECDHE-RSA-CHACHA20-POLY1305", true, []string{"-tls1_2", "-cipher", "ECDHE-RSA-CHACHA20-POLY1305"}, false},
+	{"openssl", byOpenSSL, "rsa.test", "TLSv1.2/ECDHE-RSA-CHACHA20-POLY1305", true, []string{"-tls1_2", "-cipher", "ECDHE-RSA-CHACHA20-POLY1305", "-max_send_frag", "512"}, false},
 	{"gnutls", byGnuTLS, "rsa.test", "TLSv1.3/TLS_AES_256_GCM_SHA384", false,
 		[]string{"NORMAL:-VERS-ALL:+VERS-TLS1.3:-CIPHER-ALL:+AES-256-GCM:-GROUP-ALL:+GROUP-X448:+GROUP-SECP384R1", "--single-key-share"}, true},
 	{"gnutls", byGnuTLS, "irc.test", "TLSv1.3/TLS_AES_128_GCM_SHA256", true, []string{"NORMAL:-VERS-ALL:+VERS-TLS1.3:-CIPHER-ALL:+AES-128-GCM"}, false},

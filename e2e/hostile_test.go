@@ -10,6 +10,7 @@ import (
 	"net"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -47,31 +48,27 @@ func (s *siege) talk(t *testing.T) {
 	}
 }
 
-// attack runs it and waits until the daemon has counted it, once, by these names of series and labels. Then the two still talk.
+// attack runs it and waits until the daemon has counted it, once by each of these series, and nothing else. Then the two still talk.
 func (s *siege) attack(t *testing.T, name string, run func(t *testing.T), counted ...string) {
 	t.Run(name, func(t *testing.T) {
-		before := s.measure()
+		want := s.measure()
 		run(t)
+		for _, series := range counted {
+			want[series]++
+		}
 		var now metrics
 		eventually(t, 20*time.Second, "all is counted", func() bool {
 			now = s.measure()
 			for _, series := range counted {
-				if now[series] < before[series]+1 {
+				if now[series] < want[series] {
 					return false
 				}
 			}
 			return now[`ircferry_sessions{state="relay"}`] == 2
 		})
 		for series, n := range now {
-			reason := strings.HasPrefix(series, "ircferry_sessions_ended_total") || strings.HasPrefix(series, "ircferry_tls_")
-			want := before[series]
-			for _, c := range counted {
-				if c == series {
-					want++
-				}
-			}
-			if reason && n != want {
-				t.Errorf("%s went from %v to %v", series, before[series], n)
+			if (strings.HasPrefix(series, "ircferry_sessions_ended_total") || strings.HasPrefix(series, "ircferry_tls_")) && n != want[series] {
+				t.Errorf("%s is %v, want %v", series, n, want[series])
 			}
 		}
 		s.talk(t)
@@ -98,6 +95,7 @@ func TestHostileTLSClients(t *testing.T) {
 	before := s.measure()
 	s.hellos(t)
 	s.records(t)
+	s.crowd(t)
 	s.renegotiations(t)
 	s.wrongPorts(t)
 	var after metrics
@@ -262,10 +260,8 @@ func (s *siege) records(t *testing.T) {
 		{"no ciphertext", tls.VersionTLS13, "unexpected_message", unexpected, func(*forger) []byte { return []byte("NICK evil\r\n") }},
 	} {
 		s.attack(t, fmt.Sprintf("%s, %s", tls.VersionName(c.version), c.name), func(t *testing.T) {
-			f := s.forge(t, c.version)
 			nick := fmt.Sprintf("evil%d", i)
-			f.say("NICK " + nick + "\r\nUSER u 0 * :r\r\n")
-			f.hears(" 001 " + nick)
+			f := s.enter(t, c.version, nick)
 			f.send(c.sent(f))
 			f.end("remote error: tls: " + c.alert)
 			_ = f.raw.Close()
@@ -275,6 +271,49 @@ func (s *siege) records(t *testing.T) {
 			})
 		}, shook("full"), refusedFor(c.reason), endedFor("tls_record"))
 	}
+}
+
+// enter registers a client that makes its records itself.
+func (s *siege) enter(t *testing.T, version uint16, nick string) *forger {
+	t.Helper()
+	f := s.forge(t, version)
+	f.say("NICK " + nick + "\r\nUSER u 0 * :r\r\n")
+	f.hears(" 001 " + nick)
+	return f
+}
+
+// crowd is floods from many clients at once, while two talk.
+func (s *siege) crowd(t *testing.T) {
+	const size = 40
+	var counted []string
+	for range size {
+		counted = append(counted, shook("full"), refusedFor("flood"), endedFor("tls_record"))
+	}
+	s.attack(t, "many at once", func(t *testing.T) {
+		var crowd []*forger
+		for i := range size {
+			crowd = append(crowd, s.enter(t, tls.VersionTLS13, fmt.Sprintf("crowd%d", i)))
+		}
+		var floods sync.WaitGroup
+		for i, f := range crowd {
+			floods.Go(func() {
+				for f.flood(byte(i%2)) == nil {
+				}
+				f.end("remote error: tls: unexpected message")
+			})
+		}
+		for range 20 {
+			s.talk(t)
+		}
+		floods.Wait()
+	}, counted...)
+}
+
+// flood sends key updates and data that is none.
+func (f *forger) flood(request byte) error {
+	p := repeated(100, func() []byte { return append(f.keyUpdate(request), f.record(recordData, nil)...) })
+	_, err := f.raw.Write(p)
+	return err
 }
 
 // renegotiations are asked for by real clients. OpenSSL takes no for an end, GnuTLS asks again.
