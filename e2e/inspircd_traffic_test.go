@@ -184,6 +184,7 @@ func TestInspIRCdTenRestarts(t *testing.T) {
 	a, secure := startInspIRCd(t, "a"), newSecured(t)
 	f := startFerry(t, nil, secure.text, a.backend())
 	w := startMixed(t, f.port, secure, 100, 5)
+	late := lateness(t)
 	var beyond []float64 // ms, of each pause, beyond InspIRCd's own start
 	for n := range 10 {
 		r := a.restart(f)
@@ -191,7 +192,7 @@ func TestInspIRCdTenRestarts(t *testing.T) {
 		beyond = append(beyond, r.PauseMS.Max-float64(a.starting.Milliseconds()))
 		w.talkOn(5000)
 	}
-	shortPause(t, beyond)
+	shortPause(t, beyond, late)
 	w.closing("restarts=10")
 }
 
@@ -202,6 +203,7 @@ func TestInspIRCdTenReplaces(t *testing.T) {
 	w := startMixed(t, f.port, secure, 100, 5)
 	f.move("drain", "main/b", "--to", "a")
 	f.ctl("undrain", "main/b")
+	late := lateness(t)
 	var pauses []float64
 	for n := range 10 {
 		from, to := "a", "b"
@@ -214,16 +216,43 @@ func TestInspIRCdTenReplaces(t *testing.T) {
 		pauses = append(pauses, r.PauseMS.Max)
 		w.talkOn(5000)
 	}
-	shortPause(t, pauses)
+	shortPause(t, pauses, late)
 	w.closing("replaces=10")
 }
 
-// shortPause holds the promise of 300 ms against the median, because a busy machine may starve any single move.
-func shortPause(t *testing.T, ms []float64) {
+// shortPause holds the promise of 300 ms against the median, because a busy machine may starve any single move. On one that starves everything
+// it says so and judges nothing: late is how long the test itself had to wait for a processor.
+func shortPause(t *testing.T, ms []float64, late func() time.Duration) {
 	t.Helper()
 	slices.Sort(ms)
-	if median := ms[len(ms)/2]; median > 300 {
+	worst := late()
+	switch median := ms[len(ms)/2]; {
+	case median <= 300:
+	case worst > 50*time.Millisecond:
+		t.Logf("the pauses were %.0f ms, and not judged: a hundredth of this test's own wake-ups came over %v late", ms, worst.Round(time.Millisecond))
+	default:
 		t.Errorf("the pauses were %.0f ms, half of them over 300", ms)
+	}
+}
+
+// lateness measures until it is called how late wake-ups come, and answers the 99th percentile.
+func lateness(t *testing.T) func() time.Duration {
+	ctx, cancel := context.WithCancel(t.Context())
+	found := make(chan []time.Duration, 1)
+	go func() {
+		const nap = 5 * time.Millisecond
+		var late []time.Duration
+		for begin := time.Now(); ctx.Err() == nil; begin = time.Now() {
+			time.Sleep(nap)
+			late = append(late, time.Since(begin)-nap)
+		}
+		found <- late
+	}()
+	return func() time.Duration {
+		cancel()
+		late := <-found
+		slices.Sort(late)
+		return late[len(late)*99/100]
 	}
 }
 
