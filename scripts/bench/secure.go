@@ -18,6 +18,8 @@ import (
 
 // Both proxies have the same certificate and speak TLS 1.3 with ECDSA P-256, X25519 and TLS_AES_128_GCM_SHA256: HAProxy by its
 // configuration, ircferry because the clients offer no other group and crypto/tls prefers that suite. The clients see that it is so.
+// Neither asks for client certificates. What else they do is each one's own: behind a full handshake OpenSSL sends two tickets,
+// crypto/tls one.
 
 // listenerTLS answers what the configuration of each proxy says of its listener. The certificate is made at the first call.
 func (b *bench) listenerTLS() (haproxy, relay string, err error) {
