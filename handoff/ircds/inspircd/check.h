@@ -151,7 +151,7 @@ namespace Handoff
 
 		void CheckList(const Line& r)
 		{
-			static const char* const known[] = { "c", "m", "mask", "by", "at", NULL };
+			static const char* const known[] = { "c", "m", "mask", "by", "at", TimedBans::Key().c_str(), NULL };
 			ModeHandler* const mh = ModeOfKey(MODETYPE_CHANNEL, r.Get("m"), true);
 			if (!mh || !mh->IsListModeBase())
 				Warn(r, "unknown-mode", "m." + r.Get("m"), "no such list here");

@@ -308,6 +308,7 @@ namespace Handoff
 	inline void Hub::Sweep()
 	{
 		const uint64_t now = Now();
+		world.timed.Sweep();
 		if (import && now >= import->over)
 			Abort();
 		const std::set<StreamSock*> streams(streamsocks);

@@ -155,8 +155,10 @@ namespace Handoff
 				else if (r.verb == "LIST")
 				{
 					Channel* const chan = ServerInstance->FindChan(r.Get("c"));
-					if (!kept.count(chan))
-						AddEntry(chan, r);
+					if (kept.count(chan) || !AddEntry(chan, r))
+						continue;
+					if (r.Get("m") == "ban" && r.Num(TimedBans::Key()))
+						world.timed.Keep(chan, r.Get("mask"), r.Num(TimedBans::Key()));
 				}
 			}
 		}

@@ -40,7 +40,7 @@ namespace Handoff
 		void Abort();          // the open import
 		void Thaw();           // every end of a frozen world but RELEASE
 		void CloseAll();
-		void Sweep();          // once a second: who does not speak, who does not listen, leases
+		void Sweep();          // once a second: who does not speak, who does not listen, leases, bans
 
 		/** The listener for streams, or NULL. */
 		static ListenSocket* StreamListener()

@@ -39,6 +39,7 @@
 #include "modes.h"
 #include "record.h"
 #include "stream.h"
+#include "timed.h"
 #include "world.h"
 #include "source.h"
 #include "names.h"
@@ -208,6 +209,17 @@ class ModuleHandoff
 	void OnBackgroundTimer(time_t) CXX11_OVERRIDE
 	{
 		hub.world.streams.SyncAll();
+	}
+
+	void OnPostCommand(Command* command, const CommandBase::Params& params, LocalUser*, CmdResult result, bool) CXX11_OVERRIDE
+	{
+		if (result == CMD_SUCCESS && command->name == "TBAN")
+			hub.world.timed.Learn(params);
+	}
+
+	void OnChannelDelete(Channel* chan) CXX11_OVERRIDE
+	{
+		hub.world.timed.Forget(chan);
 	}
 
 	void OnShutdown(const std::string&) CXX11_OVERRIDE

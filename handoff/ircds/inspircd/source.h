@@ -253,6 +253,8 @@ namespace Handoff
 					Line entry("LIST");
 					entry.Add("c", chan->name).Add("m", KeyOfMode(MODETYPE_CHANNEL, (*i)->name, true));
 					entry.Add("mask", e->mask).Set("by", e->setter).Add("at", e->time);
+					if ((*i)->name == "ban" && world.timed.Of(chan, e->mask))
+						entry.Add(TimedBans::Key(), world.timed.Of(chan, e->mask));
 					AppendRecord(out, entry, tally);
 				}
 			}

@@ -80,6 +80,7 @@ namespace Handoff
 		Settings settings;
 		Transactions transactions;
 		Streams streams;
+		TimedBans timed;
 		std::string epoch, skey;
 		bool mute;             // nobody is written to: an import or a release is under way
 		bool closing;          // the ircd shuts down
@@ -87,7 +88,7 @@ namespace Handoff
 		std::set<std::string> caps; // names of capabilities beyond those that are known to exist
 
 		World(Module* mod)
-			: module(mod), streams(mod), mute(false), closing(false)
+			: module(mod), streams(mod), timed(mod), mute(false), closing(false)
 		{
 			epoch = Random();
 			skey = Random();
