@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -147,18 +148,22 @@ func byGnuTLS(t *testing.T, v *visit) {
 	}
 }
 
-// byTick is a pipe that is read a few hundred times a second. gnutls-cli writes its data byte by byte, and to wake a reader for each of them
-// takes far more time than all else here.
+// byTick is a pipe that is read a few hundred times a second, and that no poll knows of. gnutls-cli writes its data byte by byte, and to wake
+// somebody for each of them takes far more time than all else here.
 func byTick(t *testing.T, to io.Writer) *os.File {
 	t.Helper()
-	r, w, err := os.Pipe()
-	if err != nil {
+	var ends [2]int
+	if err := syscall.Pipe2(ends[:], syscall.O_CLOEXEC); err != nil { // os.Pipe would be polled
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _, _ = r.Close(), w.Close() })
+	r, w := os.NewFile(uintptr(ends[0]), "r"), os.NewFile(uintptr(ends[1]), "w")
+	t.Cleanup(func() { _ = w.Close() })
 	tick := time.NewTicker(3 * time.Millisecond)
 	go func() {
-		defer tick.Stop()
+		defer func() {
+			tick.Stop()
+			_ = r.Close()
+		}()
 		buf := make([]byte, 64<<10)
 		for range tick.C {
 			n, err := r.Read(buf)
