@@ -5,6 +5,7 @@ package e2e
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -111,14 +112,19 @@ type bulkIRCd struct {
 
 const bulkWelcome = ":bulk.test 001 %s :welcome\r\n"
 
-func newBulkIRCd(t *testing.T) *bulkIRCd {
+// newBulkIRCd listens without TLS if cfg is nil.
+func newBulkIRCd(t *testing.T, cfg *tls.Config) *bulkIRCd {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	port := ln.Addr().(*net.TCPAddr).Port
+	if cfg != nil {
+		ln = tls.NewListener(ln, cfg)
+	}
 	t.Cleanup(func() { _ = ln.Close() })
-	b := &bulkIRCd{up: bulk(1), down: bulk(2), port: ln.Addr().(*net.TCPAddr).Port, heard: map[string]*arrival{}, opened: make(chan struct{})}
+	b := &bulkIRCd{up: bulk(1), down: bulk(2), port: port, heard: map[string]*arrival{}, opened: make(chan struct{})}
 	go func() {
 		for {
 			conn, err := ln.Accept()

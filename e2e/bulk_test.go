@@ -60,9 +60,9 @@ type visit struct {
 // TestTLSClientsSendAndReceive: other implementations of TLS send 20 MB and receive 20 MB at the same time, in full and resumed sessions, and
 // change keys in between.
 func TestTLSClientsSendAndReceive(t *testing.T) {
-	b, s := newBulkIRCd(t), newSecured(t)
+	b, s := newBulkIRCd(t, nil), newSecured(t)
 	f, measure := startMeasured(t, s.text, relay(b.port, ""))
-	eventually(t, 10*time.Second, "the backend is up", func() bool { return measure()[`ircferry_backend_up{backend="c",pool="main"}`] == 1 })
+	backendUp(t, measure)
 	begin, visits := time.Now(), atomic.Int32{}
 	t.Run("clients", func(t *testing.T) {
 		for i := range visitors {
@@ -115,4 +115,30 @@ func (v *visit) known(t *testing.T) {
 	if !slices.Contains(all, secureSession{v.suite, want}) {
 		t.Errorf("no session with %s and certificate %q among %v", v.suite, want, all)
 	}
+}
+
+// TestTLSOnBothSides: the same over a backend with TLS, by both versions.
+func TestTLSOnBothSides(t *testing.T) {
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		t.Run(tls.VersionName(version), func(t *testing.T) {
+			s := newSecured(t)
+			server := s.root.Issue(t, certtest.Options{Names: []string{"ircd.test"}})
+			b := newBulkIRCd(t, &tls.Config{Certificates: []tls.Certificate{server.Cert}, MinVersion: version, MaxVersion: version})
+			f, measure := startMeasured(t, s.text, relay(b.port, fmt.Sprintf(", tls: {ca: %q, server_name: ircd.test}", s.ca)))
+			backendUp(t, measure)
+			for i := range visitors {
+				if r := &visitors[i]; r.name == "go" && !r.cert {
+					v := visit{visitor: r, b: b, f: f, s: s, nick: fmt.Sprintf("v%d", i), cache: tls.NewLRUClientSessionCache(0)}
+					v.got = newArrival(append(fmt.Appendf(nil, bulkWelcome, v.nick), b.down...))
+					v.by(t, &v)
+				}
+			}
+			eventually(t, 10*time.Second, "nothing stays", func() bool { m := measure(); return m["ircferry_arena_slots"] == 0 && m["ircferry_arena_chunks"] == 0 })
+		})
+	}
+}
+
+func backendUp(t *testing.T, measure func() metrics) {
+	t.Helper()
+	eventually(t, 10*time.Second, "the backend is up", func() bool { return measure()[`ircferry_backend_up{backend="c",pool="main"}`] == 1 })
 }
