@@ -3,6 +3,7 @@ package proxy
 import (
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -14,32 +15,45 @@ import (
 
 func TestC8_57ClientFinReachesBackendWithinASecond(t *testing.T) {
 	r, d := relay(t, config.Listener{})
-	client, server := r.joined(d, "ann")
-	client.send("PRIVMSG #x :a\r\nQUIT :bye\r\n")
-	start := time.Now()
-	client.Close()
-	server.expect("PRIVMSG #x :a\r\nQUIT :bye\r\n")
-	server.expectEnd()
-	if took := time.Since(start); took > time.Second {
-		t.Errorf("FIN took %v", took)
-	}
-	server.Close()
+	withinASecond(t, func() time.Duration {
+		client, server := r.joined(d, "ann")
+		client.send("PRIVMSG #x :a\r\nQUIT :bye\r\n")
+		start := time.Now()
+		client.Close()
+		server.expect("PRIVMSG #x :a\r\nQUIT :bye\r\n")
+		server.expectEnd()
+		defer server.Close()
+		return time.Since(start)
+	})
 	r.ended("client_closed")
+}
+
+// withinASecond holds the quickest of five to a second: what the proxy waits for itself is in each of them, what a busy machine lets it
+// wait for is not.
+func withinASecond(t *testing.T, take func() time.Duration) {
+	t.Helper()
+	var all []time.Duration
+	for range 5 {
+		all = append(all, take())
+	}
+	if took := slices.Min(all); took > time.Second {
+		t.Errorf("the end took %v", all)
+	}
 }
 
 func TestC8_57ClientResetReachesBackendBehindItsLines(t *testing.T) {
 	r, d := relay(t, config.Listener{})
-	client, server := r.joined(d, "ann")
-	server.send(strings.Repeat(":b PRIVMSG #x :unread\r\n", 1000))
-	client.send("PRIVMSG #x :a\r\nQUIT :bye\r\n")
-	start := time.Now()
-	client.Close() // with unread bytes: a reset
-	server.expect("PRIVMSG #x :a\r\nQUIT :bye\r\n")
-	server.expectGone()
-	if took := time.Since(start); took > time.Second {
-		t.Errorf("the end took %v", took)
-	}
-	server.Close()
+	withinASecond(t, func() time.Duration {
+		client, server := r.joined(d, "ann")
+		server.send(strings.Repeat(":b PRIVMSG #x :unread\r\n", 1000))
+		client.send("PRIVMSG #x :a\r\nQUIT :bye\r\n")
+		start := time.Now()
+		client.Close() // with unread bytes: a reset
+		server.expect("PRIVMSG #x :a\r\nQUIT :bye\r\n")
+		server.expectGone()
+		defer server.Close()
+		return time.Since(start)
+	})
 	r.ended("client_")
 }
 
@@ -199,19 +213,15 @@ func TestSlowBackendStopsTheClient(t *testing.T) {
 }
 
 func TestStandbyTakesOverWhenABackendRefuses(t *testing.T) {
-	d := newIRCd(t)
-	dead := newIRCd(t)
-	deadAddr := dead.addr()
-	dead.l.Close()
+	deadAddr := deadAddress(t)
 	r := newRig(t, rigOptions{backends: []config.Backend{{Name: "a", Address: deadAddr, Identity: config.IdentityNone}}})
 	client := r.dial()
 	client.send("NICK ann\r\n")
 	r.eventually("waiting client", func() bool { return r.Counts().Waiting == 1 })
 	l, err := net.Listen("tcp", deadAddr)
 	if err != nil {
-		t.Skip("the port is taken:", err)
+		t.Fatal(err)
 	}
-	d.l.Close()
 	d2 := &ircd{t: t, l: l, accepted: make(chan *net.TCPConn, 100)}
 	t.Cleanup(func() { l.Close() })
 	go func() {
@@ -226,11 +236,19 @@ func TestStandbyTakesOverWhenABackendRefuses(t *testing.T) {
 	d2.next().expect("NICK ann\r\n")
 }
 
+// deadAddress is where nobody listens. It is not of 127.0.0.1, where a port that was free a moment ago may be somebody else's now.
+func deadAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.7.7.7:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
 func TestNoBackendIsToldAfter15Seconds(t *testing.T) {
-	dead := newIRCd(t)
-	addr := dead.addr()
-	dead.l.Close()
-	r := newRig(t, rigOptions{backends: []config.Backend{{Name: "a", Address: addr, Identity: config.IdentityNone}}})
+	r := newRig(t, rigOptions{backends: []config.Backend{{Name: "a", Address: deadAddress(t), Identity: config.IdentityNone}}})
 	client := r.dial()
 	r.eventually("waiting client", func() bool { return r.Counts().Waiting == 1 })
 	r.onAll(ctxOf(t), func(w *worker) { w.each(func(s *session) { s.reg.since -= connectTime }) })

@@ -25,8 +25,8 @@ import (
 	"github.com/ircferry/ircferry/proxy/wire"
 )
 
-// patience bounds every wait of the tests; nothing takes a fraction of it unless it is broken.
-const patience = 10 * time.Second
+// patience bounds every single wait of the tests; nothing takes a fraction of it unless it is broken, or the machine is very busy.
+const patience = 30 * time.Second
 
 func TestMain(m *testing.M) {
 	wire.CheckOwner(true)
@@ -123,7 +123,7 @@ func (r *rig) up(name string) {
 
 func (r *rig) addr() string { return r.Addrs()["irc"][0].String() }
 
-// ended waits for the log line of a session that has ended, and answers its reason.
+// ended waits for the log line of a session that has ended with a reason. The session may be counted for a moment longer.
 func (r *rig) ended(reason string) {
 	r.t.Helper()
 	r.eventually("a session that ends with "+reason, func() bool { return strings.Contains(r.logs.String(), "reason="+reason) })
@@ -254,6 +254,7 @@ func (r *rig) dialFrom(ip string) *conn {
 
 func (c *conn) send(text string) {
 	c.t.Helper()
+	c.SetWriteDeadline(time.Now().Add(patience))
 	if _, err := io.WriteString(c, text); err != nil {
 		c.t.Fatalf("send %.40q: %v", text, err)
 	}
@@ -261,6 +262,7 @@ func (c *conn) send(text string) {
 
 func (c *conn) expect(text string) {
 	c.t.Helper()
+	c.SetReadDeadline(time.Now().Add(patience))
 	got := make([]byte, len(text))
 	n, err := io.ReadFull(c.r, got)
 	if string(got[:n]) != text {
@@ -270,6 +272,7 @@ func (c *conn) expect(text string) {
 
 func (c *conn) expectLine(prefix string) string {
 	c.t.Helper()
+	c.SetReadDeadline(time.Now().Add(patience))
 	line, err := c.r.ReadString('\n')
 	if !strings.HasPrefix(line, prefix) {
 		c.t.Fatalf("got %.300q (%v), want a line that begins with %q", line, err, prefix)
@@ -280,6 +283,7 @@ func (c *conn) expectLine(prefix string) string {
 // expectEnd waits for the peer's FIN and nothing else.
 func (c *conn) expectEnd() {
 	c.t.Helper()
+	c.SetReadDeadline(time.Now().Add(patience))
 	if rest, err := io.ReadAll(c.r); len(rest) > 0 || err != nil {
 		c.t.Fatalf("got %.300q (%v), want the end", rest, err)
 	}
@@ -288,6 +292,7 @@ func (c *conn) expectEnd() {
 // expectGone waits for the end, in order or not.
 func (c *conn) expectGone() {
 	c.t.Helper()
+	c.SetReadDeadline(time.Now().Add(patience))
 	_, err := io.Copy(io.Discard, c.r)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		c.t.Fatal("the connection is still open")

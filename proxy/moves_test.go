@@ -2,9 +2,13 @@ package proxy
 
 import (
 	"context"
+	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/ircferry/ircferry/backend"
 	"github.com/ircferry/ircferry/internal/config"
@@ -50,6 +54,7 @@ func TestFreezeAndThawLoseNothing(t *testing.T) {
 	r.freeze(x)
 	x.client.send(" line\r\nPRIVMSG #x :1\r\nPRIVMSG #x :2\nPRIV")
 	x.toClient(":b PRIVMSG #x :while frozen\r\n")
+	r.arrived(len("PRIVMSG #x :half line\r\nPRIVMSG #x :1\r\nPRIVMSG #x :2\nPRIV"))
 	x.server.expectNothingYet()
 	m := one(t, r.Thaw([]string{x.u}), "")
 	if m.HeldLines != 3 || m.Pause < 50*time.Millisecond {
@@ -59,6 +64,24 @@ func TestFreezeAndThawLoseNothing(t *testing.T) {
 	x.client.send("MSG #x :3\r\n")
 	x.server.expect("PRIVMSG #x :3\r\n")
 	x.toClient(":b PRIVMSG #x :after\r\n")
+}
+
+// arrived waits until that many bytes of the only client are at the proxy, read or, in a freeze, not: what was sent is not there at once.
+func (r *rig) arrived(n int) {
+	r.t.Helper()
+	r.eventually(fmt.Sprintf("%d bytes that have arrived", n), func() bool {
+		var there atomic.Int64
+		err := r.onAll(ctxOf(r.t), func(w *worker) {
+			w.each(func(s *session) {
+				unread, err := unix.IoctlGetInt(int(s.clientFD), unix.SIOCINQ)
+				if err != nil {
+					r.t.Error(err)
+				}
+				there.Add(int64(s.slot.ToBackend.Len() + unread))
+			})
+		})
+		return err == nil && there.Load() >= int64(n)
+	})
 }
 
 // splice moves a user to b as a coordinator would, with the queues that the old ircd has told.
@@ -93,6 +116,7 @@ func TestC2_12SpliceKeepsOrderOfAllQueues(t *testing.T) {
 	x := r.user(a, "ann")
 	f := r.freeze(x)
 	x.client.send("PRIVMSG #x :held\r\n")
+	r.arrived(len("PRIVMSG #x :held\r\n"))
 	x.server.send(":irc PRIVMSG ann :last of ")
 	out := f.Out + uint64(len(":irc PRIVMSG ann :last of "))
 	one(t, r.ReadUp(ctxOf(t), []backend.Cut{{U: x.u, Out: out}}), "")
@@ -132,6 +156,7 @@ func TestClientLeavesWhileFrozen(t *testing.T) {
 			x := r.user(a, "ann")
 			r.freeze(x)
 			x.client.send("PRIVMSG #x :bye\r\nQUIT :gone\r\n")
+			r.arrived(len("PRIVMSG #x :bye\r\nQUIT :gone\r\n"))
 			if how == "RST" {
 				x.client.reset()
 			} else {

@@ -62,7 +62,7 @@ func TestC4_29HeldLinesGoOutPaced(t *testing.T) {
 	x.client.send("PRIVMSG #x :new\r\n")
 	x.server.expect(strings.Repeat(line, 20))
 	x.server.expect(strings.Repeat(line, 40))
-	if took := time.Since(start); took < 300*time.Millisecond || took > 3*time.Second {
+	if took := time.Since(start); took < 300*time.Millisecond {
 		t.Errorf("6,000 bytes took %v, want 2 KiB at once and 1 KiB each 100 ms", took)
 	}
 	x.server.expect("PRIVMSG #x :new\r\n")
