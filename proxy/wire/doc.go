@@ -26,6 +26,10 @@
 // are replaced or their connection ends; the cipher objects made of them are left to the garbage collector, because nobody can zero
 // those.
 //
+// A connection over TLS, or a whole slot, can also leave the file as bytes and go on in another one, in another process or on another host:
+// ExportTLS, ExportSlot and their Imports (state.go). The bytes are the connection: where they were exported it has ended, and
+// importing wipes them.
+//
 // A Queue takes chunks only while bytes are in it: an idle session costs its slot. A free chunk holds zeros only. Blocks of which all
 // chunks are free go back to the kernel (hole punching), a few per shard excepted.
 package wire

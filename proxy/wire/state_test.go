@@ -158,9 +158,15 @@ func TestSlotIsComplete(t *testing.T) {
 	}
 	from.FreeSlot(o.slot)
 	same := bytes.Clone(b)
+	if _, err := to.ImportSlot(append(bytes.Clone(b), 0)); !errors.Is(err, errStateBehind) {
+		t.Errorf("with a byte more: %v", err)
+	}
 	id, err := to.ImportSlot(b)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if !bytes.Equal(b, make([]byte, len(b))) {
+		t.Error("the bytes are not wiped")
 	}
 	got := to.Slot(id)
 	if s := queued(to, &got.ToBackend); string(s) != "PRIVMSG #ferry :whole\r\nPRIVMSG #ferry :ha" || got.ToBackend.Half != 18 {
@@ -194,11 +200,15 @@ func TestExportEndsTheConnection(t *testing.T) {
 		o.mustRead(b[:len(b)-1])
 		record := o.seal([]byte("secret"))
 		must(t, o.s.Append(&o.s.TLS(o.id).Unsent, record))
+		o.s.ReadRoom(o.id)
 		state, err := o.s.ExportTLS(o.id)
 		if err != nil {
 			t.Fatal(err)
 		}
 		left := o.s.TLS(o.id)
+		if n := len(o.s.tls.ciphers.entries); n > 0 || o.s.tls.room != 0 {
+			t.Errorf("%d ciphers are kept, the room to read is that of %d", n, o.s.tls.room)
+		}
 		if left.In != (TLSKeys{}) || left.Out != (TLSKeys{}) || left.Unsent.Len() > 0 || left.Receiver.Partial.Len() > 0 || o.a.Stats().Chunks > 0 {
 			t.Errorf("left behind: %+v", left)
 		}

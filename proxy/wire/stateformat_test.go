@@ -182,4 +182,10 @@ func TestStateFormatIsPinned(t *testing.T) {
 	if len(got) != len(want)+30 || !bytes.Equal(got[:len(want)], want) {
 		t.Errorf("\ngot  %x\nwant %x", got, want)
 	}
+	id, err := s.NewTLS(pairParams(suite13, false))
+	must(t, err)
+	defer s.FreeTLS(id)
+	if got, err := s.ExportTLS(id); len(got) != atKeys+2*(4+32)+4+4 || err != nil {
+		t.Errorf("%d bytes of a connection that has nothing, %v", len(got), err)
+	}
 }
