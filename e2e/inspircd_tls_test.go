@@ -85,7 +85,10 @@ func TestInspIRCdControlWithTLS(t *testing.T) {
 	if len(users) != 1 {
 		t.Errorf("%d users", len(users))
 	}
-	h.ok(c.Ping(t.Context()))
+	<-time.After(50 * time.Millisecond) // a coordinator has to think, and the ircd looks for its word many times in vain
+	if st, err := c.Status(t.Context(), tx); err != nil || st.Source != protocol.SourceFrozen {
+		t.Errorf("%+v, %v; want it still frozen", st, err)
+	}
 	h.ok(c.Resume(t.Context(), tx))
 	ann.ask("PING there")
 	tx, _, records := h.export(ann)

@@ -197,6 +197,13 @@ namespace Handoff
 				DoWrite();
 		}
 
+		/** Takes the marks off that reading and writing block, which the engine would do if it turned. TLS looks at both. */
+		void Unblock()
+		{
+			SocketEngine::DelFd(this);
+			SocketEngine::AddFd(this, FD_WANT_FAST_READ | FD_WANT_EDGE_WRITE);
+		}
+
 		/** Writes in a world that stands still. False: not within the time. */
 		bool FlushAll(uint64_t deadline)
 		{
@@ -209,9 +216,7 @@ namespace Handoff
 				struct pollfd p = { GetFd(), POLLOUT, 0 };
 				if (poll(&p, 1, deadline - now) > 0)
 				{
-					// The engine, which does not turn, would have taken the mark off that writing blocks.
-					SocketEngine::DelFd(this);
-					SocketEngine::AddFd(this, FD_WANT_FAST_READ | FD_WANT_EDGE_WRITE);
+					Unblock();
 					DoWrite();
 				}
 			}

@@ -101,6 +101,8 @@ namespace Handoff
 			struct pollfd p = { GetFd(), POLLIN, 0 };
 			const uint64_t left = deadline - now;
 			poll(&p, 1, GetIOHook() ? std::min<uint64_t>(left, 5) : left); // TLS may hold bytes that poll does not know of
+			if (p.revents)
+				Unblock();
 			if (p.revents || GetIOHook())
 				ReadOn();
 		}
