@@ -46,6 +46,7 @@ func (w *worker) openKept(s *session) {
 
 // clientTLSBroken ends a session whose client has sent what is no good record, or an alert. What it said before has gone to the ircd.
 func (w *worker) clientTLSBroken(s *session, err error) {
+	w.noteEnd(s, ReasonTLS) // before the alert, which the client may not be there to take
 	reason := "internal"
 	if te := (*wire.TLSError)(nil); errors.As(err, &te) {
 		reason = te.Reason
@@ -57,7 +58,6 @@ func (w *worker) clientTLSBroken(s *session, err error) {
 	if s.state == stateFree {
 		return
 	}
-	w.noteEnd(s, ReasonTLS)
 	if !s.has(clientGone) {
 		loop.Read(int(s.clientFD), w.shard.Staging()) // unread bytes would turn the close into a reset, and the alert would be lost
 	}
