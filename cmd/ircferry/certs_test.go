@@ -39,7 +39,7 @@ func (f *fileDaemon) certificate() admin.Certificate {
 // awaitEvent answers the first event of the certificates behind the number seq.
 func (f *fileDaemon) awaitEvent(seq uint64) admin.Event {
 	f.t.Helper()
-	ctx, cancel := context.WithTimeout(f.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(f.t.Context(), patience)
 	defer cancel()
 	var found admin.Event
 	stop := errors.New("found")

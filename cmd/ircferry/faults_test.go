@@ -68,7 +68,9 @@ func runFault(t *testing.T, c faultCase) {
 	dir := t.TempDir()
 	a, b := startIrcd(t, dir, "a", faultArgs(c.a)...), startIrcd(t, dir, "b", faultArgs(c.b)...)
 	cfg := testConfig(t, map[string]string{"a": "unix:" + a.socket, "b": "unix:" + b.socket})
-	cfg.Moves.MaxPause = config.Duration(1500 * time.Millisecond)
+	if c.state == handoff.StateReverted { // a slow machine may not make a revert of the others
+		cfg.Moves.MaxPause = config.Duration(1500 * time.Millisecond)
+	}
 	d := startTestDaemon(t, cfg)
 	const clients = 8
 	w := newWorld(t, d)
@@ -105,7 +107,7 @@ func runFault(t *testing.T, c faultCase) {
 
 func (c faultCase) checkOutcome(t *testing.T, w *world, report handoff.Report) {
 	t.Helper()
-	counts := w.oracle.Settle(3 * time.Second)
+	counts := w.oracle.Settle(patience)
 	switch {
 	case c.oneFail && (report.Failed != 1 || counts.Disconnects != 1 || len(report.Named) != 1):
 		t.Errorf("want one session closed and named: %+v, %v", report, counts)
@@ -141,7 +143,7 @@ func TestDestinationComesBackAndTakesTheUsers(t *testing.T) {
 	report := ended(t, m)
 	w.talkOn(50)
 	w.stop()
-	if counts := w.oracle.Settle(3 * time.Second); report.State != handoff.StateDone || report.Moved != 8 || !counts.Clean() {
+	if counts := w.oracle.Settle(patience); report.State != handoff.StateDone || report.Moved != 8 || !counts.Clean() {
 		t.Errorf("%+v\n%v\n%s", report, counts, strings.Join(w.oracle.Samples(), "\n"))
 	}
 }
@@ -179,7 +181,7 @@ func TestRestartInPlace(t *testing.T) {
 		}
 	}
 	w.stop()
-	if counts := w.oracle.Settle(5 * time.Second); !counts.Clean() {
+	if counts := w.oracle.Settle(patience); !counts.Clean() {
 		t.Errorf("%v\n%s", counts, strings.Join(w.oracle.Samples(), "\n"))
 	}
 }
@@ -192,7 +194,7 @@ func TestC3_19StalledIrcdIsRefusedBeforeAnybodyIsFrozen(t *testing.T) {
 	w := newWorld(t, d)
 	w.populate(8, 2)
 	w.runTalk()
-	b.signal(syscall.SIGSTOP)
+	b.stop()
 	if m, err := d.moves.Drain(handoff.Request{Pool: "main", From: "a", To: "b"}); err == nil {
 		t.Errorf("a drain to a stopped process began: %+v", ended(t, m))
 	}
@@ -205,7 +207,7 @@ func TestC3_19StalledIrcdIsRefusedBeforeAnybodyIsFrozen(t *testing.T) {
 	}
 	w.talkOn(50)
 	w.stop()
-	if counts := w.oracle.Settle(3 * time.Second); !counts.Clean() {
+	if counts := w.oracle.Settle(patience); !counts.Clean() {
 		t.Errorf("%v\n%s", counts, strings.Join(w.oracle.Samples(), "\n"))
 	}
 }

@@ -38,7 +38,8 @@ func TestHundredsOfMovesUnderTraffic(t *testing.T) {
 	w.populate(24, 4)
 	w.run()
 	at, other := "a", "b"
-	for i := range moves {
+	begin, i := time.Now(), 0
+	for ; i < moves && (i < 100 || time.Since(begin) < 3*time.Minute); i++ { // fewer where each takes long
 		report := drain(t, d, at, other)
 		if report.State != handoff.StateDone || report.Failed > 0 || report.Attempted != report.Moved+report.Left {
 			t.Fatalf("move %d: %+v", i, report)
@@ -47,16 +48,14 @@ func TestHundredsOfMovesUnderTraffic(t *testing.T) {
 		at, other = other, at
 	}
 	w.stop()
-	counts := w.oracle.Settle(5 * time.Second)
-	t.Logf("%d moves: %v", moves, counts)
-	if !counts.Clean() || counts.Sent < moves {
+	counts := w.oracle.Settle(patience)
+	t.Logf("%d moves: %v", i, counts)
+	if !counts.Clean() || counts.Sent < i {
 		t.Errorf("%v\n%s", counts, strings.Join(w.oracle.Samples(), "\n"))
 	}
 	w.goAway()
 	await(t, "all sessions gone", func() bool { return d.proxy.Counts().Sessions == 0 })
-	if used := d.proxy.Arena(); used.Slots != 0 || used.Chunks != 0 {
-		t.Errorf("arena not empty: %+v", used)
-	}
+	await(t, "arena empty", func() bool { used := d.proxy.Arena(); return used.Slots == 0 && used.Chunks == 0 })
 	await(t, "descriptors given back", func() bool { return openDescriptors(t) <= before+2 })
 	await(t, "goroutines given back", func() bool { return runtime.NumGoroutine() <= goroutines+4 })
 }

@@ -31,7 +31,7 @@ func newManager(t *testing.T) *manager {
 // told waits for a message with the line and answers all its lines.
 func (m *manager) told(line string) string {
 	m.t.Helper()
-	m.conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	m.conn.SetReadDeadline(time.Now().Add(patience))
 	buf := make([]byte, 4096)
 	for {
 		n, err := m.conn.Read(buf)

@@ -32,7 +32,7 @@ func newFileDaemon(t *testing.T) *fileDaemon {
 	f.write(fmt.Sprintf(`listeners: [{name: irc, address: "127.0.0.1:0", pool: main, limits: {per_ip: 0, per_ip_rate: 0}}]
 pools:
   main:
-    check: {inter: 100ms, timeout: 100ms}
+    check: {inter: 10s, rise: 1, timeout: 10s}
     backends: [{name: a, handoff: "unix:%s"}]
 moves: {park: 5m}
 state: %s

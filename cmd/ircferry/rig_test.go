@@ -20,6 +20,9 @@ import (
 	"github.com/ircferry/ircferry/internal/config"
 )
 
+// patience bounds a wait for what must come: a busy machine takes its time.
+const patience = time.Minute
+
 // asProgram, set in the environment, makes the test binary the program itself, so that tests can have real processes of it.
 const asProgram = "IRCFERRY_TEST_AS_PROGRAM"
 
@@ -81,10 +84,26 @@ func (p *process) terminate() {
 
 func (p *process) signal(s os.Signal) { p.cmd.Process.Signal(s) }
 
+// stop stops the process by SIGSTOP. All its threads have stopped when it returns: before, it might still answer.
+func (p *process) stop() {
+	p.t.Helper()
+	p.signal(syscall.SIGSTOP)
+	var status syscall.WaitStatus
+	for {
+		_, err := syscall.Wait4(p.cmd.Process.Pid, &status, syscall.WUNTRACED, nil)
+		if err == nil && status.Stopped() {
+			return
+		}
+		if err != syscall.EINTR {
+			p.t.Fatalf("stop %s: %v, %v", p.name, status, err)
+		}
+	}
+}
+
 // awaitHello waits for an ircd's control socket to answer.
 func awaitHello(t *testing.T, address string) protocol.Hello {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for {
 		hello, err := hello(ctx, address)
@@ -122,7 +141,7 @@ func testConfig(t *testing.T, handoffs map[string]string) config.Config {
 		{Name: "ircs", Address: "127.0.0.2:0", Pool: "main", Limits: limits, // two listeners must not have one address as configured
 			TLS: &config.ListenerTLS{Certs: []config.Cert{{Cert: cert, Key: key}}, MinVersion: "1.2"}},
 	}
-	pool := config.Pool{Topology: config.Standalone, Check: config.Check{Type: config.CheckHandoff, Inter: config.Duration(100 * time.Millisecond), Rise: 1, Fall: 2, Timeout: config.Duration(time.Second)}}
+	pool := config.Pool{Topology: config.Standalone, Check: config.Check{Type: config.CheckHandoff, Inter: config.Duration(100 * time.Millisecond), Rise: 1, Fall: 2, Timeout: config.Duration(10 * time.Second)}}
 	for _, name := range []string{"a", "b", "c"} {
 		if address, ok := handoffs[name]; ok {
 			pool.Backends = append(pool.Backends, config.Backend{Name: name, Handoff: address, Weight: 100})
@@ -140,7 +159,7 @@ func startTestDaemon(t *testing.T, cfg config.Config) *daemon {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if err := d.Shutdown(ctx); err != nil {
 			t.Errorf("shutdown: %v", err)
@@ -172,10 +191,10 @@ func awaitUp(t *testing.T, d *daemon, name string) {
 // await waits for a condition of the daemon's own state, which nothing announces.
 func await(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(patience)
 	for !holds() {
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within 20 s", what)
+			t.Fatalf("%s: not within %v", what, patience)
 		}
 		time.Sleep(2 * time.Millisecond)
 	}

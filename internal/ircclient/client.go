@@ -16,7 +16,7 @@ import (
 )
 
 // Patience is how long Expect, Await and Fence wait.
-const Patience = 10 * time.Second
+const Patience = 30 * time.Second
 
 // Line is one line as it came, without its end.
 type Line struct {
