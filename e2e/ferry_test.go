@@ -142,3 +142,18 @@ func (e *embedded) run() {
 	e.t.Helper()
 	e.proc = start(e.t, nil, binary("ircferry"), e.args...)
 }
+
+// restart is a restart in place, as a service manager makes it: the users wait at the daemon meanwhile.
+func (e *embedded) restart(f *ferry) result {
+	e.t.Helper()
+	old := e.proc
+	restarted := make(chan struct{})
+	go func() {
+		defer close(restarted)
+		<-old.done
+		e.run()
+	}()
+	r := f.move("restart", "main/"+e.name, "--exec", fmt.Sprintf("kill %d", old.cmd.Process.Pid))
+	<-restarted
+	return r
+}

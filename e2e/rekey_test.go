@@ -38,7 +38,8 @@ func (c *forgedConn) newKeys() error {
 	return err
 }
 
-// TestKeysChangeDuringMoves: a client changes keys, and has ours changed, while it talks and is moved ten times; every line arrives once.
+// TestKeysChangeDuringMoves: a client changes keys, and has ours changed, while it talks and is moved ten times and
+// waits for a restart; every line arrives once.
 func TestKeysChangeDuringMoves(t *testing.T) {
 	a, b, s := startEmbedded(t, "a"), startEmbedded(t, "b"), newSecured(t)
 	f := startFerry(t, nil, s.text, a.backend(), b.backend())
@@ -81,6 +82,7 @@ func TestKeysChangeDuringMoves(t *testing.T) {
 		f.move("drain", "main/"+from, "--to", to)
 		f.ctl("undrain", "main/"+from)
 	}
+	a.restart(f)
 	talk.Wait()
 	for _, c := range []*irc{key, eye, key} { // all that was said is delivered before the last answer
 		c.fence()

@@ -79,15 +79,7 @@ func moveTenTimes(t *testing.T, f *ferry, a *embedded) {
 	}
 	f.move("drain", "main/b", "--to", "a")
 	f.ctl("undrain", "main/b")
-	old := a.proc
-	restarted := make(chan struct{})
-	go func() {
-		defer close(restarted)
-		<-old.done
-		a.run()
-	}()
-	r := f.move("restart", "main/a", "--exec", fmt.Sprintf("kill %d", old.cmd.Process.Pid))
-	<-restarted
+	r := a.restart(f)
 	t.Logf("restart of a: %d sessions, pause max %.0f ms", r.Moved, r.PauseMS.Max)
 }
 
