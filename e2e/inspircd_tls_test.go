@@ -13,6 +13,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"math/big"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -99,6 +100,31 @@ func TestInspIRCdControlWithTLS(t *testing.T) {
 	h.ok(err)
 	h.ok(ann.answer(protocol.VerbLive))
 	ann.ask("PING there")
+
+	// More than the sockets hold, to one who is slow to read: the last byte has to come while the world stands still.
+	tx, _ = h.prepare(imported("i.2", "long", "x.inspircd.ext.swhois", strings.Repeat("y", 3<<20)))
+	long := h.attach(tx, tx, "i.2")
+	_, err = c.Commit(t.Context(), tx)
+	h.ok(err)
+	h.ok(long.answer(protocol.VerbLive))
+	narrow, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	h.ok(err)
+	h.ok(narrow.(*net.TCPConn).SetReadBuffer(16 << 10))
+	h.c = protocol.NewControl(tls.Client(narrow, d.TLS.Clone()))
+	defer h.c.Close()
+	_, err = h.c.Hello(t.Context(), protocol.Hello{Name: "i"})
+	h.ok(err)
+	for range 3 {
+		begin := time.Now()
+		tx, users, _ = h.export(long)
+		if value := users["i.2"].Get("x.inspircd.ext.swhois"); len(value) != 3<<20 {
+			t.Errorf("%d bytes came of 3 MiB", len(value))
+		}
+		h.ok(h.c.Resume(t.Context(), tx))
+		if took := time.Since(begin); took > 4*time.Second {
+			t.Errorf("an export of 3 MiB took %v, the whole of its freeze", took)
+		}
+	}
 
 	other, _ := selfSigned(t, a.dir, "other")
 	for name, certs := range map[string][]tls.Certificate{"no certificate": nil, "another certificate": {other}} {

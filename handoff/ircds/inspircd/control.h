@@ -74,6 +74,13 @@ namespace Handoff
 			}
 		}
 
+		void OnEventHandlerWrite() CXX11_OVERRIDE
+		{
+			if (HasFd() && getError().empty() && GetIOHook() && !getSendQSize())
+				WriteOn();
+			BufferedSocket::OnEventHandlerWrite();
+		}
+
 		void OnError(BufferedSocketError) CXX11_OVERRIDE
 		{
 			gone = true;
@@ -197,6 +204,18 @@ namespace Handoff
 				DoWrite();
 		}
 
+		/** Whether TLS has taken a last record that the socket has not: the queue is empty then, and InspIRCd would write no more. */
+		bool HeldByTLS() const { return GetIOHook() && !getSendQSize() && (GetEventMask() & FD_WANT_SINGLE_WRITE); }
+
+		/** DoWrite, also of such a record. */
+		void WriteOn()
+		{
+			if (getSendQSize() || !GetIOHook())
+				DoWrite();
+			else if (GetIOHook()->OnStreamSocketWrite(this, GetSendQ()) < 0)
+				SetError("Write Error");
+		}
+
 		/** Takes the marks off that reading and writing block, which the engine would do if it turned. TLS looks at both. */
 		void Unblock()
 		{
@@ -208,7 +227,7 @@ namespace Handoff
 		bool FlushAll(uint64_t deadline)
 		{
 			Flush();
-			while (getSendQSize() && getError().empty())
+			while ((getSendQSize() || HeldByTLS()) && getError().empty())
 			{
 				const uint64_t now = Now();
 				if (now >= deadline)
@@ -217,7 +236,7 @@ namespace Handoff
 				if (poll(&p, 1, deadline - now) > 0)
 				{
 					Unblock();
-					DoWrite();
+					WriteOn();
 				}
 			}
 			if (!getError().empty())
