@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -86,6 +87,7 @@ ferry.autoconnect = on
 	return realClient{
 		nick: nick,
 		talk: func() {
+			eventually(t, 20*time.Second, nick+" has opened the channel", func() bool { return shown() != "" }) // that others see it is not enough
 			everyTick(t, func(n int) {
 				p.signal(syscall.SIGUSR1)
 				// Two signals that wait for a busy process are one, so the next comes when this one was heard.
@@ -181,6 +183,25 @@ func everyTick(t *testing.T, say func(n int)) {
 		}
 	}()
 	t.Cleanup(func() { <-ended })
+}
+
+// eyeTalks has the observer say the numbered lines, too; said answers the last that it has said, or is about to say.
+func eyeTalks(t *testing.T, eye *irc) (said func() int) {
+	var last atomic.Int64
+	everyTick(t, func(n int) {
+		last.Store(int64(n))
+		eye.send(fmt.Sprintf("PRIVMSG %s :eye %d", channel, n))
+	})
+	return func() int { return int(last.Load()) }
+}
+
+// settles waits until the client talks and has shown all that belongs to joining, and answers what it has shown beside the numbered lines.
+func (c realClient) settles(t *testing.T, eye *irc, said func() int) map[string]int {
+	t.Helper()
+	eye.sees(fmt.Sprintf(":%s 3", c.nick))
+	next := said() + 1 // it is behind the answers to all that the client has asked before it talked
+	eventually(t, 20*time.Second, c.nick+" has settled", func() bool { return strings.Contains(c.all(), c.settled) && times(c.log(), "eye")[next] > 0 })
+	return c.strange()
 }
 
 func readAll(pattern string) string {

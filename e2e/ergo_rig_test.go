@@ -104,7 +104,7 @@ func (e *nativeErgo) run() {
 }
 
 func (e *nativeErgo) hello() (protocol.Hello, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), slack)
 	defer cancel()
 	c, err := protocol.Dial(ctx, e.handoff())
 	if err != nil {

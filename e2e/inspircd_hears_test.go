@@ -132,7 +132,7 @@ func through(t *testing.T, conf settings.Backend, client backend.Client) *irc {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn, err := net.DialTimeout("tcp", o.Addr.String(), 5*time.Second)
+	conn, err := net.DialTimeout("tcp", o.Addr.String(), slack)
 	if err == nil && o.TLS != nil {
 		conn = tls.Client(conn, o.TLS)
 		err = conn.(*tls.Conn).HandshakeContext(t.Context())

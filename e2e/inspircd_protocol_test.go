@@ -30,7 +30,7 @@ type hand struct {
 
 func newHand(t *testing.T, i native) *hand {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), slack)
 	defer cancel()
 	c, err := protocol.Dial(ctx, i.handoff())
 	if err != nil {
@@ -69,10 +69,10 @@ type rawStream struct {
 
 func (h *hand) dial(first []byte, u string) *rawStream {
 	h.t.Helper()
-	conn, err := net.DialTimeout("tcp", h.hello.Stream, 5*time.Second)
+	conn, err := net.DialTimeout("tcp", h.hello.Stream, slack)
 	h.ok(err)
 	h.t.Cleanup(func() { _ = conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(slack))
 	_, err = conn.Write(first)
 	h.ok(err)
 	return &rawStream{Conn: conn, t: h.t, u: u, r: bufio.NewReader(conn)}
@@ -80,6 +80,7 @@ func (h *hand) dial(first []byte, u string) *rawStream {
 
 // answer reads the ircd's line.
 func (s *rawStream) answer(verb string) error {
+	_ = s.SetReadDeadline(time.Now().Add(slack))
 	line, err := s.r.ReadBytes('\n')
 	if err != nil {
 		return err
@@ -89,6 +90,7 @@ func (s *rawStream) answer(verb string) error {
 
 func (s *rawStream) send(text string) {
 	s.t.Helper()
+	_ = s.SetWriteDeadline(time.Now().Add(slack))
 	if _, err := io.WriteString(s.Conn, text); err != nil {
 		s.t.Fatal(err)
 	}
@@ -98,6 +100,7 @@ func (s *rawStream) send(text string) {
 // await reads up to a line that contains the text, and answers all that was read; it answers PING.
 func (s *rawStream) await(text string) string {
 	s.t.Helper()
+	_ = s.SetReadDeadline(time.Now().Add(slack))
 	var all strings.Builder
 	for {
 		line, err := s.r.ReadString('\n')
@@ -255,7 +258,7 @@ func freezeEnds(t *testing.T, i native) {
 			defer close(written)
 			ann.send(text)
 		})
-		_, err := h.c.Export(t.Context(), protocol.ExportRequest{Tx: tx, Freeze: 500 * time.Millisecond,
+		_, err := h.c.Export(t.Context(), protocol.ExportRequest{Tx: tx, Freeze: 2 * time.Second,
 			Select: []protocol.Selection{{U: "i.1", In: in}}}, func(m protocol.Message) error {
 			rq, _ = protocol.User{Message: m}.Queues()
 			return nil
@@ -475,7 +478,7 @@ func refuses(t *testing.T, i native) {
 				t.Fatal(err)
 			}
 			defer conn.Close()
-			_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+			_ = conn.SetDeadline(time.Now().Add(slack))
 			r := bufio.NewReader(conn)
 			for _, line := range dialog {
 				switch want, ok := strings.CutPrefix(line, "< "); {
@@ -524,7 +527,7 @@ func refusesRecords(t *testing.T, h *hand, records string) {
 	conn, err := net.Dial("unix", strings.TrimPrefix(h.ircd.handoff(), "unix:"))
 	h.ok(err)
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(slack))
 	tx := protocol.NewSecret()
 	var tally protocol.Tally
 	for line := range strings.SplitAfterSeq(records+"\n", "\n") {

@@ -116,7 +116,7 @@ func (i *nativeInspIRCd) launch() {
 }
 
 func (i *nativeInspIRCd) hello() (protocol.Hello, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), slack)
 	defer cancel()
 	c, err := protocol.Dial(ctx, i.handoff())
 	if err != nil {

@@ -27,7 +27,7 @@ type irc struct {
 // dial connects from a source address of 127/8. header, if any, goes first, as a balancer in front would send it.
 func dial(t *testing.T, port int, from, header string) *irc {
 	t.Helper()
-	d := net.Dialer{Timeout: 5 * time.Second, LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+	d := net.Dialer{Timeout: slack, LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
 	conn, err := d.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 	if err != nil {
 		t.Fatalf("dial port %d from %s: %v", port, from, err)

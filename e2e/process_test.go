@@ -6,12 +6,14 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -95,14 +97,17 @@ func (p *process) signal(s syscall.Signal) {
 	}
 }
 
+// slack is what everything may take longer on a machine that is busy with other things. What comes in time costs none of it.
+const slack = time.Minute
+
 // await returns the exit code, or ends the test if the process does not end in time.
 func (p *process) await(within time.Duration) int {
 	p.t.Helper()
 	select {
 	case <-p.done:
 		return p.cmd.ProcessState.ExitCode()
-	case <-time.After(within):
-		p.t.Fatalf("%s still runs after %s", p.cmd.Path, within)
+	case <-time.After(within + slack):
+		p.t.Fatalf("%s still runs after %s", p.cmd.Path, within+slack)
 		return -1
 	}
 }
@@ -115,27 +120,40 @@ func lastLines(s string, n int) string {
 // eventually asks every 20 ms until the answer is yes. For what other programs do and tell nobody.
 func eventually(t *testing.T, within time.Duration, what string, yes func() bool) {
 	t.Helper()
-	deadline := time.After(within)
+	deadline := time.After(within + slack)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for !yes() {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatalf("not within %s: %s", within, what)
+			t.Fatalf("not within %s: %s", within+slack, what)
 		}
 	}
 }
 
-// freePort is a port of 127.0.0.1 that was free a moment ago: the programs here cannot be handed a listening socket.
+// lastPort is the one that freePort gave last.
+var lastPort atomic.Int32
+
+func init() { lastPort.Store(10_000 + rand.Int32N(20_000)) }
+
+// freePort is a port of 127.0.0.1 that nobody listens on: the programs here cannot be handed a listening socket. It is below those that the
+// kernel gives to connections, of which one may take a port before the program does, and each is given once.
 func freePort(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatalf("find a free port: %v", err)
+	for range 1000 {
+		port := int(lastPort.Add(1))
+		if port >= 32_000 {
+			lastPort.CompareAndSwap(int32(port), 10_000)
+			continue
+		}
+		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			_ = l.Close()
+			return port
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatal("no free port")
+	return 0
 }
 
 // awaitPort waits until a process listens on a port.

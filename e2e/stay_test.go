@@ -27,15 +27,10 @@ func TestRealClientsStayThroughTenMoves(t *testing.T) {
 	for _, c := range clients {
 		c.talk()
 	}
-	everyTick(t, func(n int) { eye.send(fmt.Sprintf("PRIVMSG %s :eye %d", channel, n)) })
-	for _, c := range clients {
-		eye.sees(fmt.Sprintf(":%s 3", c.nick)) // all talk, and what belongs to joining has been shown
-		eventually(t, 10*time.Second, c.nick+" reads along", func() bool { return times(c.log(), "eye")[3] > 0 })
-	}
+	said := eyeTalks(t, eye)
 	before, seen := map[string]map[string]int{}, eye.count()
 	for _, c := range clients {
-		eventually(t, 10*time.Second, c.nick+" has settled", func() bool { return strings.Contains(c.all(), c.settled) })
-		before[c.nick] = c.strange()
+		before[c.nick] = c.settles(t, eye, said)
 	}
 
 	f.hasSecure(2)

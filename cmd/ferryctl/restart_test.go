@@ -109,7 +109,7 @@ func process(t *testing.T, d *daemon, args ...string) (*os.Process, func() answe
 	if err != nil {
 		t.Fatal(err)
 	}
-	watchdog := time.AfterFunc(30*time.Second, func() { p.Kill() })
+	watchdog := time.AfterFunc(2*time.Minute, func() { p.Kill() })
 	return p, func() answer {
 		state, err := p.Wait()
 		if err != nil {

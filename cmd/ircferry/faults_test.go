@@ -107,7 +107,12 @@ func runFault(t *testing.T, c faultCase) {
 
 func (c faultCase) checkOutcome(t *testing.T, w *world, report handoff.Report) {
 	t.Helper()
-	counts := w.oracle.Settle(patience)
+	quiet := patience
+	if c.oneFail { // what the one is not told any more is never delivered
+		await(t, "the one is gone", func() bool { return w.oracle.Counts().Disconnects > 0 })
+		quiet = time.Second
+	}
+	counts := w.oracle.Settle(quiet)
 	switch {
 	case c.oneFail && (report.Failed != 1 || counts.Disconnects != 1 || len(report.Named) != 1):
 		t.Errorf("want one session closed and named: %+v, %v", report, counts)
