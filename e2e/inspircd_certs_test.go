@@ -16,6 +16,7 @@ const otherfp = "fedcba9876543210fedcba9876543210fedcba9876543210fedcba987654321
 // TestInspIRCdUsesTheCertificate: what goes by TLS and certificates in InspIRCd goes by what OPEN told, as if the client had come directly:
 // connect classes, operators by fingerprint, SASL EXTERNAL; and so it does after a move.
 func TestInspIRCdUsesTheCertificate(t *testing.T) {
+	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
 	a := newInspIRCd(t, "a")
 	servers := freePort(t)
 	writeFile(t, a.conf, fmt.Sprintf(`<connect name="secure" allow="203.0.113.0/24" requiressl="yes" timeout="30" resolvehostnames="no" useident="no" localmax="3" fakelag="no" threshold="1000" commandrate="100000">

@@ -226,6 +226,7 @@ func (i *nativeInspIRCd) linked() {
 // TestInspIRCdLinkedRestart: what would be seen in the network is refused, and with --allow-visible it sees ordinary quits before the
 // ircd goes, and its users again as soon as the servers have linked anew. Those who moved see nothing but that of the others.
 func TestInspIRCdLinkedRestart(t *testing.T) {
+	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
 	a, hub := startLinked(t)
 	f := startFerry(t, nil, "", a.backend())
 	ann, ben, eye := login(t, f.port, "127.0.9.9", "ann"), login(t, f.port, "127.0.9.8", "ben"), login(t, hub.port, "127.0.9.7", "eye")
@@ -288,6 +289,7 @@ func TestInspIRCdLinkedRestart(t *testing.T) {
 
 // TestInspIRCdLinked: users of a linked InspIRCd are moved with ordinary quits, and the network knows them again afterwards.
 func TestInspIRCdLinked(t *testing.T) {
+	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
 	a, hub := startLinked(t)
 	h := newHand(t, a)
 	eye := login(t, hub.port, "127.0.9.9", "eye")

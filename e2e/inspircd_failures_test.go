@@ -175,6 +175,7 @@ func otherModule(t *testing.T) string {
 // TestInspIRCdOtherVersion: a module of another protocol version is told by ircferry check, is no destination, and when it comes up in a
 // restart the users wait until it is put right.
 func TestInspIRCdOtherVersion(t *testing.T) {
+	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
 	other := otherModule(t)
 	a, b := startInspIRCd(t, "a"), newInspIRCd(t, "b")
 	module := func(i *nativeInspIRCd, path string) {

@@ -17,6 +17,7 @@ import (
 // TestInspIRCdUnsentOutput: what waits in the ircd because its client does not read is in the record, and together with what was written it
 // is every line, once and in order, also when the cut is in the middle of one; with TLS facts the bytes take another way out.
 func TestInspIRCdUnsentOutput(t *testing.T) {
+	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
 	for name, tls := range map[string]string{"plaintext": "", "TLS": "TLSv1.3/TLS_AES_128_GCM_SHA256"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel() // most of it is the kernel's waiting for a reader
@@ -96,6 +97,7 @@ func TestInspIRCdUnsentOutput(t *testing.T) {
 // TestInspIRCdRegisteringInAMove: who has not registered yet when the others are moved goes on registering at the new ircd, with what
 // it has said so far.
 func TestInspIRCdRegisteringInAMove(t *testing.T) {
+	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
 	a, b := startInspIRCd(t, "a"), startInspIRCd(t, "b")
 	f := startFerry(t, nil, "", a.backend(), b.backend())
 	ann := login(t, f.port, "127.0.9.9", "ann")
