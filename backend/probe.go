@@ -17,7 +17,7 @@ import (
 // probeTime bounds the look at one backend; all are looked at together.
 const probeTime = 3 * time.Second
 
-// Probe looks at every backend of a configuration the way a check would and says what is wrong there. An ircd that is not running is a
+// Probe looks at every backend of a configuration the way a check would and says what is wrong there, or what it found. An ircd that is not running is a
 // warning, since it may be started later; a socket that we may not use and a protocol that we do not speak are errors. It is for
 // `ircferry check`: no set is needed and nothing is remembered.
 func Probe(ctx context.Context, cfg config.Config) []config.Finding {
@@ -86,6 +86,10 @@ func (p prober) native(ctx context.Context, pl plan) {
 		p.add(config.SeverityWarning, "%s %s cannot %s: its users cannot be moved freely", h.Software, h.Version, strings.Join(missing, ", "))
 	}
 	p.caps(h.Caps)
+	if !config.HasErrors(*p.found) {
+		p.add(config.SeverityOK, "%s %s at %s speaks HANDOFF/%s, can %s; %d users, %d channels", h.Software, h.Version, pl.conf.Handoff, h.V,
+			strings.Join(h.Feat, " "), h.Users, h.Channels)
+	}
 }
 
 func (p prober) relay(ctx context.Context, pl plan) {
@@ -105,6 +109,7 @@ func (p prober) relay(ctx context.Context, pl plan) {
 		return
 	}
 	p.caps(caps)
+	p.add(config.SeverityOK, "%s answers as an ircd does; relay only, its users cannot be moved", pl.conf.Address)
 }
 
 func (p prober) unreached(where string, err error) {

@@ -278,7 +278,7 @@ func TestProbe(t *testing.T) {
 		start func(t *testing.T) config.Backend
 		want  string
 	}{
-		{"sound", hello(func(*protocol.Hello) {}), ""},
+		{"sound", hello(func(*protocol.Hello) {}), "ok: pools.main.backends[0]: testd 1 at unix:"},
 		{"tls behind us", hello(func(h *protocol.Hello) { h.Caps = []string{"multi-prefix", "tls"} }), "warning: pools.main.backends[0]: capability tls: clients are offered STARTTLS"},
 		{"version", hello(func(h *protocol.Hello) { h.V = "2.0" }), "error: pools.main.backends[0]: "},
 		{"cannot import", hello(func(h *protocol.Hello) { h.Feat = []string{"open", "export"} }), "warning: pools.main.backends[0]: testd 1 cannot import"},
@@ -294,7 +294,7 @@ func TestProbe(t *testing.T) {
 			l.Close()
 			return config.Backend{Handoff: "unix:" + path}
 		}, "warning: pools.main.backends[0]: nobody listens at unix:"},
-		{"relay", relay(":irc.test CAP * LS :multi-prefix away-notify"), ""},
+		{"relay", relay(":irc.test CAP * LS :multi-prefix away-notify"), "ok: pools.main.backends[0]: 127.0.0.1:"},
 		{"relay with tls", relay(":irc.test CAP * LS * :multi-prefix\r\n:irc.test CAP * LS :sts=port=6697 tls"), "warning: pools.main.backends[0]: capability sts"},
 		{"relay that says ERROR", relay("ERROR :no"), "warning: pools.main.backends[0]: "},
 	} {
@@ -306,7 +306,8 @@ func TestProbe(t *testing.T) {
 				all = append(all, f.String())
 			}
 			text := strings.Join(all, "\n")
-			if c.want == "" && text != "" || !strings.Contains(text, c.want) {
+			wrong := strings.HasPrefix(c.want, "ok: ") && len(all) != 1 || strings.HasPrefix(c.want, "error: ") && strings.Contains(text, "ok: ")
+			if wrong || !strings.Contains(text, c.want) {
 				t.Errorf("got  %s\nwant %s", text, c.want)
 			}
 			if strings.Contains(text, "secretkey") {

@@ -319,7 +319,7 @@ func TestRealControlOverMutualTLS(t *testing.T) {
 	}
 	control.Close()
 	conf.Name, conf.Weight = "a", 100
-	if found := Probe(t.Context(), config.Config{Pools: one(config.Pool{Backends: []config.Backend{conf}})}); len(found) != 0 {
+	if found := Probe(t.Context(), config.Config{Pools: one(config.Pool{Backends: []config.Backend{conf}})}); len(found) != 1 || found[0].Severity != config.SeverityOK {
 		t.Errorf("probe: %v", found)
 	}
 

@@ -21,7 +21,7 @@ func newCheckCommand() *cobra.Command {
 	path, strict, offline := defaultConfig, false, false
 	cmd := &cobra.Command{
 		Use:   "check",
-		Short: "say what is wrong with a configuration, and whether the backends answer; changes nothing",
+		Short: "say what is wrong with a configuration, and what the backends answer; changes nothing",
 		Long: "Read the file as run and reload do, say what cannot be on this machine, and ask every backend with a handoff socket who it is.\n" +
 			"Exit code 0: it can be used (warnings are printed); 1: it cannot, or --strict and there are warnings.",
 		Args: cobra.NoArgs,
@@ -49,9 +49,10 @@ func check(ctx context.Context, out io.Writer, path string, strict, offline bool
 	errs, warns := 0, 0
 	for _, f := range found {
 		fmt.Fprintf(out, "%s: %s: %s: %s\n", path, f.Severity, f.Key, f.Text)
-		if f.Severity == config.SeverityError {
+		switch f.Severity {
+		case config.SeverityError:
 			errs++
-		} else {
+		case config.SeverityWarning:
 			warns++
 		}
 	}

@@ -40,6 +40,7 @@ http: {address: ""}
 		code           int
 	}{
 		{"good", "", "", "", "0 errors, 0 warnings", 0},
+		{"who is there", "", "", "", "speaks HANDOFF/1, can open export import", 0},
 		{"no ircd", "/a.sock", "/none.sock", "", "warning: pools.main.backends[0]: unix:" + dir + "/none.sock is not there", 0},
 		{"no ircd, strict", "/a.sock", "/none.sock", "--strict", "is not there", 1},
 		{"no ircd, offline", "/a.sock", "/none.sock", "--offline", "0 errors, 0 warnings", 0},

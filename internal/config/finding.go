@@ -11,6 +11,7 @@ type Severity string
 const (
 	SeverityError   Severity = "error"
 	SeverityWarning Severity = "warning"
+	SeverityOK      Severity = "ok" // nothing wrong: what was found there
 )
 
 // Finding is one thing about a configuration that cannot be, or should not be.
