@@ -45,7 +45,7 @@ func (s *secured) forge(t *testing.T, version uint16) *forger {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = raw.Close() })
-	_ = raw.SetDeadline(time.Now().Add(30 * time.Second))
+	_ = raw.SetDeadline(time.Now().Add(slack))
 	tap := &tapped{Conn: raw}
 	var log bytes.Buffer
 	cfg := s.config()

@@ -144,7 +144,7 @@ func TestInspIRCdLeavesNobodyBehind(t *testing.T) {
 	}
 	h.ok(h.c.Release(t.Context(), tx, ""))
 	for _, s := range []*rawStream{ann, half, other} {
-		_ = s.SetDeadline(time.Now().Add(5 * time.Second))
+		_ = s.SetDeadline(time.Now().Add(slack))
 		if _, err := io.Copy(io.Discard, s.r); err != nil {
 			t.Errorf("%s: %v, want the end", s.u, err)
 		}
