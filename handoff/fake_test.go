@@ -246,6 +246,7 @@ type fakeSessions struct {
 	reopen  map[string]backend.Cause
 	limit   int
 	splices map[string]backend.Splice
+	dead    func(backendName string) bool // nobody listens there: its streams have ended, new ones are refused
 }
 
 func newFakeSessions(at string, us ...string) *fakeSessions {
@@ -308,7 +309,16 @@ func (s *fakeSessions) each(us []string, causes map[string]backend.Cause, step f
 	return out
 }
 
-func (s *fakeSessions) Attach(_ context.Context, us []string, to backend.AttachTo) []backend.Moved {
+func (s *fakeSessions) Attach(ctx context.Context, us []string, to backend.AttachTo) []backend.Moved {
+	if s.dead(to.Backend) {
+		s.Detach(us)
+		<-ctx.Done()
+		late := map[string]backend.Cause{}
+		for _, u := range us {
+			late[u] = backend.CauseTimeout
+		}
+		return s.each(us, late, func(string) {})
+	}
 	return s.each(us, s.attach, func(u string) { s.next[u] = to.Backend })
 }
 
@@ -385,6 +395,12 @@ func (r *rig) Connect(ctx context.Context, b *backend.Backend) (Party, error) {
 func newRig(t *testing.T, us ...string) *rig {
 	t.Helper()
 	r := &rig{t: t, a: newFakeIrcd("a", us...), b: newFakeIrcd("b"), sessions: newFakeSessions("main/a", us...), dir: t.TempDir()}
+	r.sessions.dead = func(name string) bool {
+		i := map[string]*fakeIrcd{"main/a": r.a, "main/b": r.b}[name]
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		return i.dead
+	}
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	set, err := backend.NewSet(backend.Options{State: t.TempDir(), Log: log, Instance: "test"})
 	if err != nil {

@@ -48,6 +48,29 @@ func (x *run) sourceGone(ctx context.Context) bool {
 	return errors.Is(err, errGone)
 }
 
+// lookEvery is how often a destination is looked at while streams are attached to it. Most attach all within that.
+const lookEvery = 250 * time.Millisecond
+
+// whileThere is ctx, ended with the cause errGone also by the end of the process of that epoch. The caller calls stop.
+func (x *run) whileThere(ctx context.Context, b *backend.Backend, epoch string) (there context.Context, stop func()) {
+	there, cancel := context.WithCancelCause(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for wait(there, lookEvery) {
+			party, err := x.ask(there, b, epoch)
+			if errors.Is(err, errGone) {
+				cancel(err)
+				return
+			}
+			if err == nil {
+				party.Close()
+			}
+		}
+	}()
+	return there, func() { cancel(nil); <-ended }
+}
+
 // releaseFate finds out what became of a RELEASE whose answer was lost. nil: released, or the process is gone, whose users then
 // are in the journal only. An error: the old ircd goes on with them.
 func (x *run) releaseFate(quit string, lost error) error {

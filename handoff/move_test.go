@@ -169,6 +169,55 @@ func TestFailureAfterReleaseStillPlacesEverybody(t *testing.T) {
 	}
 }
 
+// A destination that dies while streams are attached to it refuses them from then on: nobody waits until the time of the step is over.
+func TestDestinationDiesWhileStreamsAreAttached(t *testing.T) {
+	for name, c := range map[string]struct {
+		break_ func(*rig)
+		state  State
+		at     string
+	}{
+		"in prepare": {func(r *rig) { r.b.fault = on("IMPORT", 1, fault{kill: true}) }, StateReverted, "main/a"},
+		"while all are frozen": {func(r *rig) {
+			r.a.fault = func(verb string) fault {
+				r.b.mu.Lock()
+				defer r.b.mu.Unlock()
+				r.b.dead = r.b.dead || verb == "EXPORT"
+				return fault{}
+			}
+		}, StateReverted, "main/a"},
+		"when it is back after the point of no return": {func(r *rig) {
+			commit, again := on("COMMIT", 1, fault{err: errLost, kill: true, revive: true}), on("IMPORT", 2, fault{kill: true})
+			r.b.fault = func(verb string) fault {
+				if f := commit(verb); f != (fault{}) {
+					return f
+				}
+				return again(verb)
+			}
+		}, StateReverted, "main/a"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in(t, func(t *testing.T, r *rig) {
+				c.break_(r)
+				began := time.Now()
+				report, err := r.drain(Request{})
+				if err != nil || report.State != c.state || report.Failed+report.Left > 0 {
+					t.Fatalf("report %+v, err %v", report, err)
+				}
+				if took := time.Since(began) - checkedTime; took > 2*time.Second { // the checks' second is behind the thaw
+					t.Errorf("everybody waited for %s: %v", took, report.Took)
+				}
+				for u, at := range r.sessions.at {
+					if at != c.at {
+						t.Errorf("session %s is at %q, want %s", u, at, c.at)
+					}
+				}
+				balanced(t, report)
+				r.owners()
+			})
+		})
+	}
+}
+
 func TestNobodyTakesTheUsersWithinTheParkTime(t *testing.T) {
 	in(t, func(t *testing.T, r *rig) {
 		r.a.fault = on("RELEASE", 1, fault{doIt: true, kill: true})

@@ -2,6 +2,7 @@ package handoff
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 
@@ -53,14 +54,20 @@ func (x *run) attachRegistered(ctx context.Context) error {
 	return x.attach(ctx, us, x.to, x.dst.Info(), x.tx, x.tok)
 }
 
-// attach opens new streams; a session that ended meanwhile needs none.
+// attach opens new streams; a session that ended meanwhile needs none. It ends early if the destination's process does: the streams would
+// be refused, and tried again, for as long as the step may last.
 func (x *run) attach(ctx context.Context, us []string, to *backend.Backend, info protocol.Hello, tx, tok string) error {
 	stream, err := netip.ParseAddrPort(info.Stream)
 	if err != nil {
 		return fmt.Errorf("stream address of %s: %w", to.FullName(), err)
 	}
+	ctx, stop := x.whileThere(ctx, to, info.Epoch)
+	defer stop()
 	results := x.c.opt.Sessions.Attach(ctx, us, backend.AttachTo{Backend: to.FullName(), Stream: stream, SKey: info.SKey, Tx: tx, Tok: tok})
 	for _, r := range results {
+		if r.Cause != "" && errors.Is(context.Cause(ctx), errGone) {
+			return fmt.Errorf("attach sessions to %s: %w", to.FullName(), context.Cause(ctx))
+		}
 		if r.Cause != "" && r.Cause != backend.CauseGone {
 			return fmt.Errorf("attach session %s to %s: %s", r.U, to.FullName(), r.Cause)
 		}
