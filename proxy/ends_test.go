@@ -276,6 +276,33 @@ func TestGateHoldsNewClients(t *testing.T) {
 	d.next().expect("NICK ann\r\n")
 }
 
+// A reload may give a listener to another pool while its clients wait at the gate of the old one: the end of the move lets them in there.
+func TestGateLetsGoWhoseListenerHasAnotherPoolNow(t *testing.T) {
+	r, _ := relay(t, config.Listener{})
+	other := newIRCd(t)
+	r.Gate("main")
+	client := r.dial()
+	client.send("NICK ann\r\n")
+	r.eventually("waiting client", func() bool { return r.Counts().Waiting == 1 })
+	pools := map[string]config.Pool{}
+	for _, p := range r.set.Pools() {
+		pools[p.Name()] = p.Config()
+	}
+	next := pools["main"]
+	next.Backends = []config.Backend{{Name: "o", Address: other.addr(), Identity: config.IdentityNone, Weight: 100}}
+	pools["other"] = next
+	if err := r.set.Apply(pools); err != nil {
+		t.Fatal(err)
+	}
+	r.up("other/o")
+	l := config.Listener{Name: "irc", Address: "127.0.0.1:0", Pool: "other"}
+	if err := r.SetListeners([]config.Listener{l}, nil); err != nil {
+		t.Fatal(err)
+	}
+	r.Ungate("main")
+	other.next().expect("NICK ann\r\n")
+}
+
 func TestEndTellsTheClientWhy(t *testing.T) {
 	r, a, _ := moves(t, config.Listener{})
 	x := r.user(a, "ann")

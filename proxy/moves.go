@@ -220,7 +220,7 @@ func (w *worker) goBack(s *session) {
 	}
 }
 
-// Ungate lets the waiting go on.
+// Ungate lets the waiting go on, also those whose listener a reload has given to another pool meanwhile.
 func (p *Proxy) Ungate(pool string) {
 	for _, w := range p.workers {
 		w.loop.Post(func() {
@@ -229,7 +229,7 @@ func (p *Proxy) Ungate(pool string) {
 			}
 			delete(w.gated, pool)
 			w.each(func(s *session) {
-				if s.state == StateWaiting && w.pool(s) == pool {
+				if s.state == StateWaiting && (w.pool(s) == pool || s.deadline == 0) {
 					w.begin(s)
 				}
 			})
