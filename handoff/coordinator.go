@@ -38,6 +38,8 @@ type Options struct {
 type Coordinator struct {
 	opt Options
 
+	pools sync.RWMutex // read-locked where a move begins, so that it finds the pools of one configuration; taken before mu
+
 	mu     sync.Mutex
 	moves  []*Move          // oldest first, at most keptMoves ended ones
 	active map[string]*Move // by pool
@@ -66,6 +68,8 @@ func New(opt Options) (*Coordinator, []Interrupted, error) {
 // changes nothing. It returns when the move has begun. A backend without a driver is drained in HAProxy's sense: its
 // sessions stay, and the move ends at once and says so.
 func (c *Coordinator) Drain(r Request) (*Move, error) {
+	c.pools.RLock()
+	defer c.pools.RUnlock()
 	r.Kind = KindDrain
 	from, err := c.find(r.Pool, r.From)
 	if err != nil {
@@ -91,6 +95,8 @@ func (c *Coordinator) Hold(r Request) (*Move, error) {
 	if r.Kind != KindRestart {
 		r.Kind = KindHold
 	}
+	c.pools.RLock()
+	defer c.pools.RUnlock()
 	from, err := c.find(r.Pool, r.From)
 	if err != nil {
 		return nil, err

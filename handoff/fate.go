@@ -76,7 +76,7 @@ func (x *run) whileThere(ctx context.Context, b *backend.Backend, epoch string) 
 func (x *run) releaseFate(quit string, lost error) error {
 	x.log.Warn("release not answered; asking the source", "err", lost)
 	x.src.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), x.limits().Park)
+	ctx, cancel := context.WithTimeout(context.Background(), x.limits.Park)
 	defer cancel()
 	for {
 		party, err := x.ask(ctx, x.from, x.source.Epoch)

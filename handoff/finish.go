@@ -13,7 +13,7 @@ import (
 func (x *run) commit(ctx context.Context, dst Party, to *backend.Backend, tx string) (committed bool, err error) {
 	x.m.enter(StepCommit, "")
 	epoch := dst.Info().Epoch
-	asked, cancel := context.WithTimeout(ctx, x.limits().MaxPause)
+	asked, cancel := context.WithTimeout(ctx, x.limits.MaxPause)
 	_, err = dst.Commit(asked, tx)
 	cancel()
 	if err == nil {

@@ -19,7 +19,7 @@ const placeTries = 5
 // putIn goes from RELEASED to thaw.
 func (x *run) putIn() {
 	x.letGo()
-	ctx, cancel := context.WithTimeout(context.Background(), x.limits().Park)
+	ctx, cancel := context.WithTimeout(context.Background(), x.limits.Park)
 	defer cancel()
 	if x.dst != nil {
 		committed, err := x.commit(ctx, x.dst, x.to, x.tx)
@@ -164,7 +164,7 @@ func (x *run) buildAt(ctx context.Context, dst Party, to *backend.Backend, tx, t
 	if err := x.journal.sync(protocol.NewMessage("IMPORT", "tx", tx, "to", to.Name())); err != nil {
 		x.log.Warn("journal not written; the move goes on from memory", "err", err)
 	}
-	if err := dst.Import(ctx, tx, tok, x.limits().Park+leaseMargin); err != nil {
+	if err := dst.Import(ctx, tx, tok, x.limits.Park+leaseMargin); err != nil {
 		return &Error{StepPush, to.FullName(), err}
 	}
 	for _, rec := range x.snap.Records {

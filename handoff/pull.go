@@ -11,7 +11,7 @@ import (
 // pull stops the old ircd, takes its users into the journal (and on to the destination), and reads the old streams to their end.
 func (x *run) pull(ctx context.Context) error {
 	x.m.enter(StepPull, "")
-	ask := protocol.ExportRequest{Tx: x.tx, Freeze: x.limits().MaxPause, Select: make([]protocol.Selection, len(x.frozen))}
+	ask := protocol.ExportRequest{Tx: x.tx, Freeze: x.limits.MaxPause, Select: make([]protocol.Selection, len(x.frozen))}
 	for i, f := range x.frozen {
 		ask.Select[i] = protocol.Selection{U: f.U, In: f.In}
 	}

@@ -55,7 +55,7 @@ func (x *run) release(ctx context.Context) error {
 	if x.r.AllowVisible && (x.source.Unmovable > 0 || x.source.Links > 0) {
 		quit = "Moved to another server"
 	}
-	asked, cancel := context.WithTimeout(context.WithoutCancel(ctx), x.limits().MaxPause)
+	asked, cancel := context.WithTimeout(context.WithoutCancel(ctx), x.limits.MaxPause)
 	defer cancel()
 	err := x.src.Release(asked, x.tx, quit)
 	var said *protocol.Error

@@ -36,6 +36,8 @@ type run struct {
 	tx, tok  string
 	exported bool
 
+	limits  Limits               // of the configuration with which the move began
+	gated   bool                 // new clients of the pool wait; those of a linked pool need not wait for one of its servers
 	refs    []backend.SessionRef // before the freeze
 	journal *Journal
 	frozen  []backend.Frozen
@@ -55,14 +57,14 @@ func (c *Coordinator) start(r Request, from, to *backend.Backend) (*Move, error)
 		return nil, err
 	}
 	x := &run{c: c, m: m, r: m.request, from: from, to: to, was: from.Admin(), tx: token(16), tok: token(16),
-		tally: newTally(nil),
-		log:   c.opt.Log.With("move", m.ID(), "kind", string(r.Kind), "pool", r.Pool, "from", r.From)}
+		tally: newTally(nil), limits: c.opt.Limits(), gated: from.Pool().Config().Topology != config.Linked,
+		log: c.opt.Log.With("move", m.ID(), "kind", string(r.Kind), "pool", r.Pool, "from", r.From)}
 	if err := x.check(ctx); err != nil {
 		x.hangUp()
 		c.free(m)
 		return nil, err
 	}
-	if r.Kind == KindDrain || !x.gated() {
+	if r.Kind == KindDrain || !x.gated {
 		if err := from.SetAdmin(backend.Drain); err != nil {
 			x.hangUp()
 			c.free(m)
@@ -129,7 +131,7 @@ func (x *run) takeOut(ctx context.Context) error {
 	if err := x.prepare(ctx); err != nil {
 		return x.at(ctx, StepPrepare, err)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, x.limits().MaxPause, fmt.Errorf("%w (%v)", ErrPause, x.limits().MaxPause))
+	ctx, cancel := context.WithTimeoutCause(ctx, x.limits.MaxPause, fmt.Errorf("%w (%v)", ErrPause, x.limits.MaxPause))
 	defer cancel()
 	if err := x.freeze(ctx); err != nil {
 		return x.at(ctx, StepFreeze, err)
@@ -158,29 +160,24 @@ func (x *run) at(ctx context.Context, step Step, err error) error {
 	return &Error{step, name, err}
 }
 
-func (x *run) limits() Limits { return x.c.opt.Limits() }
-
 func (x *run) closeGate() {
-	if x.gated() {
+	if x.gated {
 		x.c.opt.Sessions.Gate(x.r.Pool)
 	}
 }
 
 func (x *run) openGate() {
-	if x.gated() {
+	if x.gated {
 		x.c.opt.Sessions.Ungate(x.r.Pool)
 	}
 }
 
 // endHold lets new clients come to a held backend of a linked pool again.
 func (x *run) endHold() {
-	if x.to == nil && !x.gated() {
+	if x.to == nil && !x.gated {
 		x.restoreAdmin()
 	}
 }
-
-// gated: the clients of a linked pool need not wait for one of its servers.
-func (x *run) gated() bool { return x.from.Pool().Config().Topology != config.Linked }
 
 // hangUp ends the conversations. For a source that is still frozen that is a RESUME.
 func (x *run) hangUp() {

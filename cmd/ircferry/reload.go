@@ -89,13 +89,12 @@ func (d *daemon) reloadLocked() (admin.Reloaded, error) {
 	if err != nil {
 		return admin.Reloaded{}, err
 	}
-	if err := d.backends.Apply(cfg.Pools); err != nil {
-		return admin.Reloaded{}, fmt.Errorf("reload pools: %w", err)
-	}
-	renewed, err := d.setListeners(cfg.Listeners, set)
-	if err != nil {
-		back := d.backends.Apply(old.Pools)
-		return admin.Reloaded{}, errors.Join(fmt.Errorf("reload listeners: %w", err), back)
+	renewed := false
+	if err := d.moves.Reconfigure(cfg.Pools, func() (err error) {
+		renewed, err = d.swap(old.Config, cfg, set)
+		return err
+	}); err != nil {
+		return admin.Reloaded{}, err
 	}
 	if err := d.opt.setLogging(cfg, warnings); err != nil { // the words were verified, so it cannot be
 		d.log.Error("log stays as it was", "err", err)
@@ -108,6 +107,18 @@ func (d *daemon) reloadLocked() (admin.Reloaded, error) {
 	cfg.Loops, cfg.State, cfg.Admin, cfg.HTTP = old.Loops, old.State, old.Admin, old.HTTP
 	d.cfg.Store(&loaded{Config: cfg, sha256: sum, at: time.Now()})
 	return r, nil
+}
+
+// swap puts the pools and listeners of next in the place of the old ones, or changes nothing.
+func (d *daemon) swap(old, next config.Config, set *certs.Set) (renewed bool, err error) {
+	if err := d.backends.Apply(next.Pools); err != nil {
+		return false, fmt.Errorf("reload pools: %w", err)
+	}
+	if renewed, err = d.setListeners(next.Listeners, set); err != nil {
+		back := d.backends.Apply(old.Pools)
+		return false, errors.Join(fmt.Errorf("reload listeners: %w", err), back)
+	}
+	return renewed, nil
 }
 
 // changed names the keys that a reload changed.

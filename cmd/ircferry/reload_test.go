@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ircferry/ircferry/handoff"
 	"github.com/ircferry/ircferry/internal/config"
 	"github.com/ircferry/ircferry/internal/ircclient"
 )
@@ -117,6 +118,37 @@ func TestReloadChangesNothingIfOneThingCannotBe(t *testing.T) {
 	}
 	awaitUp(t, f.daemon, "main/a")
 	ircclient.TestUser(t, f.address(t), "bob").Fence()
+}
+
+// A reload while users are parked must not take the backend that they go back to; the rest of the configuration changes then.
+func TestReloadWhileUsersAreHeld(t *testing.T) {
+	f := newFileDaemon(t)
+	c := ircclient.TestUser(t, f.address(t), "alice")
+	m, err := f.moves.Hold(handoff.Request{Pool: "main", From: "a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-m.Parked()
+	good := f.text
+	f.change("name: a,", "name: b,", "park: 5m", "park: 6m")
+	if _, err := f.Reload(t.Context()); err == nil || !strings.Contains(err.Error(), "backend a cannot change while move "+m.ID()) {
+		t.Fatalf("reload that takes the backend away: %v", err)
+	}
+	if got := f.limits().Park; got != 5*time.Minute {
+		t.Errorf("park %v after a refused reload", got)
+	}
+	f.write(good)
+	f.change("park: 5m", "park: 6m")
+	f.must("moves", "")
+	if _, err := f.moves.Release("main", "a", "", "test"); err != nil {
+		t.Fatal(err)
+	}
+	if r := ended(t, m); r.State != handoff.StateDone || r.Moved != 1 {
+		t.Errorf("%+v", r)
+	}
+	c.Fence()
+	f.change("name: a,", "name: b,")
+	f.must("pools", "")
 }
 
 func TestReloadRefusesWhatAStartWould(t *testing.T) {
