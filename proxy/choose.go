@@ -41,7 +41,8 @@ type opening struct {
 	user    string // parameter 1 of USER
 	spotter headerSpotter
 	holding bool // until USER was seen
-	begun   bool // the first bytes of the client were looked at
+	headed  bool // a PROXY header was read
+	begun   bool // the first bytes of the client, or behind its header, were looked at
 }
 
 func (w *worker) pool(s *session) string { return s.lst.conf.Load().Pool }

@@ -39,6 +39,6 @@ func (w *worker) headerBytes(s *session, p []byte) {
 	}
 	clear(r.half)
 	r.half = nil
-	r.begun = true // one header is enough: a second one is a line for the ircd
+	r.headed = true
 	w.admit(s)
 }

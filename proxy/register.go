@@ -45,11 +45,11 @@ func (w *worker) registrationTimeOver(s *session) {
 func (w *worker) registering(s *session, p []byte) {
 	r := s.reg
 	verdict := headerNone
-	if !r.begun {
+	if !r.begun && !r.headed { // one header is enough: a second one is a line for the ircd
 		verdict = r.spotter.see(p)
 	}
 	if !r.begun && len(r.half) == 0 && p[0] == handshakeRecord && s.slot.ClientTLS == 0 {
-		w.end(s, ReasonTLSOnPlaintext, "This port is not for TLS")
+		w.end(s, ReasonTLSOnPlaintext, notForTLS)
 		return
 	}
 	if len(r.half) > 0 {

@@ -43,12 +43,19 @@ func (r *opening) fed() int {
 // handshakeRecord is the first byte of each TLS client (RFC 8446 section 5.1), which begins no line.
 const handshakeRecord = 22
 
+// notForTLS is what a TLS client gets to read on a listener without TLS: some show the bytes that they did not understand.
+const notForTLS = "This port is not for TLS"
+
 // errOver ends a handshake whose session has ended.
 var errOver = errors.New("session is over")
 
 // secure begins the client's handshake, where its listener wants one; else the session goes on.
 func (w *worker) secure(s *session) {
 	if !s.has(securing) {
+		if s.reg != nil && len(s.reg.early) > 0 && s.reg.early[0] == handshakeRecord {
+			w.refuse(s, ReasonTLSOnPlaintext, notForTLS) // no backend need hear of it
+			return
+		}
 		w.begin(s)
 		return
 	}

@@ -146,6 +146,29 @@ func TestTLSClientOnAPlaintextPort(t *testing.T) {
 	r.ended("tls_on_plaintext")
 }
 
+// Behind a PROXY header too. No byte of it reaches an ircd; with the header, no connection does.
+func TestTLSClientBehindAProxyHeaderOnAPlaintextPort(t *testing.T) {
+	plaintextOnly(t)
+	trusted := &config.ProxyProtocol{From: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}
+	const header, hello = "PROXY TCP4 192.0.2.1 192.0.2.2 1000 6667\r\n", "\x16\x03\x01\x00\x10\x01\r\nQUIT\r\nlines\r\n"
+	for _, together := range []bool{true, false} {
+		r, d := relay(t, config.Listener{ProxyProtocol: trusted})
+		c := r.dialPlain()
+		if together {
+			c.send(header + hello)
+		} else {
+			c.send(header)
+			r.eventually("relay", func() bool { return r.Counts().States["relay"] == 1 })
+			c.send(hello)
+		}
+		c.expectLine("ERROR :Closing link: (ircferry) This port is not for TLS")
+		c.expectEnd()
+		r.ended("tls_on_plaintext")
+		r.dialPlain().send(header + "NICK ann\r\n")
+		d.next().expect("NICK ann\r\n")
+	}
+}
+
 func TestProxyHeaderFromAStrangerOnATLSPort(t *testing.T) {
 	r, _ := secureRelay(t, config.Listener{})
 	r.dialPlain().send("PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n")
