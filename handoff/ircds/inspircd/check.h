@@ -42,7 +42,7 @@ namespace Handoff
 		size_t newusers;
 		Rehearsal rehearsal;
 		std::set<std::string, irc::insensitive_swo> nicknames, channames; // of this import, as casemapping has them
-		std::set<std::string> ids;
+		std::set<std::string> ids, fallen; // of users; stream ids of operators who are none here
 
 	 public:
 		std::vector<Note> warns, conflicts;
@@ -169,8 +169,13 @@ namespace Handoff
 					Warn(r, "unknown-prefix", "m", "no status " + r.Get("m").substr(i, 1) + " here");
 			irc::spacesepstream own(r.Get(prefixes));
 			for (std::string name; own.GetToken(name); )
-				if (!NamedPrefix(name))
+			{
+				const PrefixMode* const pm = NamedPrefix(name);
+				if (!pm)
 					Warn(r, "unknown-prefix", prefixes, "no status " + name + " here");
+				else if (IsOfOperators(pm) && fallen.count(r.Get("u")))
+					Warn(r, "changed", prefixes, name + " is for operators, and the user is none here");
+			}
 			CheckKeys(r, known, ExtensionItem::EXT_MEMBERSHIP);
 		}
 
@@ -264,9 +269,21 @@ namespace Handoff
 			}
 			const reference<OperInfo> info = OperNamed(r);
 			if (!info)
+			{
+				fallen.insert(r.Get("u"));
 				Warn(r, "unknown-oper", "oper", "no such operator type here; the user is none");
-			else if (r.Has(OwnKey + "operblock") && !info->oper_block)
+				return;
+			}
+			if (r.Has(OwnKey + "operblock") && !info->oper_block)
 				Warn(r, "changed", "oper", "no such operator block here; the rights of the type are kept");
+			if (AllowedSnomasks(*info, r.Get("snomask")) != r.Get("snomask"))
+				Warn(r, "changed", "snomask", "not all of them are for the operator's type here");
+			for (size_t i = 0; i < r.fields.size(); ++i)
+			{
+				const ModeHandler* const mh = IsModeKey(r.fields[i].key) ? ModeOfKey(MODETYPE_USER, r.fields[i].key) : NULL;
+				if (mh && mh->NeedsOper() && !Allows(*info, mh))
+					Warn(r, "changed", r.fields[i].key, "the mode is not for the operator's type here");
+			}
 		}
 
 		void CheckBans(const Line& r)

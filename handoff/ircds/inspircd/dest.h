@@ -171,8 +171,11 @@ namespace Handoff
 		{
 			const std::string place = OwnKey + "place", prefixes = OwnKey + "prefixes";
 			std::vector<Placed> members;
+			std::set<std::string> fallen;
 			for (size_t i = 0; i < records.size(); ++i)
-				if (records[i].verb == "MEMB")
+				if (records[i].verb == "USER" && Fallen(records[i]))
+					fallen.insert(records[i].Get("u"));
+				else if (records[i].verb == "MEMB")
 					members.push_back(Placed(records[i].Num(place), &records[i]));
 			std::stable_sort(members.begin(), members.end(), LaterPlace); // a user's channels are put in front of those before
 			for (size_t i = 0; i < members.size(); ++i)
@@ -193,8 +196,11 @@ namespace Handoff
 						memb->SetPrefix(pm, true);
 				irc::spacesepstream own(r.Get(prefixes));
 				for (std::string name; own.GetToken(name); )
-					if (PrefixMode* const pm = NamedPrefix(name))
+				{
+					PrefixMode* const pm = NamedPrefix(name);
+					if (pm && !(IsOfOperators(pm) && fallen.count(r.Get("u"))))
 						memb->SetPrefix(pm, true);
+				}
 				SetExtensions(memb, r, ExtensionItem::EXT_MEMBERSHIP, ids);
 			}
 		}

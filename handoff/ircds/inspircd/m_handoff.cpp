@@ -43,6 +43,7 @@
 #include "world.h"
 #include "source.h"
 #include "names.h"
+#include "rights.h"
 #include "ids.h"
 #include "channels.h"
 #include "rehearsal.h"

@@ -55,20 +55,6 @@ namespace Handoff
 		return NULL;
 	}
 
-	/** The rights that this ircd's own configuration has for an operator of the record, or none. */
-	inline reference<OperInfo> OperNamed(const Line& r)
-	{
-		const ServerConfig::OperIndex& blocks = ServerInstance->Config->oper_blocks;
-		const ServerConfig::OperIndex& types = ServerInstance->Config->OperTypes;
-		ServerConfig::OperIndex::const_iterator block = blocks.find(r.Get(OwnKey + "operblock"));
-		if (block != blocks.end() && block->second->name == r.Get("oper"))
-			return block->second;
-		ServerConfig::OperIndex::const_iterator type = types.find(r.Get("oper"));
-		if (type != types.end())
-			return type->second;
-		return NULL;
-	}
-
 	inline ConnectClass* ClassNamed(const std::string& name)
 	{
 		const ServerConfig::ClassVector& all = ServerInstance->Config->Classes;

@@ -137,8 +137,8 @@ namespace Handoff
 			ModeHandler* const mh = IsModeKey(r.fields[i].key) ? ModeOfKey(MODETYPE_USER, r.fields[i].key) : NULL;
 			if (!mh || mh->name == "oper" || mh->name == "snomask" || mh->name == "servprotect" || mh->NeedsParam(true) == r.fields[i].bare)
 				continue;
-			if (mh->NeedsOper() && !r.Get("oper").empty() && !user->IsOper())
-				continue; // an operator elsewhere, none here
+			if (mh->NeedsOper() && !r.Get("oper").empty() && (!user->oper || !Allows(*user->oper, mh)))
+				continue; // an operator elsewhere; none here, or one of less
 			std::string param = r.fields[i].value;
 			if (mh->name != "cloak") // that would cloak anew
 				mh->OnModeChange(ServerInstance->FakeClient, user, NULL, param, true);
@@ -187,6 +187,17 @@ namespace Handoff
 		FromText(user, "invite_user", list);
 	}
 
+	/** Takes off the line of WHOIS that came from an operator's block (swhois). */
+	inline void ForgetOperLine(LocalUser* user)
+	{
+		LocalIntExt* const byblock = static_cast<LocalIntExt*>(ServerInstance->Extensions.GetItem("swhois_operblock"));
+		if (!byblock || !byblock->get(user))
+			return;
+		byblock->set(user, 0);
+		if (ExtensionItem* const line = ServerInstance->Extensions.GetItem("swhois"))
+			line->FromInternal(user, "");
+	}
+
 	/** What a user has: rights, modes, capabilities, lists. All users and channels are there. */
 	inline void Belongings(const NewIDs& ids, LocalUser* user, const Line& r)
 	{
@@ -196,12 +207,10 @@ namespace Handoff
 			user->oper = oper;
 			user->SetMode(ServerInstance->Modes->FindMode("oper", MODETYPE_USER), true);
 			ServerInstance->Users->all_opers.push_back(user);
-			user->oper->init();
 		}
-		const std::string& snomask = r.Get("snomask");
-		for (size_t i = 0; i < snomask.length() && oper; ++i)
-			if (IsLower(snomask[i]) || IsUpper(snomask[i]))
-				user->snomasks[snomask[i] - 'A'] = true;
+		const std::string snomask = oper ? AllowedSnomasks(*oper, r.Get("snomask")) : std::string();
+		for (size_t i = 0; i < snomask.length(); ++i)
+			user->snomasks[snomask[i] - 'A'] = true;
 		if (user->snomasks.any())
 			user->SetMode(ServerInstance->Modes->FindMode("snomask", MODETYPE_USER), true);
 		UserModes(user, r);
@@ -217,6 +226,8 @@ namespace Handoff
 		AcceptList(user, r);
 		Invites(user, r);
 		SetExtensions(user, r, ExtensionItem::EXT_USER, ids);
+		if (Fallen(r))
+			ForgetOperLine(user);
 		SilenceList(user, r);
 	}
 }
