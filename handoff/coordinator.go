@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"log/slog"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -47,6 +48,8 @@ type Coordinator struct {
 
 	alive context.Context // until Close
 	end   context.CancelCauseFunc
+
+	toDisk func(*os.File) error // of journals; a test has a slow disk
 }
 
 // keptMoves is how many ended moves can still be asked for: a day of an operator's work, some KB each.
@@ -59,7 +62,7 @@ func New(opt Options) (*Coordinator, []Interrupted, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	c := &Coordinator{opt: opt, active: make(map[string]*Move)}
+	c := &Coordinator{opt: opt, active: make(map[string]*Move), toDisk: (*os.File).Sync}
 	c.alive, c.end = context.WithCancelCause(context.Background())
 	return c, interrupted, nil
 }

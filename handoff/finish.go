@@ -34,7 +34,7 @@ func (x *run) commit(ctx context.Context, dst Party, to *backend.Backend, tx str
 func (x *run) finish(to *backend.Backend, epoch string) {
 	x.placed, x.epoch = to, epoch
 	x.m.enter(StepSplice, "")
-	if err := x.journal.sync(protocol.NewMessage("COMMITTED", "tx", x.tx, "to", to.Name())); err != nil {
+	if err := x.journal.mark(protocol.NewMessage("COMMITTED", "tx", x.tx, "to", to.Name())); err != nil {
 		x.log.Warn("journal not written after the commit", "err", err)
 	}
 	x.endBehind()
@@ -42,9 +42,6 @@ func (x *run) finish(to *backend.Backend, epoch string) {
 	x.reopenAll(to)
 	if err := to.Pool().SetServing(to.Name()); err != nil {
 		x.log.Warn("serving backend not remembered", "backend", to.FullName(), "err", err)
-	}
-	if err := x.journal.remove(); err != nil {
-		x.log.Warn("journal not removed", "err", err)
 	}
 	x.tally.rest(backend.CauseGone)
 	x.m.update(func(r *Report) { r.Step, r.Note, r.To = StepThaw, "", to.Name(); x.tally.write(r) })
@@ -54,6 +51,16 @@ func (x *run) finish(to *backend.Backend, epoch string) {
 		return
 	}
 	x.state = StateDone
+}
+
+// endJournal is for the end of a move whose users are placed, when nobody waits any more.
+func (x *run) endJournal() {
+	if x.placed == nil {
+		return
+	}
+	if err := x.journal.done(); err != nil {
+		x.log.Warn("journal not removed", "err", err)
+	}
 }
 
 // endBehind closes the sessions whose output cannot be made whole.

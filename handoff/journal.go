@@ -20,7 +20,10 @@ import (
 //	RELEASE tx=                             synced before RELEASE is sent
 //	RELEASED tx=
 //	IMPORT tx= to=                          each try to place the users
-//	COMMITTED tx= to= | ABORTED tx=
+//	COMMITTED tx= to= | ABORTED tx=         synced when all have been thawed
+//
+// From RELEASED on nobody waits for the disk, which can take seconds on a busy host: marks are written, so that they survive the daemon,
+// and what the end of the whole host takes is a mark about clients whose connections it has ended too.
 //
 // One goroutine, the move's. It is removed when the users have an owner again, and kept when they have none.
 type Journal struct {
@@ -28,6 +31,8 @@ type Journal struct {
 	file *os.File
 	w    *bufio.Writer
 	line []byte // scratch
+
+	toDisk func(*os.File) error
 }
 
 // journalBuffer: records are about 100 bytes and come by the ten thousand; one write for some hundreds of them.
@@ -43,7 +48,7 @@ func createJournal(dir, id string) (*Journal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create journal: %w", err)
 	}
-	return &Journal{path: path, file: file, w: bufio.NewWriterSize(file, journalBuffer)}, nil
+	return &Journal{path: path, file: file, w: bufio.NewWriterSize(file, journalBuffer), toDisk: (*os.File).Sync}, nil
 }
 
 // Path is where the journal lies.
@@ -59,15 +64,23 @@ func (j *Journal) record(rec protocol.Message) error {
 	return j.append(rec)
 }
 
-// sync writes a mark and returns when it and all before it are on disk.
-func (j *Journal) sync(mark protocol.Message) error {
+// mark writes a mark and all before it; they survive the daemon, and the host after the next sync.
+func (j *Journal) mark(mark protocol.Message) error {
 	if err := j.append(mark); err != nil {
 		return err
 	}
 	if err := j.w.Flush(); err != nil {
 		return fmt.Errorf("write journal %s: %w", j.path, err)
 	}
-	if err := j.file.Sync(); err != nil {
+	return nil
+}
+
+// sync writes a mark and returns when it and all before it are on disk.
+func (j *Journal) sync(mark protocol.Message) error {
+	if err := j.mark(mark); err != nil {
+		return err
+	}
+	if err := j.toDisk(j.file); err != nil {
 		return fmt.Errorf("sync journal %s: %w", j.path, err)
 	}
 	return nil
@@ -83,6 +96,11 @@ func (j *Journal) append(m protocol.Message) error {
 		return fmt.Errorf("write journal %s: %w", j.path, err)
 	}
 	return nil
+}
+
+// done is remove for a journal that says so: if the host ends now, the next start must not find a move without an end.
+func (j *Journal) done() error {
+	return errors.Join(j.toDisk(j.file), j.remove())
 }
 
 // remove ends a journal whose users have an owner.

@@ -564,3 +564,41 @@ func TestJournalIsWrittenBeforeTheRelease(t *testing.T) {
 		}
 	})
 }
+
+// A disk that takes long is waited for before the point of no return, where max_pause bounds it, and never after it, where everybody would.
+func TestNobodyWaitsForTheDiskAfterTheRelease(t *testing.T) {
+	in(t, func(t *testing.T, r *rig) {
+		slow := false
+		r.a.fault = func(verb string) fault {
+			slow = slow || verb == "RELEASE"
+			return fault{}
+		}
+		r.b.fault = on("COMMIT", 1, fault{err: errLost, kill: true, revive: true}) // so that there is an IMPORT too
+		said := false
+		r.c.toDisk = func(f *os.File) error {
+			if slow {
+				if r.sessions.gated {
+					t.Error("new clients wait for the disk")
+				}
+				time.Sleep(20 * time.Second)
+				_, said, _ = readJournal(f.Name())
+			}
+			return f.Sync()
+		}
+		report, err := r.drain(Request{})
+		if err != nil || report.State != StateDone || report.Moved != 3 {
+			t.Fatalf("report %+v, err %v", report, err)
+		}
+		for step, ms := range report.Took {
+			if ms > 1000 && step != StepThaw {
+				t.Errorf("everybody waited for the disk: %v", report.Took)
+			}
+		}
+		if !said {
+			t.Error("the journal was removed, and its end is not on disk")
+		}
+		if left := journals(t, r.dir); len(left) > 0 {
+			t.Errorf("journals left: %v", left)
+		}
+	})
+}

@@ -161,7 +161,7 @@ func (x *run) abort(dst Party, tx string) {
 // after the point of no return there is nothing to go back to, and the others wait.
 func (x *run) buildAt(ctx context.Context, dst Party, to *backend.Backend, tx, tok string) error {
 	x.m.enter(StepPush, "")
-	if err := x.journal.sync(protocol.NewMessage("IMPORT", "tx", tx, "to", to.Name())); err != nil {
+	if err := x.journal.mark(protocol.NewMessage("IMPORT", "tx", tx, "to", to.Name())); err != nil {
 		x.log.Warn("journal not written; the move goes on from memory", "err", err)
 	}
 	if err := dst.Import(ctx, tx, tok, x.limits.Park+leaseMargin); err != nil {

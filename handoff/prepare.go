@@ -18,6 +18,7 @@ func (x *run) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	journal.toDisk = x.c.toDisk
 	x.journal = journal
 	if err := journal.begin(x.r, x.m.ID(), x.tx, x.source.Epoch, x.was); err != nil {
 		return err

@@ -68,7 +68,7 @@ func (x *run) release(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := x.journal.sync(protocol.NewMessage("RELEASED", "tx", x.tx)); err != nil {
+	if err := x.journal.mark(protocol.NewMessage("RELEASED", "tx", x.tx)); err != nil {
 		x.log.Warn("journal not written after the release; the move goes on from memory", "err", err)
 	}
 	return nil

@@ -120,6 +120,7 @@ func (x *run) carryOut(ctx context.Context) {
 	// The end is told last: who has waited for it may begin the next move at once.
 	x.endHold()
 	x.openGate()
+	x.endJournal()
 	x.hangUp()
 	x.c.free(x.m)
 	x.m.end(x.state, x.why)
