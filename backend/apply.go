@@ -173,6 +173,11 @@ func planOf(p config.Pool, c config.Backend) (plan, error) {
 		if err := pl.readTLS(host); err != nil {
 			return pl, err
 		}
+		if c.HandoffPassFile != "" {
+			if pl.password, err = config.ReadPassword(c.HandoffPassFile); err != nil {
+				return pl, err
+			}
+		}
 		return pl, pl.plaintextOnly()
 	}
 	if pl.host, pl.port, err = net.SplitHostPort(c.Address); err != nil {

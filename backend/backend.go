@@ -47,7 +47,7 @@ type Backend struct {
 type plan struct {
 	conf     config.Backend
 	check    config.Check
-	password string         // of webirc; never logged
+	password string         // of webirc, or what HELLO tells a native backend; never logged
 	tls      *tls.Config    // of streams to a relay backend, of the control connection to a native one; nil: plaintext
 	literal  netip.AddrPort // the address of a relay backend, if it is no host name
 	host     string         // and its parts

@@ -48,7 +48,7 @@ func (k *keeper) check(ctx context.Context, pl plan) outcome {
 
 // hello asks, and gives the connection up on any failure.
 func (k *keeper) hello(ctx context.Context, pl plan) outcome {
-	h, err := k.control.Hello(ctx, protocol.Hello{Name: k.b.set.opt.Instance})
+	h, err := k.control.Hello(ctx, protocol.Hello{Name: k.b.set.opt.Instance, Pass: pl.password})
 	out := outcome{hello: &h}
 	if err == nil {
 		out.addr, err = streamAddr(h, k.conn.RemoteAddr())

@@ -60,13 +60,17 @@ func (pl plan) secure(ctx context.Context, conn net.Conn) (net.Conn, error) {
 // itself is of a type that is not exported.
 const remoteAlert = "remote error"
 
-// explain adds the way out to an error of TLS; others it leaves alone.
+// explain adds the way out to an error of TLS and to a refused secret; others it leaves alone.
 func (pl plan) explain(err error) error {
 	var unknown x509.UnknownAuthorityError
 	var name x509.HostnameError
 	var record tls.RecordHeaderError
 	var op *net.OpError
 	switch {
+	case protocol.HasCode(err, protocol.CodeDenied) && pl.password == "":
+		return fmt.Errorf("%w: it wants a secret; write the one of its configuration into a file, and the file's name as handoff_pass_file", err)
+	case protocol.HasCode(err, protocol.CodeDenied):
+		return fmt.Errorf("%w: the secret in %s is not that of its configuration", err, pl.conf.HandoffPassFile)
 	case pl.tls == nil:
 		return err
 	case errors.As(err, &unknown):
@@ -117,7 +121,7 @@ func (pl plan) dialControl(ctx context.Context) (*protocol.Control, error) {
 
 // hello says HELLO. With TLS 1.3 it is here that a refusal of our certificate is heard.
 func (pl plan) hello(ctx context.Context, control *protocol.Control, name string) (Hello, error) {
-	h, err := control.Hello(ctx, protocol.Hello{Name: name})
+	h, err := control.Hello(ctx, protocol.Hello{Name: name, Pass: pl.password})
 	if err != nil {
 		return Hello{}, fmt.Errorf("hello at %s: %w", pl.conf.Handoff, pl.explain(err))
 	}

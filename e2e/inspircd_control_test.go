@@ -5,6 +5,7 @@ package e2e
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -13,7 +14,7 @@ import (
 )
 
 // TestInspIRCdRestartOverControlWithTLS: the daemon as an operator configures it for an ircd on another machine: check has no error, users are
-// parked, and pushed into the next process, by a control connection over TLS that knows both ends.
+// parked, and pushed into the next process, by a control connection over TLS that knows both ends and tells a secret.
 func TestInspIRCdRestartOverControlWithTLS(t *testing.T) {
 	if _, err := os.Stat("/usr/lib/inspircd/modules/m_ssl_gnutls.so"); err != nil {
 		t.Skip("this InspIRCd has no ssl_gnutls")
@@ -27,14 +28,23 @@ func TestInspIRCdRestartOverControlWithTLS(t *testing.T) {
 <module name="ssl_gnutls">
 <sslprofile name="Handoff" provider="gnutls" certfile="%s" keyfile="%s" hash="sha256">
 <bind address="127.0.0.1" port="%d" type="handoff" sslprofile="Handoff">
-<handoff fingerprint="%s">
+<handoff fingerprint="%s" pass="sesame">
 `, ca, key, port, ours.Fingerprint()))
 	a.run()
-	f := startFerry(t, nil, "", fmt.Sprintf("{name: a, handoff: \"tcp:127.0.0.1:%d\", tls: {ca: %s, server_name: insp.test, cert: %s, key: %s}}", port, ca, cert, ourKey))
+	secret := filepath.Join(a.dir, "secret")
+	writeFile(t, secret, "sesame\n")
+	f := startFerry(t, nil, "", fmt.Sprintf("{name: a, handoff: \"tcp:127.0.0.1:%d\", handoff_pass_file: %s, tls: {ca: %s, server_name: insp.test, cert: %s, key: %s}}",
+		port, secret, ca, cert, ourKey))
 	check := start(t, nil, binary("ircferry"), "check", "--strict", "-c", f.configFile())
 	if code := check.await(10 * time.Second); code != 0 {
 		t.Errorf("ircferry check: exit %d\n%s", code, check.out.String())
 	}
+	writeFile(t, secret, "mellon\n")
+	check = start(t, nil, binary("ircferry"), "check", "-c", f.configFile())
+	if code := check.await(10 * time.Second); code == 0 || !strings.Contains(check.out.String(), "the secret in "+secret+" is not that of its configuration") {
+		t.Errorf("ircferry check with a wrong secret: exit %d\n%s", code, check.out.String())
+	}
+	writeFile(t, secret, "sesame\n")
 	ann := login(t, f.port, "127.0.9.9", "ann")
 	ann.send("JOIN #sea")
 	ann.expect(" 366 ")

@@ -100,6 +100,9 @@ func (c *checker) backend(key string, b Backend) {
 		c.backendTLS(key, b)
 	}
 	c.flags(key, b)
+	if b.HandoffPassFile != "" && !b.Native() {
+		c.errorf(key+".handoff_pass_file", "there is no handoff that it could be told to")
+	}
 	if b.Identity == IdentityWebIRC {
 		c.webirc(key, b)
 		return
@@ -117,6 +120,9 @@ func (c *checker) native(key string, b Backend) {
 	if b.Identity != "" {
 		c.errorf(key+".identity", "%s, but a backend with handoff hears the client's address in OPEN; leave it out", b.Identity)
 	}
+	if b.HandoffPassFile != "" {
+		c.passwordFile(key+".handoff_pass_file", b.HandoffPassFile)
+	}
 }
 
 func (c *checker) webirc(key string, b Backend) {
@@ -125,12 +131,16 @@ func (c *checker) webirc(key string, b Backend) {
 		c.errorf(key, "identity webirc needs it: a file with the password that the ircd expects of us")
 		return
 	}
-	if _, err := ReadPassword(b.WebIRCPasswordFile); err != nil {
+	c.passwordFile(key, b.WebIRCPasswordFile)
+}
+
+func (c *checker) passwordFile(key, path string) {
+	if _, err := ReadPassword(path); err != nil {
 		c.errorf(key, "%v", err)
 		return
 	}
-	if info, err := os.Stat(b.WebIRCPasswordFile); err == nil && info.Mode().Perm()&0o077 != 0 {
-		c.warnf(key, "%s can be read by others (%04o); chmod 0600 is enough", b.WebIRCPasswordFile, info.Mode().Perm())
+	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o077 != 0 {
+		c.warnf(key, "%s can be read by others (%04o); chmod 0600 is enough", path, info.Mode().Perm())
 	}
 }
 

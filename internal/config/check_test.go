@@ -71,6 +71,12 @@ func TestVerify(t *testing.T) {
 			backend(func(b *Backend) { b.Identity, b.WebIRCPasswordFile = IdentityWebIRC, path })(c)
 		}
 	}
+	told := func(mode os.FileMode) func(*Config) {
+		return func(c *Config) {
+			path := write("s3cret\n", mode)
+			backend(func(b *Backend) { b.Address, b.Handoff, b.HandoffPassFile = "", "unix:/x", path })(c)
+		}
+	}
 	seconds := func(n int) Duration { return Duration(time.Duration(n) * time.Second) }
 	for _, c := range []struct {
 		name   string
@@ -145,6 +151,10 @@ func TestVerify(t *testing.T) {
 		{"webirc file with a colon", webirc(":x\n", 0o600), "begins with a colon"},
 		{"webirc file too long", webirc(strings.Repeat("x", 300), 0o600), "longer than 256 bytes"},
 		{"password without webirc", backend(func(b *Backend) { b.WebIRCPasswordFile = secret }), "error: pools.main.backends[1].webirc_password_file: identity is not webirc"},
+		{"handoff secret", told(0o600), ""},
+		{"handoff secret missing", backend(func(b *Backend) { b.Address, b.Handoff, b.HandoffPassFile = "", "unix:/x", "/nonexistent" }), "error: pools.main.backends[1].handoff_pass_file: read password: open /nonexistent"},
+		{"handoff secret for all", told(0o644), "warning: pools.main.backends[1].handoff_pass_file"},
+		{"handoff secret without handoff", backend(func(b *Backend) { b.HandoffPassFile = secret }), "error: pools.main.backends[1].handoff_pass_file: there is no handoff"},
 		{"after without webirc", backend(func(b *Backend) { b.WebIRCAfter = "user" }), "error: pools.main.backends[1].webirc_after: identity is not webirc"},
 
 		{"rise", pool(func(p *Pool) { p.Check.Rise = 0 }), "error: pools.main.check.rise: 0; write 1 or more"},

@@ -106,6 +106,7 @@ const (
 type Backend struct {
 	Name               string       `yaml:"name"`
 	Handoff            string       `yaml:"handoff"`                                        // "unix:/path" or "tcp:host:port" of the control socket (native driver)
+	HandoffPassFile    string       `yaml:"handoff_pass_file"`                              // the secret that the ircd wants in HELLO; "": it wants none
 	Address            string       `yaml:"address"`                                        // "host:port" of a client port (relay only)
 	Identity           Identity     `yaml:"identity" oneof:"none proxy-v1 proxy-v2 webirc"` // "": none
 	TLS                *BackendTLS  `yaml:"tls"`                                            // nil: plaintext
