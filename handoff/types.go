@@ -46,8 +46,8 @@ const (
 // Ended reports whether nothing more will happen to the move.
 func (s State) Ended() bool { return s == StateDone || s == StateReverted || s == StateFailed }
 
-// Step is the step of a move, as in design.md section 5. The order is the order of a replace; a restart comes to
-// StepPark after StepRelease and then goes through StepImport to StepThaw.
+// Step is the step of a move. The order here is that of a replace, which comes to StepPark only if it loses its destination. A
+// restart goes from StepPull to StepRelease and StepPark, and from there by StepPush to StepThaw.
 type Step string
 
 const (
@@ -111,7 +111,7 @@ type Warning struct {
 }
 
 // Report is an immutable picture of a move, for ferryctl, the audit log and the metrics.
-// Attempted = Moved + Reverted + Failed + Left once the move has ended (lessons C8.60).
+// Attempted = Moved + Reverted + Failed + Left once the move has ended.
 type Report struct {
 	ID        string    `json:"id"`
 	Kind      Kind      `json:"kind"`

@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	// attachTogether is how many streams are dialled at once, over all loops (lessons C4.26).
+	// attachTogether is how many streams are dialled at once, over all loops.
 	attachTogether = 64
 	// attachTry is how long one try may take, attachRetry the rest between two.
 	attachTry   = 5 * time.Second

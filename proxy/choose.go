@@ -183,7 +183,7 @@ func (w *worker) dialed(s *session, ev loop.Events) {
 	w.connected(s)
 }
 
-// dialFailed: what is our own lack is not held against the backend, which knows the errors of that kind (lessons C5.35).
+// dialFailed: what is our own lack is not held against the backend, which knows the errors of that kind.
 func (w *worker) dialFailed(s *session, errno unix.Errno) {
 	s.peer.b.DialFailed(errno)
 	if s.state == StateReopening {

@@ -299,7 +299,7 @@ func (c *conn) expectGone() {
 	}
 }
 
-// expectSilence sends a fence the other way round: nothing came before it.
+// expectNothingYet fails if something comes within 50 ms. It can miss a fault on a busy machine, but never makes one up.
 func (c *conn) expectNothingYet() {
 	c.t.Helper()
 	c.SetReadDeadline(time.Now().Add(50 * time.Millisecond))

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// headerTime is how long a PROXY header may take (lessons C7.53).
+// headerTime is how long a PROXY header may take.
 const headerTime = 5 * time.Second
 
 // headerBytes gathers the PROXY header of a session in StateHeader. What comes behind it is the client's.

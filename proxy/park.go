@@ -13,8 +13,8 @@ const (
 	// it fences with it; after, a client that measures lag would leave.
 	parkAwake = 10 * time.Second
 
-	// What was held in a park goes out slowly, so that the ircd's limits do not see a flood that the client never made (lessons
-	// C4.29): InspIRCd kills at a RecvQ of 4 to 8 KiB by default, and ircds work off one or two lines a second of one client.
+	// What was held in a park goes out slowly, so that the ircd's limits do not see a flood that the client never made:
+	// InspIRCd kills at a RecvQ of 4 to 8 KiB by default, and ircds work off one or two lines a second of one client.
 	paceFirst = 2 << 10
 	paceNext  = 1 << 10
 	paceEvery = 100 * time.Millisecond

@@ -130,7 +130,7 @@ func faultArgs(f string) []string {
 	return []string{"--fault", f}
 }
 
-// TestDestinationComesBack: it dies when nobody else has the users, and the only other backend is the old one, which died too.
+// TestDestinationComesBackAndTakesTheUsers: it dies when nobody else has the users, and the only other backend is the old one, which died too.
 func TestDestinationComesBackAndTakesTheUsers(t *testing.T) {
 	dir := t.TempDir()
 	a, b := startIrcd(t, dir, "a", "--fault", "RELEASED:exit"), startIrcd(t, dir, "b", "--fault", "COMMIT:exit")

@@ -131,7 +131,7 @@ func TestHelloRoundTrip(t *testing.T) {
 	}
 }
 
-// FuzzHello and the stream lines: what a stranger can send first.
+// FuzzFirstLine: HELLO and the stream lines, which is what a stranger can send first.
 func FuzzFirstLine(f *testing.F) {
 	f.Add("OPEN k=a u=b addr=::1 port=1 laddr=1.2.3.4 lport=2 tls=x certfp=y")
 	f.Add("ATTACH k=a tx=0123456789abcdef0123456789abcdef u=b tok=c")

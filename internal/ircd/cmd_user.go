@@ -89,7 +89,7 @@ func (c *Client) awayMessage() *message {
 	return newMessage(c, "AWAY", c.away)
 }
 
-// userModes is MODE with a nick.
+// userMode is MODE with a nick.
 func (c *Client) userMode(in *input) {
 	if fold(in.param(0)) != fold(c.nick) {
 		if c.srv.find(in.param(0)) == nil {

@@ -7,7 +7,7 @@
 //
 // # Who runs what
 //
-// A Server is single-threaded in the way of C ircds, by one mutex, Server.mu: a turn of the event loop (loop.go) takes it, reads
+// A Server is single-threaded in the way of C ircds, by one mutex, Server.mu: a turn of the event loop (server.go) takes it, reads
 // the sockets that have something into the receive queues, runs the lines, and at the end of the turn writes out what was
 // queued (Server.settle). The ticker and everybody from outside take the same mutex and end with settle as well. Nobody waits
 // for a client: what a socket does not take stays in its send queue until the loop hears that it can go on, and a client whose

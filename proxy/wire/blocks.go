@@ -9,7 +9,7 @@ import (
 
 // block is the book about 32 chunks. It is not in the file: which chunks are in use can be seen from the queues of the slots.
 //
-//	untouched or punched -> takeBlocks -> spare (all free) <-> partial <-> full
+//	untouched or punched -> takeBlock -> spare (all free) <-> partial <-> full
 //	spare -> giveBlocks -> punched
 type block struct {
 	free       uint32 // bit i: chunk i is free
