@@ -31,6 +31,30 @@ namespace Handoff
 		}
 	}
 
+	/** Whether the mask is of a ban that sends elsewhere: nick!ident@host#channel. */
+	inline bool IsRedirect(const std::string& mode, const std::string& mask)
+	{
+		return mode == "ban" && mask.find('#') != std::string::npos && mask.find(':') != 1;
+	}
+
+	/** Changes a mode as a MODE of this server does, which those hear of who watch it. Nobody is on the channel. */
+	inline bool Change(Channel* chan, ModeHandler* mh, bool adding, const std::string& param)
+	{
+		Modes::ChangeList change;
+		change.push(mh, adding, param);
+		ServerInstance->Modes->Process(ServerInstance->FakeClient, chan, NULL, change, ModeParser::MODE_LOCALONLY);
+		return !ServerInstance->Modes->GetLastChangeList().empty();
+	}
+
+	inline void EmptyList(Channel* chan, ListModeBase* list)
+	{
+		const ListModeBase::ModeList entries = *list->GetList(chan);
+		for (ListModeBase::ModeList::const_iterator e = entries.begin(); e != entries.end(); ++e)
+			if (IsRedirect(list->name, e->mask))
+				Change(chan, list, false, e->mask);
+		list->GetList(chan)->clear();
+	}
+
 	/** A channel that was kept without members has what its database had, which is older than the record. */
 	inline void EmptyChannel(Channel* chan)
 	{
@@ -41,7 +65,7 @@ namespace Handoff
 			ListModeBase* const list = mh->IsListModeBase();
 			std::string param;
 			if (list && list->GetList(chan))
-				list->GetList(chan)->clear();
+				EmptyList(chan, list);
 			else if (list || mh->IsPrefixMode() || !chan->IsModeSet(mh))
 				continue;
 			else if (mh->NeedsParam(true))
@@ -71,20 +95,21 @@ namespace Handoff
 		}
 	}
 
-	/** Adds a list entry with its setter and time. False: there is no such list, or it does not take it. */
-	inline bool AddEntry(Channel* chan, const Line& r)
+	/** Adds a list entry with its setter and time. The mask as the list has it; empty: there is no such list, or it does not take it. */
+	inline std::string AddEntry(Channel* chan, const Line& r)
 	{
 		ModeHandler* const mh = ModeOfKey(MODETYPE_CHANNEL, r.Get("m"), true);
 		ListModeBase* const list = mh ? mh->IsListModeBase() : NULL;
 		if (!list)
-			return false;
+			return std::string();
 		std::string mask = r.Get("mask");
-		if (list->OnModeChange(ServerInstance->FakeClient, NULL, chan, mask, true) != MODEACTION_ALLOW)
-			return false;
+		const bool taken = IsRedirect(mh->name, mask) ? Change(chan, mh, true, mask) // m_banredirect has no other ear
+			: list->OnModeChange(ServerInstance->FakeClient, NULL, chan, mask, true) == MODEACTION_ALLOW;
+		if (!taken)
+			return std::string();
 		ListModeBase::ListItem& entry = list->GetList(chan)->back();
-		entry.mask = r.Get("mask");
 		entry.setter = r.Get("by");
 		entry.time = r.Num("at");
-		return true;
+		return entry.mask;
 	}
 }

@@ -153,10 +153,15 @@ namespace Handoff
 		{
 			static const char* const known[] = { "c", "m", "mask", "by", "at", TimedBans::Key().c_str(), NULL };
 			ModeHandler* const mh = ModeOfKey(MODETYPE_CHANNEL, r.Get("m"), true);
+			const std::string mask = rehearsal.Mask(r);
 			if (!mh || !mh->IsListModeBase())
 				Warn(r, "unknown-mode", "m." + r.Get("m"), "no such list here");
-			else if (!rehearsal.Takes(r))
+			else if (mask.empty())
 				Warn(r, "bad-value", "mask", "the list does not take the entry here");
+			else if (mask != r.Get("mask"))
+				Warn(r, "changed", "mask", "the entry is another one here");
+			else if (IsRedirect(mh->name, mask) && !ServerInstance->Extensions.GetItem("banredirect"))
+				Warn(r, "changed", "mask", "no module here knows bans that send elsewhere: it bans nobody");
 			CheckKeys(r, known, ExtensionItem::EXT_CHANNEL);
 		}
 
@@ -252,6 +257,9 @@ namespace Handoff
 			const size_t silence = ISupportNumber("SILENCE"); // m_silence takes a longer list not at all
 			if (Entries(r.Get("silence"), 1) > silence || Entries(r.Get(KeyOfExtension("silence_list")), 2) > silence)
 				Warn(r, "bad-value", "silence", "cut to " + ConvToStr(silence) + " entries");
+			const std::string dccallow = KeyOfExtension("dccallow");
+			if (!r.Get(dccallow).empty() && ItemOfKey(dccallow, ExtensionItem::EXT_USER))
+				Warn(r, "changed", dccallow, "kept, but m_dccallow does not end entries that it has not made");
 			irc::spacesepstream caps(r.Get("caps"));
 			for (std::string name; caps.GetToken(name); )
 				if (!CapNamed(name))

@@ -155,10 +155,9 @@ namespace Handoff
 				else if (r.verb == "LIST")
 				{
 					Channel* const chan = ServerInstance->FindChan(r.Get("c"));
-					if (kept.count(chan) || !AddEntry(chan, r))
-						continue;
-					if (r.Get("m") == "ban" && r.Num(TimedBans::Key()))
-						world.timed.Keep(chan, r.Get("mask"), r.Num(TimedBans::Key()));
+					const std::string mask = kept.count(chan) ? std::string() : AddEntry(chan, r);
+					if (!mask.empty() && r.Get("m") == "ban" && r.Num(TimedBans::Key()))
+						world.timed.Keep(chan, mask, r.Num(TimedBans::Key()));
 				}
 			}
 		}

@@ -99,12 +99,13 @@ namespace Handoff
 		return s.length() >= end.length() && !s.compare(s.length() - end.length(), end.length(), end);
 	}
 
-	/** Extension items that have no key: what is in keys of its own, belongs to the socket, or is made anew when it is asked for. */
+	/** Extension items that have no key: what is in keys of its own, belongs to the socket, or is made anew when it is asked for or when a
+	 * mode is set. */
 	inline bool HasNoKey(const std::string& name)
 	{
 		static const char* const names[] = {
-			"accountname", "blockamsg", "callerid_data", "caps", "cloaks", "dnsbl_match",
-			"dnsbl_pending", "geolocation", "handoff_stream", "ident_socket", "ident_state", "invite_chan", "invite_user",
+			"accountname", "banredirect", "blockamsg", "callerid_data", "caps", "cloaks",
+			"dnsbl_match", "dnsbl_pending", "geolocation", "handoff_stream", "ident_socket", "ident_state", "invite_chan", "invite_user",
 			"monitor", "repeat_memb", "ssl_cert", "no_ssl_cert", "cap_hold", "batchbits", NULL,
 		};
 		for (const char* const* n = names; *n; ++n)

@@ -53,7 +53,7 @@ namespace Handoff
 			return chan->GetModeParameter(mh);
 		}
 
-		/** Whether a list takes the record's entry. */
-		bool Takes(const Line& r) { return AddEntry(Of(r.Get("c")), r); }
+		/** What becomes of a list entry's mask; empty: the list does not take it. */
+		std::string Mask(const Line& r) { return AddEntry(Of(r.Get("c")), r); }
 	};
 }
