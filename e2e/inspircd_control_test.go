@@ -20,6 +20,7 @@ func TestInspIRCdRestartOverControlWithTLS(t *testing.T) {
 		t.Skip("this InspIRCd has no ssl_gnutls")
 	}
 	a := newInspIRCd(t, "a")
+	a.pass = "sesame"
 	ca, key := certtest.SelfSigned(t, certtest.Options{Names: []string{"insp.test"}}).Write(t, a.dir, "ircd")
 	ours := certtest.SelfSigned(t, certtest.Options{})
 	cert, ourKey := ours.Write(t, a.dir, "ferry")

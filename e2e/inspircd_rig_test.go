@@ -22,7 +22,8 @@ type nativeInspIRCd struct {
 	name string // of the backend
 	dir  string
 	conf string
-	port int // past the proxy
+	port int    // past the proxy
+	pass string // what its <handoff pass=""> wants
 	proc *process
 
 	starting time.Duration // how long run has taken
@@ -123,7 +124,7 @@ func (i *nativeInspIRCd) hello() (protocol.Hello, error) {
 		return protocol.Hello{}, err
 	}
 	defer c.Close()
-	return c.Hello(ctx, protocol.Hello{Name: "test"})
+	return c.Hello(ctx, protocol.Hello{Name: "test", Pass: i.pass})
 }
 
 // restart is a restart in place: the command of ferryctl ends the old process, and a new one takes its place as a service manager's
