@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strings"
 )
 
 // Why a handshake failed: fixed words, for logs and as labels of metrics.
@@ -26,8 +27,8 @@ const (
 	reasonCipher    = "no_common_cipher"
 	reasonALPN      = "no_common_alpn"
 	reasonFallback  = "inappropriate_fallback"
-	reasonNoCert    = "no_certificate" // we have none for this client
-	reasonPeerCert  = "bad_certificate"
+	reasonNoCert    = "no_certificate"  // we have none for this client
+	reasonPeerCert  = "bad_certificate" // the peer's, or its proof that it has the key
 	reasonAuthority = "unknown_authority"
 	reasonName      = "wrong_name"
 	reasonExpired   = "certificate_expired"
@@ -66,7 +67,7 @@ func (e *Error) Error() string {
 // Unwrap is the cause: errors.Is(err, io.EOF) for a peer that has gone.
 func (e *Error) Unwrap() error { return e.Cause }
 
-// explain puts an error of crypto/tls into our words. It goes by types and alerts, never by texts that a peer may have a part in.
+// explain puts an error of crypto/tls into our words. It goes by types, alerts and the beginnings of texts, never by what a peer may have a part in.
 func (g *gate) explain(err error) *Error {
 	g.mu.Lock()
 	ended := g.starved
@@ -79,6 +80,9 @@ func (g *gate) explain(err error) *Error {
 	}
 	if e, ok := errors.AsType[tls.RecordHeaderError](err); ok && e.Conn != nil {
 		return &Error{Reason: notTLS(e.RecordHeader)}
+	}
+	if aboutPeerCert(err) {
+		return &Error{Reason: reasonPeerCert}
 	}
 	if op, ok := errors.AsType[*net.OpError](err); ok {
 		switch alert := alertOf(op.Err); {
@@ -95,6 +99,23 @@ func (g *gate) explain(err error) *Error {
 		return &Error{Reason: verifyReason(e.Err)}
 	}
 	return &Error{Reason: g.ourReason(g.seen.alert)}
+}
+
+// peerCertErrors begin what crypto/tls says of a certificate that it cannot read (such as one of a curve that the standard library does not
+// have: secp256k1, the brainpool ones) or of a proof that is not one. The alerts say less: the same ones come of other messages too, and
+// those of TLS 1.3 are sealed. A test holds the texts.
+var peerCertErrors = []string{
+	"tls: failed to parse client certificate: ", "tls: client sent certificate containing RSA key larger than ",
+	"tls: client certificate contains an unsupported public key ", "tls: client certificate used with invalid signature algorithm",
+	"tls: invalid signature by the client certificate: ",
+	"tls: failed to parse certificate from server: ", "tls: server sent certificate containing RSA key larger than ",
+	"tls: server's certificate contains an unsupported type of public key: ", "tls: certificate used with invalid signature algorithm",
+	"tls: invalid signature by the server certificate: ",
+}
+
+func aboutPeerCert(err error) bool {
+	text := err.Error()
+	return slices.ContainsFunc(peerCertErrors, func(s string) bool { return strings.HasPrefix(text, s) })
 }
 
 func endReason(err error) string {
