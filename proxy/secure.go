@@ -32,6 +32,16 @@ type shaking struct {
 	fed int
 }
 
+// feed takes bytes in. Nothing more is read when they are handshakeRoom; the handshake may still end well, as what is behind the Finished
+// counts too, but it is not waited for.
+func (k *shaking) feed(p []byte) {
+	k.fed += len(p)
+	k.Feed(p)
+	if k.fed >= handshakeRoom {
+		k.End(handshake.ErrTooMuch)
+	}
+}
+
 // fed is how much the handshake under way has got.
 func (r *opening) fed() int {
 	if r == nil || r.shake == nil {
@@ -90,8 +100,7 @@ func (w *worker) handshakeBytes(s *session, p []byte) {
 			return
 		}
 	}
-	r.shake.fed += len(p)
-	r.shake.Feed(p)
+	r.shake.feed(p)
 }
 
 // firstBytes tells a TLS client, or what crypto/tls may answer with an alert (reasonNone), from one that talks IRC or sends a PROXY header.

@@ -232,6 +232,45 @@ func TestTLSListenerNeedsItsCertificate(t *testing.T) {
 	}
 }
 
+// A chain that is longer than what is read of a handshake ends it at once, and not with its time.
+func TestEndlessChainOfCertificates(t *testing.T) {
+	r, d := secureRelay(t, config.Listener{})
+	mine := certtest.SelfSigned(t, certtest.Options{}).Cert
+	chain := func(bytes int) *tls.Config {
+		long := mine
+		for n := len(mine.Certificate[0]); n < bytes; n += len(mine.Certificate[0]) {
+			long.Certificate = append(long.Certificate, mine.Certificate[0])
+		}
+		return &tls.Config{InsecureSkipVerify: true, GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &long, nil }}
+	}
+	r.secureJoined(d, chain(50<<10))
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		cfg := chain(70 << 10)
+		cfg.MaxVersion = version
+		c := r.dialPlain()
+		over := make(chan struct{})
+		go func() {
+			defer close(over)
+			tc := tls.Client(c.TCPConn, cfg)
+			tc.Handshake()
+			tc.Read(make([]byte, 1))
+		}()
+		<-over
+	}
+	r.eventually("counted", func() bool {
+		n := 0
+		for _, tt := range r.tallies() {
+			tt.handshakes.each(func(word string, k uint64) {
+				if word == "oversize" {
+					n += int(k)
+				}
+			})
+		}
+		return n == 2
+	})
+	r.ended("tls_handshake_failed")
+}
+
 func TestClientCertificateIsKnown(t *testing.T) {
 	r, d := secureRelay(t, config.Listener{})
 	mine := certtest.SelfSigned(t, certtest.Options{CN: "ann"})

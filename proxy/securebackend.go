@@ -57,8 +57,7 @@ func (w *worker) secureBackend(s *session) {
 }
 
 func (w *worker) backendHandshakeBytes(s *session, p []byte) {
-	s.reg.shake.fed += len(p)
-	s.reg.shake.Feed(p)
+	s.reg.shake.feed(p)
 }
 
 // backendShaken goes on as if the connect had only now succeeded.

@@ -18,8 +18,8 @@ const (
 	reasonTruncated = "truncated" // the peer has ended
 	reasonEnded     = "ended"     // End for another cause
 	reasonHTTP      = "http_request"
-	reasonNotTLS    = "not_tls" // the first bytes are no record of TLS
-	reasonOversize  = "oversize"
+	reasonNotTLS    = "not_tls"  // the first bytes are no record of TLS
+	reasonOversize  = "oversize" // a record, or the handshake: ErrTooMuch
 	reasonBadRecord = "bad_record"
 	reasonHello     = "bad_client_hello"
 	reasonMessage   = "bad_message" // a handshake message that is malformed, out of order or not as it was agreed
@@ -42,6 +42,9 @@ const (
 var Reasons = []string{reasonTimeout, reasonTruncated, reasonEnded, reasonHTTP, reasonNotTLS, reasonOversize, reasonBadRecord, reasonHello,
 	reasonMessage, reasonVersion, reasonCipher, reasonALPN, reasonFallback, reasonNoCert, reasonPeerCert, reasonAuthority, reasonName,
 	reasonExpired, reasonRefused, reasonPeerAlert, reasonTakeOver, reasonInternal}
+
+// ErrTooMuch is for End: the peer has sent more than its handshake may have.
+var ErrTooMuch = errors.New("more than a handshake may have")
 
 // errNoCertificate says that GetCertificate has given none.
 var errNoCertificate = errors.New("no certificate for this client")
@@ -124,6 +127,8 @@ func endReason(err error) string {
 		return reasonTimeout
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return reasonTruncated
+	case errors.Is(err, ErrTooMuch):
+		return reasonOversize
 	}
 	return reasonEnded
 }
