@@ -105,6 +105,38 @@ func TestClientCertificate(t *testing.T) {
 	}
 }
 
+// A reload may begin or end to ask for certificates, or a client come to another listener, with tickets of before. Whoever shows a certificate is
+// known by it wherever they are asked for, and nowhere else.
+func TestTicketsOfListenersThatAskAndThatDoNot(t *testing.T) {
+	server, alice := certtest.SelfSigned(t, certtest.Options{}), certtest.SelfSigned(t, certtest.Options{CN: "alice"})
+	for _, version := range versions {
+		t.Run(tls.VersionName(version), func(t *testing.T) {
+			tickets := NewTickets()
+			asks, asksNot := serverConfig(server, ServerOptions{Tickets: tickets, RequestCert: true}), serverConfig(server, ServerOptions{Tickets: tickets})
+			with, without := newClient(server, version), newClient(server, version)
+			with.Certificates = []tls.Certificate{alice.Cert}
+			for i, visit := range []struct {
+				cfg     *tls.Config
+				resumed bool
+			}{{asksNot, false}, {asksNot, true}, {asks, false}, {asks, true}, {asks, true}} {
+				want := ""
+				if visit.cfg == asks {
+					want = alice.Fingerprint()
+				}
+				if f := with.visit(t, visit.cfg); f.CertFP != want || f.Resumed != visit.resumed {
+					t.Errorf("visit %d: %+v, want resumed %v and %q", i, f, visit.resumed, want)
+				}
+				if f := without.visit(t, visit.cfg); f.CertFP != "" || f.Resumed != visit.resumed {
+					t.Errorf("visit %d without a certificate: %+v", i, f)
+				}
+			}
+			if f := with.visit(t, asksNot); f.CertFP != "" || f.Resumed {
+				t.Errorf("back where nobody is asked: %+v", f)
+			}
+		})
+	}
+}
+
 // clock is a time that tests set.
 type clock struct{ at time.Time }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"encoding/binary"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 )
@@ -40,16 +41,33 @@ func newTickets(now func() time.Time) *Tickets {
 	return t
 }
 
-// use makes a configuration seal and open tickets with the keys that are current then.
+// askedMark is in the tickets of clients that were asked for a certificate.
+const askedMark = "ircferry: asked for a certificate"
+
+// use makes a configuration seal and open tickets with the keys that are current then. A session of a client that was not asked for a certificate
+// is not resumed where clients are asked: one that has one would go without its fingerprint there, for as long as it has tickets. (crypto/tls
+// itself does not resume one with a certificate where none is asked for.)
 func (t *Tickets) use(c *tls.Config) {
+	asks := c.ClientAuth != tls.NoClientCert
 	c.WrapSession = func(cs tls.ConnectionState, s *tls.SessionState) ([]byte, error) {
+		if asks {
+			s.Extra = append(s.Extra, []byte(askedMark))
+		}
 		return t.current().EncryptTicket(cs, s)
 	}
 	c.UnwrapSession = func(id []byte, cs tls.ConnectionState) (*tls.SessionState, error) {
-		return t.current().DecryptTicket(id, cs)
+		s, err := t.current().DecryptTicket(id, cs)
+		if asks && s != nil && !asked(s) {
+			return nil, nil
+		}
+		return s, err
 	}
 	// Never used, but without any each clone of c would make its own.
 	c.SetSessionTicketKeys([][ticketKeyLen]byte{newTicketKey()})
+}
+
+func asked(s *tls.SessionState) bool {
+	return slices.ContainsFunc(s.Extra, func(e []byte) bool { return string(e) == askedMark })
 }
 
 func newTicketKey() (k [ticketKeyLen]byte) {
