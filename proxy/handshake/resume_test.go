@@ -105,6 +105,27 @@ func TestClientCertificate(t *testing.T) {
 	}
 }
 
+// A ticket holds the client's chain of certificates, so it may be longer than a record.
+func TestTicketsOfLongChains(t *testing.T) {
+	server, alice := certtest.SelfSigned(t, certtest.Options{}), certtest.SelfSigned(t, certtest.Options{CN: "alice"})
+	for _, version := range versions {
+		for _, size := range []int{15 << 10, 16 << 10, 17 << 10, 34 << 10, 55 << 10} {
+			long := alice.Cert
+			for n := 0; n < size; n += len(long.Certificate[0]) {
+				long.Certificate = append(long.Certificate, long.Certificate[0])
+			}
+			cfg := serverConfig(server, ServerOptions{Tickets: NewTickets(), RequestCert: true})
+			c := newClient(server, version)
+			c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &long, nil }
+			for i := range 2 {
+				if f := c.visit(t, cfg); f.Resumed != (i > 0) || f.CertFP != alice.Fingerprint() {
+					t.Errorf("%s, chain of %d bytes, visit %d: %+v", tls.VersionName(version), size, i, f)
+				}
+			}
+		}
+	}
+}
+
 // A reload may begin or end to ask for certificates, or a client come to another listener, with tickets of before. Whoever shows a certificate is
 // known by it wherever they are asked for, and nowhere else.
 func TestTicketsOfListenersThatAskAndThatDoNot(t *testing.T) {

@@ -122,16 +122,33 @@ func (su *suite) countTickets(handshakeSecret, trafficSecret []byte, records [][
 		return 0, err
 	}
 	defer tickets.wipe()
+	left := 0
 	for _, rec := range records[n:] {
 		kind, content, ok := tickets.open(rec)
 		if !ok {
 			return 0, errOurs
 		}
-		if kind != typeHandshake || len(content) == 0 || content[0] != messageTicket {
+		if kind != typeHandshake || !ticketPiece(content, &left) {
 			return 0, errOursIs
 		}
 	}
+	if left > 0 {
+		return 0, errOursIs
+	}
 	return tickets.seq, nil
+}
+
+// ticketPiece reports whether a record holds a ticket, or the next piece of one of which left bytes were to come: it has the client's chain of
+// certificates, which may be longer than a record. The beginning of a message is that of a record.
+func ticketPiece(content []byte, left *int) bool {
+	if *left == 0 {
+		if len(content) < 4 || content[0] != messageTicket {
+			return false
+		}
+		*left = 4 + int(content[1])<<16 + int(content[2])<<8 + int(content[3])
+	}
+	*left -= len(content)
+	return len(content) > 0 && *left >= 0
 }
 
 // takeOver12: each side has sealed its Finished.

@@ -109,6 +109,10 @@ func TestTakeOverRefuses(t *testing.T) {
 		{"in mid-record", 0, func(s *shaken) { s.gate.record = 3 }},
 		{"half a record captured", 0, func(s *shaken) { s.gate.seen.out([]byte{22, 3, 3, 0, 9, 1}) }},
 		{"message for a ticket", tls.VersionTLS13, func(s *shaken) { s.sealMore([]byte{24, 0, 0, 1, 0}) }},
+		{"half a ticket", tls.VersionTLS13, func(s *shaken) { s.sealMore([]byte{4, 0, 0, 9, 1}) }},
+		{"half the head of a ticket", tls.VersionTLS13, func(s *shaken) { s.sealMore([]byte{4, 0, 0}) }},
+		{"more behind a ticket", tls.VersionTLS13, func(s *shaken) { s.sealMore([]byte{4, 0, 0, 1, 0, 4}) }},
+		{"an empty record", tls.VersionTLS13, func(s *shaken) { s.sealMore(nil) }},
 		{"nonce of our Finished", tls.VersionTLS12, func(s *shaken) { s.sealAgain(5) }},
 		{"suite", 0, func(s *shaken) { s.state.CipherSuite = tls.TLS_RSA_WITH_AES_128_CBC_SHA }},
 	}
