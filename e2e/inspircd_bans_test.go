@@ -15,7 +15,7 @@ func TestInspIRCdTimedBans(t *testing.T) {
 	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
 	h := newHand(t, startInspIRCd(t, "a"))
 	ann := h.open("i.1", "ann", nil)
-	for _, line := range []string{"JOIN #sea", "MODE #sea +b *!*@forever.example", "TBAN #sea 6s *!*@soon.example", "TBAN #sea 2h *!*@later.example",
+	for _, line := range []string{"JOIN #sea", "MODE #sea +b *!*@forever.example", "TBAN #sea 8s *!*@soon.example", "TBAN #sea 2h *!*@later.example",
 		"TBAN #sea 1h *!*@off.example", "MODE #sea -b *!*@off.example", "MODE #sea +b *!*@off.example"} {
 		ann.ask(line)
 	}
@@ -45,7 +45,21 @@ func TestInspIRCdTimedBans(t *testing.T) {
 			t.Errorf("the list is now\n%swas\n%s", got, list)
 		}
 	}
-	ann.await(":insp.example.org MODE #sea -b :*!*@soon.example")
+	// A reload of the module forgets no end, be it of its own bans or of m_timedbans'.
+	for _, line := range []string{"OPER root rootpw", "TBAN #sea 2h *!*@new.example"} {
+		ann.ask(line)
+	}
+	ann.send("RELOADMODULE m_handoff.so\r\n")
+	seen := ann.await(" 975 ")
+	h = newHand(t, h.ircd)
+	for _, r := range h.peek([]protocol.Selection{{U: "i.1"}}) {
+		if r.Verb == protocol.VerbList && r.Has("x.inspircd.until") == slices.Contains([]string{"*!*@forever.example", "*!*@off.example"}, r.Get("mask")) {
+			t.Errorf("after a reload: %s", r.Append(nil))
+		}
+	}
+	if over := ":insp.example.org MODE #sea -b :*!*@soon.example"; !strings.Contains(seen, over) {
+		ann.await(over)
+	}
 	if got := ann.ask("MODE #sea b"); strings.Contains(got, "soon.example") || !strings.Contains(got, "later.example") || !strings.Contains(got, "off.example") {
 		t.Errorf("after the end of one:\n%s", got)
 	}

@@ -105,7 +105,7 @@ namespace Handoff
 	{
 		static const char* const names[] = {
 			"accountname", "banredirect", "blockamsg", "callerid_data", "caps", "cloaks",
-			"dnsbl_match", "dnsbl_pending", "geolocation", "handoff_stream", "ident_socket", "ident_state", "invite_chan", "invite_user",
+			"dnsbl_match", "dnsbl_pending", "geolocation", "handoff_bans", "handoff_stream", "ident_socket", "ident_state", "invite_chan", "invite_user",
 			"monitor", "repeat_memb", "ssl_cert", "no_ssl_cert", "cap_hold", "batchbits", NULL,
 		};
 		for (const char* const* n = names; *n; ++n)

@@ -21,20 +21,67 @@
 
 namespace Handoff
 {
+	/** When a ban ends. */
+	struct BanEnd
+	{
+		time_t at;
+		bool ours; // to take off
+	};
+
+	/** The ends of a channel's bans, by mask. As an extension item they outlive a reload of the module. */
+	class BanEnds : public SimpleExtItem<std::map<std::string, BanEnd> >
+	{
+	 public:
+		typedef std::map<std::string, BanEnd> Ends;
+		std::set<Channel*> channels; // that have some
+
+		BanEnds(Module* mod) : SimpleExtItem<Ends>("handoff_bans", ExtensionItem::EXT_CHANNEL, mod) { }
+
+		/** Those of a channel, for a change. */
+		Ends& Of(Channel* chan)
+		{
+			if (!get(chan))
+				set(chan, Ends());
+			channels.insert(chan);
+			return *get(chan);
+		}
+
+		void Forget(Channel* chan)
+		{
+			channels.erase(chan);
+			unset(chan);
+		}
+
+		// For a module's reload only: a record has these facts in keys of their own.
+		std::string ToInternal(const Extensible*, void* item) const CXX11_OVERRIDE
+		{
+			const Ends& ends = *static_cast<Ends*>(item);
+			std::string text;
+			for (Ends::const_iterator e = ends.begin(); e != ends.end(); ++e)
+				text.append(e->first).append(" ").append(ConvToStr(e->second.at)).append(e->second.ours ? " 1 " : " 0 ");
+			return text;
+		}
+
+		void FromInternal(Extensible* container, const std::string& value) CXX11_OVERRIDE
+		{
+			irc::spacesepstream words(value);
+			std::string mask, ours;
+			for (BanEnd end; words.GetToken(mask) && words.GetNumericToken(end.at) && words.GetToken(ours); )
+			{
+				end.ours = (ours == "1");
+				Of(static_cast<Channel*>(container))[mask] = end;
+			}
+		}
+	};
+
 	class TimedBans : public ModeWatcher
 	{
-		struct End
-		{
-			time_t at;
-			bool ours; // to take off
-		};
-		typedef std::map<std::string, End> Ends; // by mask
-		std::map<std::string, Ends> bans;        // by channel
+		BanEnds ends;
 
 		static ModeHandler* Ban() { return ServerInstance->Modes->FindMode("ban", MODETYPE_CHANNEL); }
 
 	 public:
-		TimedBans(Module* mod) : ModeWatcher(mod, "ban", MODETYPE_CHANNEL) { }
+		TimedBans(Module* mod) : ModeWatcher(mod, "ban", MODETYPE_CHANNEL), ends(mod) { }
 
 		/** The record's key of the end. */
 		static const std::string& Key()
@@ -52,54 +99,51 @@ namespace Handoff
 			const ListModeBase::ModeList* const list = chan && mode ? mode->GetList(chan) : NULL;
 			if (!list || list->empty() || !InspIRCd::Duration(params[1], duration))
 				return;
-			const End end = { ServerInstance->Time() + static_cast<time_t>(duration), false };
-			bans[chan->name][list->back().mask] = end;
+			const BanEnd end = { ServerInstance->Time() + static_cast<time_t>(duration), false };
+			ends.Of(chan)[list->back().mask] = end;
 		}
 
 		/** When a ban ends; 0: never, or nobody knows. */
 		time_t Of(const Channel* chan, const std::string& mask) const
 		{
-			std::map<std::string, Ends>::const_iterator b = bans.find(chan->name);
-			if (b == bans.end())
+			const BanEnds::Ends* const known = ends.get(chan);
+			if (!known)
 				return 0;
-			Ends::const_iterator e = b->second.find(mask);
-			return e == b->second.end() ? 0 : e->second.at;
+			BanEnds::Ends::const_iterator e = known->find(mask);
+			return e == known->end() ? 0 : e->second.at;
 		}
 
-		/** The end of a ban that was imported. */
-		void Keep(const Channel* chan, const std::string& mask, time_t at)
+		/** Keeps the end of a ban that was imported. */
+		void Keep(Channel* chan, const std::string& mask, time_t at)
 		{
-			const End end = { at, true };
-			bans[chan->name][mask] = end;
+			const BanEnd end = { at, true };
+			ends.Of(chan)[mask] = end;
 		}
 
 		/** Takes off what is at its end, as the server. */
 		void Sweep()
 		{
-			std::vector<std::pair<std::string, std::string> > over;
-			for (std::map<std::string, Ends>::const_iterator b = bans.begin(); b != bans.end(); ++b)
-				for (Ends::const_iterator e = b->second.begin(); e != b->second.end(); ++e)
+			std::vector<std::pair<Channel*, std::string> > over;
+			for (std::set<Channel*>::const_iterator c = ends.channels.begin(); c != ends.channels.end(); ++c)
+				for (BanEnds::Ends::const_iterator e = ends.get(*c)->begin(); e != ends.get(*c)->end(); ++e)
 					if (e->second.ours && ServerInstance->Time() > e->second.at)
-						over.push_back(std::make_pair(b->first, e->first));
+						over.push_back(std::make_pair(*c, e->first));
 			for (size_t i = 0; i < over.size(); ++i)
 			{
-				Channel* const chan = ServerInstance->FindChan(over[i].first);
-				bans[over[i].first].erase(over[i].second);
-				if (!chan || !Ban())
-					continue;
+				ends.Of(over[i].first).erase(over[i].second);
 				Modes::ChangeList change;
-				change.push_remove(Ban(), over[i].second);
-				ServerInstance->Modes->Process(ServerInstance->FakeClient, chan, NULL, change);
+				if (Ban())
+					change.push_remove(Ban(), over[i].second);
+				ServerInstance->Modes->Process(ServerInstance->FakeClient, over[i].first, NULL, change);
 			}
 		}
 
-		void Forget(const Channel* chan) { bans.erase(chan->name); }
+		void Forget(Channel* chan) { ends.Forget(chan); }
 
 		void AfterMode(User*, User*, Channel* chan, const std::string& mask, bool adding) CXX11_OVERRIDE
 		{
-			std::map<std::string, Ends>::iterator b = bans.find(chan->name);
-			if (!adding && b != bans.end())
-				b->second.erase(mask);
+			if (!adding && ends.get(chan))
+				ends.get(chan)->erase(mask);
 		}
 	};
 }
