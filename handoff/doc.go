@@ -22,7 +22,8 @@
 //	                                                         end, so its sessions end as with any ircd that dies
 //	pull     source dies after END                           go on: the records are complete and nobody else has the users
 //	push     destination dies, stalls, answers CONFLICT,     reverted: RESUME and ABORT (a dead destination has nothing to
-//	         warns under --strict, lease over                abort), thaw on the old backend
+//	         warns under --strict, lease over                abort; one that does not answer is asked until it does or its lease
+//	                                                         is over), thaw on the old backend
 //	release  answer lost                                     STATUS is asked until it is known: released or dead: go on;
 //	                                                         resumed: reverted; frozen: RELEASE again
 //	release  the source says that the freeze was over        reverted
@@ -30,6 +31,9 @@
 //	                                                         COMMIT again; anything else: import again from the journal
 //	commit   destination dies                                import again from the journal: into it when it is back with a
 //	                                                         new epoch, back into the source, or into another backend
+//	push     after RELEASED: conversation lost, stall        ABORT until it is answered, then import again
+//	commit   no answer up to the end of the park time        its streams are closed, so that whatever it did ends there, it is
+//	                                                         asked to abort, and the users are lost or go back as in park
 //	park     nobody takes the users within the park time     the process of before is asked once more: reverted; if it is gone,
 //	                                                         failed: ERROR to the clients, the journal is kept
 //	splice   one stream gives no LIVE, or was lost           that session is closed with an ERROR line and named; the others go on

@@ -69,21 +69,17 @@ func (c *Coordinator) rehearse(ctx context.Context, plan *Plan, r Request, from,
 	c.refuses(plan, guardParties(r, from, len(refs), source, &target))
 	plan.Unmovable, plan.Links = source.Unmovable, source.Links
 	plan.CapsLost, plan.ISupport = missing(source.Caps, target.Caps), differing(source.ISupport, target.ISupport)
-	return rehearseRecords(ctx, plan, src, dst, refs)
+	return c.rehearseRecords(ctx, plan, src, dst, to, refs)
 }
 
 // rehearseRecords lets the destination build what the source would give, and drop it.
-func rehearseRecords(ctx context.Context, plan *Plan, src, dst Party, refs []backend.SessionRef) error {
+func (c *Coordinator) rehearseRecords(ctx context.Context, plan *Plan, src, dst Party, to *backend.Backend, refs []backend.SessionRef) error {
 	tx := token(16)
 	const lease = 30 * time.Second // a rehearsal that is given up frees its nicks by then
 	if err := dst.Import(ctx, tx, token(16), lease); err != nil {
 		return &Error{StepPush, plan.To, err}
 	}
-	defer func() {
-		abort, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerTime)
-		defer cancel()
-		dst.Abort(abort, tx)
-	}()
+	defer c.abandon(dst, to, tx)
 	ask := protocol.ExportRequest{Tx: tx, Peek: true}
 	for _, ref := range refs {
 		ask.Select = append(ask.Select, protocol.Selection{U: ref.U})

@@ -182,7 +182,18 @@ func (p *fakeParty) Resume(ctx context.Context, tx string) error {
 }
 
 func (p *fakeParty) Import(ctx context.Context, tx, tok string, lease time.Duration) error {
-	return p.do(ctx, "IMPORT", func() error { p.i.dest[tx] = protocol.DestStaging; return nil })
+	return p.do(ctx, "IMPORT", func() error {
+		if lease > protocol.MaxLease {
+			return &protocol.Error{Code: protocol.CodeBadValue, Tx: tx}
+		}
+		for _, state := range p.i.dest {
+			if state == protocol.DestStaging || state == protocol.DestPrepared {
+				return &protocol.Error{Code: protocol.CodeBusy, Tx: tx}
+			}
+		}
+		p.i.dest[tx] = protocol.DestStaging
+		return nil
+	})
 }
 
 func (p *fakeParty) Record(ctx context.Context, rec protocol.Message) error {

@@ -21,12 +21,15 @@ func (x *run) commit(ctx context.Context, dst Party, to *backend.Backend, tx str
 	}
 	var said *protocol.Error
 	if errors.As(err, &said) {
-		x.abort(dst, tx)
+		x.abort(dst, to, tx)
 		return false, err
 	}
 	x.log.Warn("commit not answered; asking the destination", "to", to.FullName(), "err", err)
 	dst.Close()
 	committed, fate := x.commitFate(ctx, to, epoch, tx)
+	if fate != nil && !errors.Is(fate, errGone) {
+		x.owed = append(x.owed, transaction{to.Name(), tx})
+	}
 	return committed, errors.Join(err, fate)
 }
 

@@ -602,3 +602,78 @@ func TestNobodyWaitsForTheDiskAfterTheRelease(t *testing.T) {
 		}
 	})
 }
+
+// What a destination keeps of a try whose conversation was lost is in the way of the next one until it is aborted: parked users must not have
+// to wait for its lease, which is longer than the park time.
+func TestLostTryIsAbortedBeforeTheNext(t *testing.T) {
+	for name, f := range map[string]func(string) fault{
+		"import lost":        on("IMPORT", 1, fault{err: errLost, doIt: true}),
+		"prepare lost":       on("PREPARE", 1, fault{err: errLost, doIt: true}),
+		"abort not answered": abortsStall(3),
+	} {
+		in(t, func(t *testing.T, r *rig) {
+			m, err := r.c.Hold(Request{Pool: "main", From: "a"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			<-m.Parked()
+			r.b.fault = f
+			if _, err := r.c.Release("main", "a", "b", "test"); err != nil {
+				t.Fatal(err)
+			}
+			began := time.Now()
+			if report := r.await(m); report.State != StateDone || report.Moved != 3 || time.Since(began) > time.Minute {
+				t.Errorf("%s: after %v: %+v", name, time.Since(began), report)
+			}
+			r.owners()
+		})
+	}
+}
+
+// abortsStall loses the answer of the first PREPARE, and answers ABORT only behind n of them.
+func abortsStall(n int) func(string) fault {
+	prepare := on("PREPARE", 1, fault{err: errLost, doIt: true})
+	return func(verb string) fault {
+		if verb == "ABORT" {
+			if n--; n >= 0 {
+				return fault{stall: true}
+			}
+		}
+		return prepare(verb)
+	}
+}
+
+// The same for a drain that was reverted: the operator may try again at once.
+func TestDrainAgainAfterARevert(t *testing.T) {
+	in(t, func(t *testing.T, r *rig) {
+		r.b.fault = on("PREPARE", 1, fault{err: errLost, doIt: true})
+		if report, err := r.drain(Request{}); err != nil || report.State != StateReverted {
+			t.Fatalf("%+v, %v", report, err)
+		}
+		if report, err := r.drain(Request{}); err != nil || report.State != StateDone || report.Moved != 3 {
+			t.Errorf("%+v, %v", report, err)
+		}
+		r.owners()
+	})
+}
+
+// A lease has a bound in the protocol; moves.park and --timeout have none.
+func TestLongerThanALease(t *testing.T) {
+	in(t, func(t *testing.T, r *rig) {
+		r.c.opt.Limits = func() Limits { return Limits{Deadline: 2 * time.Hour, MaxPause: 5 * time.Second, Park: 2 * time.Hour} }
+		if report, err := r.drain(Request{}); err != nil || report.State != StateDone {
+			t.Fatalf("%+v, %v", report, err)
+		}
+		m, err := r.c.Hold(Request{Pool: "main", From: "b"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-m.Parked()
+		if _, err := r.c.Release("main", "b", "", "test"); err != nil {
+			t.Fatal(err)
+		}
+		if report := r.await(m); report.State != StateDone {
+			t.Errorf("%+v", report)
+		}
+	})
+}

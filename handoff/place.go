@@ -133,10 +133,13 @@ func (x *run) placeAt(ctx context.Context, to *backend.Backend, newEpoch bool) e
 	if newEpoch && dst.Info().Epoch == x.source.Epoch {
 		return &Error{StepPark, to.FullName(), errors.New("it is still the process of before; ferryctl cancel pushes the users back into it")}
 	}
+	if err := x.payAborts(connect, dst, to); err != nil {
+		return &Error{StepPush, to.FullName(), err}
+	}
 	tx, tok := token(16), token(16)
 	if err := x.buildAt(ctx, dst, to, tx, tok); err != nil {
 		x.c.opt.Sessions.Detach(x.parkable())
-		x.abort(dst, tx)
+		x.abort(dst, to, tx)
 		return err
 	}
 	committed, err := x.commit(ctx, dst, to, tx)
@@ -148,15 +151,6 @@ func (x *run) placeAt(ctx context.Context, to *backend.Backend, newEpoch bool) e
 	return nil
 }
 
-// abort frees the nicks of a try that failed; without an answer the lease does.
-func (x *run) abort(dst Party, tx string) {
-	ctx, cancel := context.WithTimeout(context.Background(), answerTime)
-	defer cancel()
-	if err := dst.Abort(ctx, tx); err != nil {
-		x.log.Info("abort not answered; the lease ends the transaction", "err", err)
-	}
-}
-
 // buildAt gives the snapshot to a destination and attaches the streams. Users whom it cannot take are closed and named, since
 // after the point of no return there is nothing to go back to, and the others wait.
 func (x *run) buildAt(ctx context.Context, dst Party, to *backend.Backend, tx, tok string) error {
@@ -164,7 +158,7 @@ func (x *run) buildAt(ctx context.Context, dst Party, to *backend.Backend, tx, t
 	if err := x.journal.mark(protocol.NewMessage("IMPORT", "tx", tx, "to", to.Name())); err != nil {
 		x.log.Warn("journal not written; the move goes on from memory", "err", err)
 	}
-	if err := dst.Import(ctx, tx, tok, x.limits.Park+leaseMargin); err != nil {
+	if err := dst.Import(ctx, tx, tok, lease(x.limits.Park)); err != nil {
 		return &Error{StepPush, to.FullName(), err}
 	}
 	for _, rec := range x.snap.Records {

@@ -24,7 +24,7 @@ func (x *run) prepare(ctx context.Context) error {
 		return err
 	}
 	if x.dst != nil {
-		if err := x.dst.Import(ctx, x.tx, x.tok, x.r.Timeout+leaseMargin); err != nil {
+		if err := x.dst.Import(ctx, x.tx, x.tok, lease(x.r.Timeout)); err != nil {
 			return fmt.Errorf("open import at %s: %w", x.to.FullName(), err)
 		}
 	}

@@ -12,7 +12,7 @@ import (
 //  1. RESUME, so that the old ircd reads its streams again. If it does not answer, the end of the control connection
 //     or of the freeze time is the same.
 //  2. Thaw: held bytes go out on the old streams, attached ones are closed.
-//  3. ABORT; a destination that does not answer forgets the transaction at the end of the connection's lease.
+//  3. ABORT; a destination that does not answer is asked until it does, or its lease is over.
 //  4. The admin state that the command had set goes back, the journal is removed.
 func (x *run) revert(why error) {
 	x.log.Warn("move reverted", "err", why)
@@ -27,9 +27,7 @@ func (x *run) revert(why error) {
 	x.countUntouched()
 	x.thawAll()
 	if x.dst != nil {
-		if err := x.dst.Abort(ctx, x.tx); err != nil {
-			x.log.Info("abort not answered; the lease ends the transaction", "err", err)
-		}
+		x.abort(x.dst, x.to, x.tx)
 	}
 	x.restoreAdmin()
 	if x.journal != nil {

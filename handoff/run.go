@@ -18,7 +18,7 @@ const (
 	registrationTime = 2 * time.Second // registrations under way get this to finish
 	answerTime       = 2 * time.Second // for answers that nobody may wait for longer: RESUME, ABORT, STATUS
 	spliceTime       = 10 * time.Second
-	leaseMargin      = 10 * time.Second // a lease outlasts the deadline by this, so that it never ends first
+	leaseMargin      = 10 * time.Second // a lease outlasts the deadline by this, so that it never ends first; see lease
 )
 
 // run is one move while it is carried out: the state of its goroutine.
@@ -35,6 +35,7 @@ type run struct {
 	source   protocol.Hello
 	tx, tok  string
 	exported bool
+	owed     []transaction // whose ABORT was not answered
 
 	limits  Limits               // of the configuration with which the move began
 	gated   bool                 // new clients of the pool wait; those of a linked pool need not wait for one of its servers
@@ -122,6 +123,9 @@ func (x *run) carryOut(ctx context.Context) {
 	x.openGate()
 	x.endJournal()
 	x.hangUp()
+	for _, t := range x.owed {
+		x.c.forgetLater(x.r.Pool, t)
+	}
 	x.c.free(x.m)
 	x.m.end(x.state, x.why)
 }

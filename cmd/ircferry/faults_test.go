@@ -9,6 +9,7 @@ import (
 	"github.com/ircferry/ircferry/backend"
 	"github.com/ircferry/ircferry/handoff"
 	"github.com/ircferry/ircferry/internal/config"
+	"github.com/ircferry/ircferry/internal/ircclient"
 )
 
 // faultCase is one step of a move that goes wrong in a real process. fault strings are those of ircferry demo-ircd --fault.
@@ -128,6 +129,44 @@ func faultArgs(f string) []string {
 		return nil
 	}
 	return []string{"--fault", f}
+}
+
+// TestPlacingGoesOnBehindALostConversation: what a destination keeps of a try does not keep parked users from the next one.
+func TestPlacingGoesOnBehindALostConversation(t *testing.T) {
+	for _, fault := range []string{"IMPORT:close*1", "IMPORTING:close*1", "PREPARE:close*1", "PREPARED:close*1", "ATTACHED:close*3"} {
+		t.Run(fault, func(t *testing.T) {
+			t.Parallel()
+			d, _, _, _ := pair(t, nil, faultArgs(fault))
+			w := newWorld(t, d)
+			w.populate(8, 2)
+			w.runTalk()
+			m, err := d.moves.Hold(handoff.Request{Pool: "main", From: "a"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			<-m.Parked()
+			if _, err := d.moves.Release("main", "a", "b", "test"); err != nil {
+				t.Fatal(err)
+			}
+			report := ended(t, m)
+			w.talkOn(50)
+			w.stop()
+			if counts := w.oracle.Settle(patience); report.State != handoff.StateDone || report.Moved != 8 || !counts.Clean() {
+				t.Errorf("%+v\n%v\n%s", report, counts, strings.Join(w.oracle.Samples(), "\n"))
+			}
+		})
+	}
+}
+
+// TestDrainAgainAfterALostConversation: nor does it keep a drain from being tried again at once.
+func TestDrainAgainAfterALostConversation(t *testing.T) {
+	d, addr, _, _ := pair(t, nil, []string{"--fault", "PREPARED:close*1"})
+	alice := ircclient.TestUser(t, addr, "alice")
+	if r := drain(t, d, "a", "b"); r.State != handoff.StateReverted {
+		t.Fatalf("%+v", r)
+	}
+	mustMove(t, d, 1)
+	alice.Fence()
 }
 
 // TestDestinationComesBackAndTakesTheUsers: it dies when nobody else has the users, and the only other backend is the old one, which died too.

@@ -24,11 +24,15 @@ type Config struct {
 const (
 	defaultMaxUsers = 100_000
 	defaultMaxBytes = 256 << 20
-	maxFreeze       = 60 * time.Second
-	maxLease        = time.Hour
 	firstLineTime   = 10 * time.Second // HELLO on control, OPEN or ATTACH on a stream
 	writeTime       = 30 * time.Second // an answer that nobody reads
 	behindTime      = time.Second      // for the selected streams to come up to in
+)
+
+// What a coordinator may ask for at most.
+const (
+	MaxFreeze = 60 * time.Second
+	MaxLease  = time.Hour
 )
 
 // Server is the ircd's end of HANDOFF/1: all that the standard says of lines, states, secrets, sums and limits. It drives an Ircd.

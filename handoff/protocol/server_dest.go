@@ -32,7 +32,7 @@ func (c *controlConn) importTx(m Message) error {
 		return err
 	}
 	lease, err := m.Uint("lease")
-	if err != nil || lease == 0 || lease > uint64(maxLease/time.Second) {
+	if err != nil || lease == 0 || lease > uint64(MaxLease/time.Second) {
 		return &Error{Code: CodeBadValue, Text: "IMPORT lease: not within 1 s and 1 h"}
 	}
 	tok := m.Get("tok")

@@ -31,7 +31,7 @@ func (c *controlConn) export(m Message) error {
 		return c.s.src.peek(c, tx, sel)
 	}
 	ms, err := m.Uint("freeze")
-	if err != nil || ms == 0 || ms > uint64(maxFreeze/time.Millisecond) {
+	if err != nil || ms == 0 || ms > uint64(MaxFreeze/time.Millisecond) {
 		return &Error{Code: CodeBadValue, Text: "EXPORT freeze: not within 1 ms and 60 s"}
 	}
 	return c.s.src.export(c, tx, sel, time.Duration(ms)*time.Millisecond)

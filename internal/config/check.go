@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"runtime"
 	"slices"
+	"time"
 )
 
 // checker gathers findings; sys is what it asks of the machine.
@@ -105,6 +106,9 @@ func (c *checker) limits(key string, l Limits) {
 	}
 }
 
+// maxFreeze is protocol.MaxFreeze, which this package may not import.
+const maxFreeze = Duration(time.Minute)
+
 func (c *checker) moves(m Moves) {
 	for _, x := range []struct {
 		key string
@@ -116,6 +120,9 @@ func (c *checker) moves(m Moves) {
 	}
 	if m.MaxPause > m.Deadline {
 		c.errorf("moves.max_pause", "%s is longer than moves.deadline, %s: the deadline would always come first", m.MaxPause, m.Deadline)
+	}
+	if m.MaxPause > maxFreeze {
+		c.errorf("moves.max_pause", "%s: HANDOFF/1 lets an ircd stand still for at most %s", m.MaxPause, maxFreeze)
 	}
 	if m.Park != 0 && m.Park < m.MaxPause {
 		c.warnf("moves.park", "%s is shorter than moves.max_pause, %s: parked sessions would be ended before a freeze is", m.Park, m.MaxPause)

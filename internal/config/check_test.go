@@ -166,6 +166,7 @@ func TestVerify(t *testing.T) {
 		{"handoff check of a mixed pool", pool(func(p *Pool) { p.Check.Type = CheckHandoff }), ""},
 
 		{"max_pause over deadline", func(c *Config) { c.Moves.MaxPause = seconds(61) }, "error: moves.max_pause: 1m1s is longer than moves.deadline, 1m"},
+		{"max_pause longer than an ircd may stand still", func(c *Config) { c.Moves.Deadline, c.Moves.MaxPause = seconds(90), seconds(61) }, "error: moves.max_pause: 1m1s: HANDOFF/1"},
 		{"park shorter than a pause", func(c *Config) { c.Moves.Park = seconds(1) }, "warning: moves.park"},
 		{"deadline 0", func(c *Config) { c.Moves.Deadline, c.Moves.MaxPause = 0, 0 }, "error: moves.deadline: 0"},
 		{"loops", func(c *Config) { c.Loops = -1 }, "error: loops: -1 is negative"},
