@@ -99,5 +99,24 @@ func (c *Coordinator) forgetLater(pool string, t transaction) <-chan struct{} {
 	return done
 }
 
+// Forget has the ircds abort what interrupted moves had begun there: until then they keep the nicks of clients who come back now, and
+// take no other import. It returns when all have answered or d is over; it goes on asking.
+func (c *Coordinator) Forget(interrupted []Interrupted, d time.Duration) {
+	over := time.After(d)
+	var asked []<-chan struct{}
+	for _, in := range interrupted {
+		for _, t := range in.Open {
+			asked = append(asked, c.forgetLater(in.Pool, t))
+		}
+	}
+	for _, done := range asked {
+		select {
+		case <-done:
+		case <-over:
+			return
+		}
+	}
+}
+
 // lease is how long a destination keeps what is not committed.
 func lease(d time.Duration) time.Duration { return min(d+leaseMargin, protocol.MaxLease) }

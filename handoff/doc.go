@@ -40,8 +40,8 @@
 //	any      cancel before RELEASED                          reverted
 //	any      cancel while parked                             the users are pushed back into the old backend
 //	any      the daemon ends                                 before RELEASED the source goes on by itself, after it the journal is
-//	                                                         found at the next start, reported and kept; clients are gone with
-//	                                                         the daemon, so nobody is live twice
+//	                                                         found at the next start, reported and kept, and the destination
+//	                                                         aborts; clients are gone with the daemon, so nobody is live twice
 //
 // Why the alternatives were refused: closing the sessions of a failed move would be worse than never to have moved; going on with a
 // source that may have resumed would make users live twice; and guessing after a lost answer would do one or the other.

@@ -127,11 +127,13 @@ func (j *Journal) keep() error {
 // Interrupted is a move of an earlier daemon that has no end in its journal.
 type Interrupted struct {
 	ID, Pool, From, To string
+	Kind               Kind
 	Tx                 string
 	Was                backend.AdminState // of From before the command
 	Users              int
-	Released           bool   // the source had been told to forget the users
-	Path               string // where the journal was put aside
+	Released           bool          // the source had been told to forget the users
+	Open               []transaction // imports that were begun, none of which was committed
+	Path               string        // where the journal was put aside
 }
 
 // findInterrupted reads the journals that an earlier daemon left in dir and puts each aside as *.interrupted, so that the
@@ -177,7 +179,12 @@ func readJournal(path string) (in Interrupted, ended bool, err error) {
 		switch m.Verb {
 		case "MOVE":
 			in.Pool, in.From, in.To, in.Tx = m.Get("pool"), m.Get("from"), m.Get("to"), m.Get("tx")
-			in.Was = backend.AdminState(m.Get("was"))
+			if in.To != "" {
+				in.Open = append(in.Open, transaction{in.To, in.Tx})
+			}
+			in.Kind, in.Was = Kind(m.Get("kind")), backend.AdminState(m.Get("was"))
+		case "IMPORT":
+			in.Open = append(in.Open, transaction{m.Get("to"), m.Get("tx")})
 		case "USER":
 			in.Users++
 		case "RELEASE", "RELEASED":

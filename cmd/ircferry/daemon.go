@@ -58,6 +58,8 @@ type daemon struct {
 	public   *http.Server
 	serving  sync.WaitGroup // admin API and HTTP port
 
+	interrupted []handoff.Interrupted // moves of an earlier daemon that have no end
+
 	stopCerts func() // nil: they are not watched
 
 	cfg      atomic.Pointer[loaded]
@@ -163,19 +165,24 @@ func (d *daemon) startRooms(cfg config.Config) (err error) {
 	if err != nil {
 		return err
 	}
-	d.moves = moves
+	d.moves, d.interrupted = moves, interrupted
 	for _, in := range interrupted {
 		d.reopenTo(in)
 		d.log.Error("a move of an earlier daemon has no end; its clients are gone, its journal is kept",
-			"move", in.ID, "pool", in.Pool, "from", in.From, "to", in.To, "users", in.Users, "released", in.Released, "journal", in.Path)
+			"move", in.ID, "kind", string(in.Kind), "pool", in.Pool, "from", in.From, "to", in.To, "users", in.Users, "released", in.Released, "journal", in.Path)
 	}
+	moves.Forget(interrupted, forgetTime)
 	return nil
 }
 
-// reopenTo undoes what an interrupted drain had set: its users never left, so their backend takes new ones as before.
+// forgetTime is how long a start waits at most for ircds to forget what an interrupted move had begun there, before it lets clients in.
+const forgetTime = time.Second
+
+// reopenTo undoes what an interrupted command had set. A drain had come too far for that once its users were to leave: their backend
+// stays in drain, as was wanted of it.
 func (d *daemon) reopenTo(in handoff.Interrupted) {
 	b, ok := d.backends.Backend(in.Pool + "/" + in.From)
-	if in.Released || in.Was == "" || !ok || b.Admin() == in.Was {
+	if in.Released && in.Kind == handoff.KindDrain || in.Was == "" || !ok || b.Admin() == in.Was {
 		return
 	}
 	if err := b.SetAdmin(in.Was); err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -14,7 +15,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ircferry/ircferry/admin"
+	"github.com/ircferry/ircferry/backend"
 	"github.com/ircferry/ircferry/handoff"
+	"github.com/ircferry/ircferry/internal/config"
 	"github.com/ircferry/ircferry/internal/ircclient"
 )
 
@@ -209,6 +212,102 @@ func TestDaemonKilledBeforeTheRelease(t *testing.T) {
 	}
 	if n := users(t, a, b); n != 1 {
 		t.Errorf("%d users, want the one who came back", n)
+	}
+}
+
+// TestC3_18DaemonKilledAtEachStep (lessons C3.18): whatever the journal says by then, the next daemon finds no user live without a client,
+// serves who comes, and says what it found as long as the journal lies there.
+func TestC3_18DaemonKilledAtEachStep(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		a, b  string // faults, as in faultCase
+		step  handoff.Step
+		kept  bool   // the journal has no end
+		admin string // of a, afterwards
+	}{
+		{"prepare", "", "ATTACH:delay:20s", handoff.StepPrepare, true, "ready"},
+		{"pull", "EXPORT:delay:4s", "", handoff.StepPull, true, "ready"},
+		{"release intended", "RELEASE:delay:3s", "", handoff.StepRelease, true, "drain"},
+		{"released", "", "COMMIT:delay:3s", handoff.StepCommit, true, "drain"},
+		{"committed", "", "LIVE:drop", handoff.StepSplice, false, "drain"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			a, b := startIrcd(t, dir, "a", faultArgs(c.a)...), startIrcd(t, dir, "b", faultArgs(c.b)...)
+			p := newProgram(t, a, b)
+			p.start()
+			for i := range 5 {
+				ircclient.TestUser(t, p.addr, nick("user", i))
+			}
+			done, err := p.client().Drain(t.Context(), admin.DrainRequest{Backend: "main/a", To: "b"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			await(t, "step "+string(c.step), func() bool {
+				m, err := p.client().Move(t.Context(), done.Move.ID)
+				return err == nil && m.Step == c.step
+			})
+			p.kill()
+			p.start()
+			await(t, "nobody live without a client", func() bool { return users(t, a, b) == 0 })
+			s, err := p.client().Status(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := s.Pools[0].Backends[0].Admin; got != c.admin {
+				t.Errorf("a is in %s, want %s", got, c.admin)
+			}
+			kept, _ := filepath.Glob(filepath.Join(filepath.Dir(p.config), "state", "moves", "*"))
+			if c.kept != (len(kept) == 1) || c.kept != (len(s.Warnings) == 1) {
+				t.Fatalf("journals %v, warnings %q", kept, s.Warnings)
+			}
+			if c.kept {
+				if !strings.Contains(s.Warnings[0], done.Move.ID) || !strings.Contains(s.Warnings[0], kept[0]) {
+					t.Errorf("warned %q of %s", s.Warnings, kept[0])
+				}
+				os.Remove(kept[0])
+				if s, err := p.client().Status(t.Context()); err != nil || len(s.Warnings) > 0 {
+					t.Errorf("still warned %q, %v", s.Warnings, err)
+				}
+			}
+			ircclient.TestUser(t, p.addr, "user0").Fence()
+		})
+	}
+}
+
+// TestInterruptedCommandIsUndone: what it had set of its backend goes back, unless that was a drain whose users were to leave.
+func TestInterruptedCommandIsUndone(t *testing.T) {
+	for _, c := range []struct {
+		kind     handoff.Kind
+		released bool
+		want     backend.AdminState
+	}{
+		{handoff.KindDrain, false, backend.Ready},
+		{handoff.KindDrain, true, backend.Drain},
+		{handoff.KindHold, true, backend.Ready}, // of a linked pool, which has no gate
+		{handoff.KindRestart, true, backend.Ready},
+	} {
+		dir := t.TempDir()
+		a := startIrcd(t, dir, "a")
+		cfg := testConfig(t, map[string]string{"a": "unix:" + a.socket})
+		pool := cfg.Pools["main"]
+		pool.Topology = config.Linked
+		cfg.Pools["main"] = pool
+		lines := fmt.Sprintf("MOVE id=x kind=%s pool=main from=a to= tx=%032x epoch=1 was=ready\n", c.kind, 1)
+		if c.released {
+			lines += fmt.Sprintf("RELEASE tx=%032x\n", 1)
+		}
+		for path, text := range map[string]string{"moves/x.journal": lines, "backends.json": `{"version": 1, "admin": {"main/a": "drain"}}`} {
+			path = filepath.Join(cfg.State, path)
+			if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(text), 0o600)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		d := startTestDaemon(t, cfg)
+		if b, _ := d.backends.Backend("main/a"); b.Admin() != c.want {
+			t.Errorf("%s, released %v: a is in %s, want %s", c.kind, c.released, b.Admin(), c.want)
+		}
 	}
 }
 

@@ -33,7 +33,28 @@ func (p pictures) Info() admin.Status {
 		Version: admin.BuildVersion(), Instance: p.d.instance, PID: os.Getpid(), State: state, Started: p.d.started,
 		Config:      admin.ConfigInfo{Path: p.d.opt.path, SHA256: cfg.sha256, Loaded: cfg.at, LastError: cfg.lastError},
 		Descriptors: admin.Descriptors{Used: used, Limit: limit},
+		Warnings:    p.d.interruptedMoves(),
 	}
+}
+
+// interruptedMoves is a sentence for each journal that this start has put aside, as long as it lies there.
+func (d *daemon) interruptedMoves() (warnings []string) {
+	for _, in := range d.interrupted {
+		if _, err := os.Stat(in.Path); err != nil {
+			continue
+		}
+		what := "move " + in.ID
+		if in.Pool != "" {
+			what += fmt.Sprintf(" (%s %s/%s)", in.Kind, in.Pool, in.From)
+		}
+		how := "before its users had left"
+		if in.Released {
+			how = fmt.Sprintf("when its %d users were to leave or had left", in.Users)
+		}
+		warnings = append(warnings, fmt.Sprintf("the daemon before this one ended in the middle of %s, %s; their connections ended with it (delete %s when it is not needed any more)",
+			what, how, in.Path))
+	}
+	return warnings
 }
 
 // Reload implements admin.Process.
