@@ -15,6 +15,7 @@ type ended struct {
 	u, listener, backend string
 	client               endpoint
 	reason               CloseReason
+	tlsWhy               tlsWhy
 	registered           bool
 	lasted               time.Duration
 	in, out              uint64
@@ -36,7 +37,7 @@ func (l *endLog) add(w *worker, s *session) {
 	if !l.log.Enabled(context.Background(), slog.LevelInfo) {
 		return
 	}
-	e := ended{u: w.id(s), client: s.client, reason: s.reason, registered: s.registered(), lasted: w.loop.Now() - s.started,
+	e := ended{u: w.id(s), client: s.client, reason: s.reason, tlsWhy: s.tlsWhy, registered: s.registered(), lasted: w.loop.Now() - s.started,
 		in: s.slot.ClientIn, out: s.slot.ClientOut, listener: s.lst.name()}
 	if s.last != nil {
 		e.backend = s.last.name
@@ -51,10 +52,13 @@ func (l *endLog) add(w *worker, s *session) {
 // write is the writer's goroutine, until stop.
 func (l *endLog) write() {
 	for e := range l.lines {
-		l.log.LogAttrs(context.Background(), slog.LevelInfo, "session ended",
-			slog.String("session", e.u), slog.String("client", e.client.addrPort().String()), slog.String("listener", e.listener),
+		attrs := []slog.Attr{slog.String("session", e.u), slog.String("client", e.client.addrPort().String()), slog.String("listener", e.listener),
 			slog.String("backend", e.backend), slog.String("reason", e.reason.String()), slog.Bool("registered", e.registered),
-			slog.Duration("lasted", e.lasted), slog.Uint64("bytes_in", e.in), slog.Uint64("bytes_out", e.out))
+			slog.Duration("lasted", e.lasted), slog.Uint64("bytes_in", e.in), slog.Uint64("bytes_out", e.out)}
+		if e.tlsWhy != 0 {
+			attrs = append(attrs, slog.String("tls", e.tlsWhy.String()))
+		}
+		l.log.LogAttrs(context.Background(), slog.LevelInfo, "session ended", attrs...)
 	}
 }
 

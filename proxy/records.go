@@ -47,14 +47,10 @@ func (w *worker) openKept(s *session) {
 // clientTLSBroken ends a session whose client has sent what is no good record, or an alert. What it said before has gone to the ircd.
 func (w *worker) clientTLSBroken(s *session, err error) {
 	w.noteEnd(s, ReasonTLS) // before the alert, which the client may not be there to take
-	reason := "internal"
-	if te := (*wire.TLSError)(nil); errors.As(err, &te) {
-		reason = te.Reason
-		if te.Alert != 0 {
-			w.alertClient(s, te.Alert)
-		}
+	s.refusedRecord(err)
+	if te := (*wire.TLSError)(nil); errors.As(err, &te) && te.Alert != 0 {
+		w.alertClient(s, te.Alert)
 	}
-	s.tally.records.count(reason)
 	if s.state == stateFree {
 		return
 	}

@@ -146,7 +146,7 @@ func (w *worker) shaken(k loop.Key, res handshake.Result) {
 	shake := s.reg.shake
 	s.reg.shake = nil
 	w.noDeadline(s)
-	s.tally.shook(res)
+	s.shook(res)
 	if res.Err != nil {
 		w.handshakeFailed(s, res.Err)
 		return

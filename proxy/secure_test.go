@@ -218,8 +218,8 @@ func TestForgedRecordEndsTheSession(t *testing.T) {
 		t.Errorf("the client is told %v", err)
 	}
 	r.ended("tls_record")
-	if logs := r.logs.String(); strings.Contains(logs, "before") {
-		t.Error("text in the log")
+	if logs := r.logs.String(); strings.Contains(logs, "before") || !strings.Contains(logs, "reason=tls_record ") || !strings.Contains(logs, " tls=bad_record\n") {
+		t.Errorf("log: %s", logs)
 	}
 }
 
@@ -268,7 +268,10 @@ func TestEndlessChainOfCertificates(t *testing.T) {
 		}
 		return n == 2
 	})
-	r.ended("tls_handshake_failed")
+	r.eventually("log lines", func() bool {
+		logs := r.logs.String()
+		return strings.Count(logs, "reason=tls_handshake_failed ") == 2 && strings.Count(logs, " tls=oversize\n") == 2
+	})
 }
 
 func TestClientCertificateIsKnown(t *testing.T) {

@@ -2,10 +2,12 @@ package proxy
 
 import (
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 
 	"github.com/ircferry/ircferry/proxy/handshake"
+	"github.com/ircferry/ircferry/proxy/wire"
 )
 
 // words counts by words that are known only as they come: outcomes of handshakes, reasons why records were refused. All of them are fixed in
@@ -27,16 +29,38 @@ func (c *words) each(f func(word string, n uint64)) {
 	})
 }
 
+// tlsWhy is a word for why TLS ended a session, in the one byte that a session has for it; 0: it did not.
+type tlsWhy uint8
+
+var tlsWords = slices.Concat([]string{""}, handshake.Reasons, wire.TLSReasons)
+
+// whyTLS is 0 for a word that is not in the lists.
+func whyTLS(word string) tlsWhy { return tlsWhy(max(slices.Index(tlsWords, word), 0)) }
+
+func (y tlsWhy) String() string { return tlsWords[y] }
+
 // shook counts a handshake's outcome.
-func (t *tally) shook(res handshake.Result) {
+func (s *session) shook(res handshake.Result) {
+	counts := &s.tally.handshakes
 	switch failed := (*handshake.Error)(nil); {
 	case res.Err == nil && res.Facts.Resumed:
-		t.handshakes.count("resumed")
+		counts.count("resumed")
 	case res.Err == nil:
-		t.handshakes.count("full")
+		counts.count("full")
 	case errors.As(res.Err, &failed):
-		t.handshakes.count(failed.Reason)
+		counts.count(failed.Reason)
+		s.tlsWhy = whyTLS(failed.Reason)
 	default:
-		t.handshakes.count("other")
+		counts.count("other")
 	}
+}
+
+// refusedRecord counts why what the client has sent ends the session.
+func (s *session) refusedRecord(err error) {
+	reason := "internal"
+	if te := (*wire.TLSError)(nil); errors.As(err, &te) {
+		reason = te.Reason
+	}
+	s.tally.records.count(reason)
+	s.tlsWhy = whyTLS(reason)
 }

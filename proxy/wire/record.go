@@ -42,6 +42,10 @@ type TLSError struct {
 
 func (e *TLSError) Error() string { return "TLS: " + e.Reason }
 
+// TLSReasons are all words that TLSError.Reason may have.
+var TLSReasons = []string{"bad_record", "oversize", "record_version", "unexpected_message", "interleaved", "flood", "renegotiation", "malformed", "ended",
+	"alert"}
+
 var (
 	errBadRecord     = &TLSError{Alert: alertBadRecordMAC, Reason: "bad_record"}
 	errOversize      = &TLSError{Alert: alertRecordOverflow, Reason: "oversize"}

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 )
@@ -168,6 +169,9 @@ func TestHostileRecords(t *testing.T) {
 			}
 			if !bytes.HasPrefix(plain, []byte("first\r\n")) {
 				t.Errorf("what was before is %q", plain)
+			}
+			if !slices.Contains(TLSReasons, e.Reason) {
+				t.Errorf("%s is not among the reasons", e.Reason)
 			}
 			if (e.Got != 0) != (e.Reason == "alert") || e.Got != 0 && e.Got != 80 {
 				t.Errorf("alert of the peer: %d", e.Got)
