@@ -16,7 +16,7 @@ func (c *ctl) cancelCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cancel MOVE",
 		Short: "Undo a move that is under way, or push parked users back",
-		Long: `cancel reverts a move before its point of no return: everybody goes on where he was. The parked users of a hold or restart are pushed
+		Long: `cancel reverts a move before its point of no return: everybody goes on where they were. The parked users of a hold or restart are pushed
 back into their backend, also if it is the same process still. A move past the point of no return cannot be cancelled (5): it ends by
 itself in a moment, and its users can be moved back afterwards.
 

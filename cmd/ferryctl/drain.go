@@ -21,7 +21,7 @@ func (c *ctl) drainCmd() *cobra.Command {
 		Long: `drain chooses the backend no more for new clients and moves all its users, with their nicks, channels, modes and everything
 under way, to another backend of the pool. Clients notice a pause, usually well under a second, and nothing else.
 
-Until the point of no return any failure reverts the move: everybody goes on where he was, and the exit code says why (1, or
+Until the point of no return any failure reverts the move: everybody goes on where they were, and the exit code says why (1, or
 124 if the time was over). After it the users are in a journal until an ircd has them. Ctrl-C cancels; a move past the point of no
 return goes on by itself.
 

@@ -59,7 +59,7 @@ Nothing here asks back.
 
 EXIT CODES
   0    done
-  1    error, or the move was reverted: nothing is lost, everybody is where he was
+  1    error, or the move was reverted: nothing is lost, everybody is where they were
   2    usage
   3    the daemon is not reachable
   4    partly done: sessions that failed or were left, listed on stdout
@@ -130,32 +130,35 @@ func terminal(stream any) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// backendNames completes POOL/BACKEND from the running daemon.
-func (c *ctl) backendNames(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+// completeTime bounds what a shell waits for when somebody presses Tab.
+const completeTime = time.Second
+
+// complete asks the running daemon for what a command's one argument can be, each with a word about it. Without a daemon there is
+// nothing to complete.
+func complete[T any](c *ctl, cmd *cobra.Command, args []string, ask func(*admin.Client, context.Context) ([]T, error), word func(T) string) ([]string, cobra.ShellCompDirective) {
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	ctx, cancel := context.WithTimeout(cmd.Context(), time.Second)
+	ctx, cancel := context.WithTimeout(cmd.Context(), completeTime)
 	defer cancel()
-	backends, _ := admin.NewClient(c.socket).Backends(ctx) //nolint:errcheck // without a daemon there is nothing to complete
-	var names []string
-	for _, b := range backends {
-		names = append(names, b.FullName()+"\t"+b.Admin+" "+b.Oper)
+	all, _ := ask(admin.NewClient(c.socket), ctx) //nolint:errcheck // see above
+	var words []string
+	for _, one := range all {
+		words = append(words, word(one))
 	}
-	return names, cobra.ShellCompDirectiveNoFileComp
+	return words, cobra.ShellCompDirectiveNoFileComp
+}
+
+// backendNames completes POOL/BACKEND.
+func (c *ctl) backendNames(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	return complete(c, cmd, args, (*admin.Client).Backends, func(b admin.Backend) string {
+		return b.FullName() + "\t" + b.Admin + " " + b.Oper
+	})
 }
 
 // moveIDs completes MOVE with what is under way.
 func (c *ctl) moveIDs(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	if len(args) > 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	ctx, cancel := context.WithTimeout(cmd.Context(), time.Second)
-	defer cancel()
-	moves, _ := admin.NewClient(c.socket).Moves(ctx) //nolint:errcheck // without a daemon there is nothing to complete
-	var ids []string
-	for _, m := range moves {
-		ids = append(ids, m.ID+"\t"+string(m.Kind)+" "+m.Pool+"/"+m.From+" "+string(m.State))
-	}
-	return ids, cobra.ShellCompDirectiveNoFileComp
+	return complete(c, cmd, args, (*admin.Client).Moves, func(m admin.Move) string {
+		return m.ID + "\t" + string(m.Kind) + " " + m.Pool + "/" + m.From + " " + string(m.State)
+	})
 }
