@@ -54,23 +54,9 @@ func (p *Proxy) SetListeners(cs []config.Listener, secure map[string]*tls.Config
 			return fmt.Errorf("listener %s: tls is configured and there is no certificate for it", c.Name)
 		}
 	}
-	next := map[string]*listener{} // by configured address
-	var fresh []*listener
-	for _, c := range cs {
-		if next[c.Address] != nil {
-			p.closeFresh(fresh)
-			return fmt.Errorf("listener %s: address %s is used twice", c.Name, c.Address)
-		}
-		l := p.listeners[c.Address]
-		if l == nil {
-			var err error
-			if l, err = p.bind(c); err != nil {
-				p.closeFresh(fresh)
-				return fmt.Errorf("listener %s: %w", c.Name, err)
-			}
-			fresh = append(fresh, l)
-		}
-		next[c.Address] = l
+	next, fresh, err := p.bindMissing(cs)
+	if err != nil {
+		return err
 	}
 	// Nothing can fail from here on.
 	for _, c := range cs {
@@ -93,6 +79,30 @@ func (p *Proxy) SetListeners(cs []config.Listener, secure map[string]*tls.Config
 		}
 	}
 	return nil
+}
+
+// bindMissing finds or makes the listeners of cs, by configured address; fresh are those that it has made. With an error there are none.
+func (p *Proxy) bindMissing(cs []config.Listener) (next map[string]*listener, fresh []*listener, err error) {
+	next = map[string]*listener{}
+	defer func() {
+		if err != nil {
+			p.closeFresh(fresh)
+		}
+	}()
+	for _, c := range cs {
+		if next[c.Address] != nil {
+			return nil, fresh, fmt.Errorf("listener %s: address %s is used twice", c.Name, c.Address)
+		}
+		l := p.listeners[c.Address]
+		if l == nil {
+			if l, err = p.bind(c); err != nil {
+				return nil, fresh, fmt.Errorf("listener %s: %w", c.Name, err)
+			}
+			fresh = append(fresh, l)
+		}
+		next[c.Address] = l
+	}
+	return next, fresh, nil
 }
 
 func (p *Proxy) closeFresh(ls []*listener) {
