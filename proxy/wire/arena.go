@@ -62,62 +62,81 @@ func New(o Options) (*Arena, error) {
 	return a, nil
 }
 
+// extent is where the parts of the file begin and how many there are, see the package comment. The areas begin behind the header.
+type extent struct {
+	slots, annexes, chunks, size int64
+	annexCount, blocks           int64
+}
+
+// extent answers how large a file with these options is; MaxBytes is set.
+func (o Options) extent() (extent, error) {
+	if o.Slots < 1 || o.Slots > 1<<24 || o.Shards < 1 || o.Shards > MaxShards {
+		return extent{}, fmt.Errorf("wire arena with %d slots and %d shards (at most %d)", o.Slots, o.Shards, MaxShards)
+	}
+	e := extent{slots: headerSize + int64(o.Shards)*shardAreaSize}
+	e.annexes = roundUp(e.slots+int64(o.Slots+1)*SlotSize, annexSize)
+	e.annexCount = 2 * int64(o.Slots) // a session may have TLS on both sides
+	e.chunks = roundUp(e.annexes+(e.annexCount+1)*annexSize, blockSize)
+	e.blocks = (o.MaxBytes - e.slots) / blockSize
+	if e.blocks < 1 || e.blocks > 1<<26 {
+		return extent{}, fmt.Errorf("wire arena of %d bytes: at least %d are needed for %d shards", o.MaxBytes, e.slots+blockSize, o.Shards)
+	}
+	e.size = e.chunks + e.blocks*blockSize
+	return e, nil
+}
+
 // newArena lays an arena out in fd. The arena owns fd only if there is no error.
 func newArena(fd int, o Options, sealed bool) (*Arena, error) {
-	if o.Slots < 1 || o.Slots > 1<<24 || o.Shards < 1 || o.Shards > MaxShards {
-		return nil, fmt.Errorf("wire arena with %d slots and %d shards (at most %d)", o.Slots, o.Shards, MaxShards)
-	}
 	if o.MaxBytes == 0 {
 		o.MaxBytes = DefaultMaxBytes
 	}
-	areasOff := int64(headerSize)
-	slotsOff := areasOff + int64(o.Shards)*shardAreaSize
-	annexesOff := slotsOff + int64(o.Slots+1)*SlotSize
-	annexesOff = roundUp(annexesOff, annexSize)
-	annexes := 2 * o.Slots // a session may have TLS on both sides
-	chunksOff := roundUp(annexesOff+int64(annexes+1)*annexSize, blockSize)
-	blocks := (o.MaxBytes - slotsOff) / blockSize
-	if blocks < 1 || blocks > 1<<26 {
-		return nil, fmt.Errorf("wire arena of %d bytes: at least %d are needed for %d shards", o.MaxBytes, slotsOff+blockSize, o.Shards)
-	}
-	size := chunksOff + blocks*blockSize
-
-	a := &Arena{
-		fd: fd, size: uintptr(size), maxBytes: o.MaxBytes, chunks: uint32(blocks) * blockChunks,
-		slots:   cells{off: slotsOff, size: SlotSize, batch: slotBatch, highest: uint32(o.Slots), next: 1},
-		annexes: cells{off: annexesOff, size: annexSize, batch: annexBatch, highest: uint32(annexes), next: 1},
-		blocks:  make([]block, blocks), fallocate: fallocate,
-	}
-	if err := unix.Ftruncate(fd, size); err != nil {
-		return nil, fmt.Errorf("size wire arena: %w", err)
-	}
-	if sealed {
-		// Whoever gets the descriptor cannot cut the file under our mapping.
-		if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_SEAL); err != nil {
-			return nil, fmt.Errorf("seal wire arena: %w", err)
-		}
-	}
-	if err := a.growLocked(0, slotsOff); err != nil {
-		return nil, fmt.Errorf("allocate %d bytes for wire arena: %w", slotsOff, err)
-	}
-	var err error
-	a.base, err = unix.MmapPtr(fd, 0, nil, a.size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_NORESERVE)
+	e, err := o.extent()
 	if err != nil {
-		return nil, fmt.Errorf("map wire arena: %w", err)
+		return nil, err
+	}
+	a := &Arena{
+		fd: fd, size: uintptr(e.size), maxBytes: o.MaxBytes, chunks: uint32(e.blocks) * blockChunks,
+		slots:   cells{off: e.slots, size: SlotSize, batch: slotBatch, highest: uint32(o.Slots), next: 1},
+		annexes: cells{off: e.annexes, size: annexSize, batch: annexBatch, highest: uint32(e.annexCount), next: 1},
+		blocks:  make([]block, e.blocks), fallocate: fallocate,
+	}
+	if err := a.mapFile(e, sealed); err != nil {
+		return nil, err
 	}
 	a.protect()
-
 	a.hdr = (*header)(a.base)
 	*a.hdr = header{
-		Magic: Magic, Version: LayoutVersion, Shards: uint32(o.Shards), LayoutHash: LayoutHash(), Size: uint64(size),
-		SlotSize: SlotSize, ChunkSize: ChunkSize, AreasOff: uint64(areasOff), SlotsOff: uint64(slotsOff),
-		Slots: uint64(o.Slots), ChunksOff: uint64(chunksOff), Chunks: uint64(a.chunks), AnnexesOff: uint64(annexesOff), Annexes: uint64(annexes),
+		Magic: Magic, Version: LayoutVersion, Shards: uint32(o.Shards), LayoutHash: LayoutHash(), Size: uint64(e.size),
+		SlotSize: SlotSize, ChunkSize: ChunkSize, AreasOff: headerSize, SlotsOff: uint64(e.slots),
+		Slots: uint64(o.Slots), ChunksOff: uint64(e.chunks), Chunks: uint64(a.chunks), AnnexesOff: uint64(e.annexes), Annexes: uint64(e.annexCount),
 	}
 	a.shards = make([]*Shard, o.Shards)
 	for i := range a.shards {
 		a.shards[i] = newShard(a, i)
 	}
 	return a, nil
+}
+
+// mapFile gives the file its size and maps it, with memory for all that is before the slots.
+func (a *Arena) mapFile(e extent, sealed bool) error {
+	if err := unix.Ftruncate(a.fd, e.size); err != nil {
+		return fmt.Errorf("size wire arena: %w", err)
+	}
+	if sealed {
+		// Whoever gets the descriptor cannot cut the file under our mapping.
+		if _, err := unix.FcntlInt(uintptr(a.fd), unix.F_ADD_SEALS, unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_SEAL); err != nil {
+			return fmt.Errorf("seal wire arena: %w", err)
+		}
+	}
+	if err := a.growLocked(0, e.slots); err != nil {
+		return fmt.Errorf("allocate %d bytes for wire arena: %w", e.slots, err)
+	}
+	base, err := unix.MmapPtr(a.fd, 0, nil, a.size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_NORESERVE)
+	if err != nil {
+		return fmt.Errorf("map wire arena: %w", err)
+	}
+	a.base = base
+	return nil
 }
 
 // protect keeps the mapping out of core dumps and, as far as that is allowed, out of swap; refusals are not errors.
