@@ -677,3 +677,22 @@ func TestLongerThanALease(t *testing.T) {
 		}
 	})
 }
+
+// A command that sets the admin state says before what to set back, so that a daemon that is killed in between leaves no backend in drain.
+func TestJournalKnowsTheAdminStateBeforeItIsSet(t *testing.T) {
+	in(t, func(t *testing.T, r *rig) {
+		from, _ := r.c.find("main", "a")
+		asked := false
+		r.c.toDisk = func(f *os.File) error {
+			in, _, err := readJournal(f.Name())
+			if err != nil || in.Was != backend.Ready || !asked && from.Admin() != backend.Ready {
+				t.Errorf("a is in %s: %+v, %v", from.Admin(), in, err)
+			}
+			asked = true
+			return nil
+		}
+		if report, err := r.drain(Request{}); err != nil || report.State != StateDone || !asked {
+			t.Fatalf("report %+v, err %v", report, err)
+		}
+	})
+}

@@ -23,6 +23,12 @@ func (x *run) prepare(ctx context.Context) error {
 	if err := journal.begin(x.r, x.m.ID(), x.tx, x.source.Epoch, x.was); err != nil {
 		return err
 	}
+	// Behind the journal, which knows what to set back: a daemon that ends in between must not leave the backend in drain.
+	if x.r.Kind == KindDrain || !x.gated {
+		if err := x.from.SetAdmin(backend.Drain); err != nil {
+			return fmt.Errorf("drain %s: %w", x.from.FullName(), err)
+		}
+	}
 	if x.dst != nil {
 		if err := x.dst.Import(ctx, x.tx, x.tok, lease(x.r.Timeout)); err != nil {
 			return fmt.Errorf("open import at %s: %w", x.to.FullName(), err)

@@ -65,13 +65,6 @@ func (c *Coordinator) start(r Request, from, to *backend.Backend) (*Move, error)
 		c.free(m)
 		return nil, err
 	}
-	if r.Kind == KindDrain || !x.gated {
-		if err := from.SetAdmin(backend.Drain); err != nil {
-			x.hangUp()
-			c.free(m)
-			return nil, fmt.Errorf("drain %s: %w", from.FullName(), err)
-		}
-	}
 	c.keep(m)
 	c.wg.Add(1)
 	go x.carryOut(ctx)

@@ -246,7 +246,11 @@ func TestC3_18DaemonKilledAtEachStep(t *testing.T) {
 			}
 			await(t, "step "+string(c.step), func() bool {
 				m, err := p.client().Move(t.Context(), done.Move.ID)
-				return err == nil && m.Step == c.step
+				if err != nil || m.Step != c.step {
+					return false
+				}
+				s, err := p.client().Status(t.Context())
+				return err == nil && s.Pools[0].Backends[0].Admin == "drain" // set within the first step
 			})
 			p.kill()
 			p.start()
