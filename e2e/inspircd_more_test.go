@@ -12,6 +12,7 @@ import (
 
 // TestInspIRCdKeepsMoreState: what those of Debian's modules keep that the other tests' network has not loaded: between two processes, and back.
 func TestInspIRCdKeepsMoreState(t *testing.T) {
+	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
 	more := `
 <module name="banredirect"> <module name="anticaps"> <module name="repeat"> <module name="kicknorejoin"> <module name="delaymsg"> <module name="nicklock">
 <module name="dccallow"> <module name="namedmodes"> <module name="topiclock"> <module name="mlock"> <module name="gecosban">
