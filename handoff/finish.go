@@ -26,6 +26,7 @@ func (x *run) commit(ctx context.Context, dst Party, to *backend.Backend, tx str
 	}
 	x.log.Warn("commit not answered; asking the destination", "to", to.FullName(), "err", err)
 	dst.Close()
+	x.c.opt.Sessions.Park(x.parkable(), x.source.Name) // it may last: nobody may leave because his PING gets no answer
 	committed, fate := x.commitFate(ctx, to, epoch, tx)
 	if fate != nil && !errors.Is(fate, errGone) {
 		x.owed = append(x.owed, transaction{to.Name(), tx})

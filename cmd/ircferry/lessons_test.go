@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -298,6 +299,29 @@ func TestC2_15ParkedClientGetsItsPongFromItsServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	if r := ended(t, m); r.Moved != 1 {
+		t.Errorf("%+v", r)
+	}
+	alice.Expect("PRIVMSG alice :held")
+}
+
+// The same for clients whose move waits for the word of an ircd that has stalled behind the point of no return; it goes on when that does.
+func TestC2_15ClientGetsItsPongWhileTheNewIrcdStalls(t *testing.T) {
+	t.Parallel() // it takes the ten seconds
+	d, addr, _, b := pair(t, nil, []string{"--fault", "COMMIT:delay:1s*1"})
+	alice := ircclient.TestUser(t, addr, "alice")
+	m, err := d.moves.Drain(handoff.Request{Pool: "main", From: "a", To: "b"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	await(t, "commit", func() bool { return m.Report().Step == handoff.StepCommit })
+	b.stop()
+	alice.Send("PING lag")
+	alice.Send("PRIVMSG alice :held")
+	if got, err := alice.Next(patience); err != nil || got.Text != ":a.test PONG a.test :lag" {
+		t.Errorf("answered %q, %v", got.Text, err)
+	}
+	b.signal(syscall.SIGCONT)
+	if r := ended(t, m); r.State != handoff.StateDone || r.Moved != 1 {
 		t.Errorf("%+v", r)
 	}
 	alice.Expect("PRIVMSG alice :held")
