@@ -41,10 +41,11 @@ type Coordinator struct {
 
 	pools sync.RWMutex // read-locked where a move begins, so that it finds the pools of one configuration; taken before mu
 
-	mu     sync.Mutex
-	moves  []*Move          // oldest first, at most keptMoves ended ones
-	active map[string]*Move // by pool
-	wg     sync.WaitGroup
+	mu         sync.Mutex
+	moves      []*Move          // oldest first, at most keptMoves ended ones
+	active     map[string]*Move // by pool
+	rehearsing map[string]bool  // pools with a dry run
+	wg         sync.WaitGroup
 
 	alive context.Context // until Close
 	end   context.CancelCauseFunc
@@ -62,7 +63,7 @@ func New(opt Options) (*Coordinator, []Interrupted, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	c := &Coordinator{opt: opt, active: make(map[string]*Move), toDisk: (*os.File).Sync}
+	c := &Coordinator{opt: opt, active: make(map[string]*Move), rehearsing: make(map[string]bool), toDisk: (*os.File).Sync}
 	c.alive, c.end = context.WithCancelCause(context.Background())
 	return c, interrupted, nil
 }
@@ -233,8 +234,10 @@ func (c *Coordinator) claim(r Request) (*Move, context.Context, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if running := c.active[r.Pool]; running != nil {
-		return nil, nil, &Refused{Reason: fmt.Sprintf("move %s is under way in pool %s", running.ID(), r.Pool),
-			Hint: "wait for its end or ferryctl cancel it"}
+		return nil, nil, underWay(running)
+	}
+	if c.rehearsing[r.Pool] {
+		return nil, nil, errRehearsal(r.Pool)
 	}
 	if r.Timeout <= 0 {
 		r.Timeout = c.opt.Limits().Deadline

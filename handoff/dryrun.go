@@ -27,6 +27,11 @@ func (c *Coordinator) DryRun(ctx context.Context, r Request) (Plan, error) {
 	if c.refuses(&plan, guardDrain(from)) {
 		return plan, nil
 	}
+	done, err := c.claimRehearsal(r.Pool)
+	if c.refuses(&plan, err) {
+		return plan, nil
+	}
+	defer done()
 	to, err := c.destination(r, from)
 	if c.refuses(&plan, err) {
 		return plan, nil
@@ -41,6 +46,28 @@ func (c *Coordinator) DryRun(ctx context.Context, r Request) (Plan, error) {
 	}
 	c.refuses(&plan, guardDescriptors(c.opt.Sessions, Request{Kind: KindDrain}, len(refs)))
 	return plan, c.rehearse(ctx, &plan, r, from, to, refs)
+}
+
+// claimRehearsal keeps moves and dry runs of a pool apart: an ircd has room for one export and one import at a time.
+func (c *Coordinator) claimRehearsal(pool string) (done func(), err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if m := c.active[pool]; m != nil {
+		return nil, underWay(m)
+	}
+	if c.rehearsing[pool] {
+		return nil, errRehearsal(pool)
+	}
+	c.rehearsing[pool] = true
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.rehearsing, pool)
+	}, nil
+}
+
+func errRehearsal(pool string) error {
+	return &Refused{Reason: fmt.Sprintf("a dry run is under way in pool %s", pool), Hint: "it takes a moment; try again"}
 }
 
 // refuses notes a guard's refusal.
@@ -66,6 +93,9 @@ func (c *Coordinator) rehearse(ctx context.Context, plan *Plan, r Request, from,
 	}
 	defer dst.Close()
 	source, target := src.Info(), dst.Info()
+	if c.refuses(plan, guardSame(from, to, source, target)) {
+		return nil
+	}
 	c.refuses(plan, guardParties(r, from, len(refs), source, &target))
 	plan.Unmovable, plan.Links = source.Unmovable, source.Links
 	plan.CapsLost, plan.ISupport = missing(source.Caps, target.Caps), differing(source.ISupport, target.ISupport)

@@ -70,6 +70,20 @@ func guardParties(r Request, from *backend.Backend, sessions int, src protocol.H
 	return nil
 }
 
+// guardSame refuses two backends that are one ircd process.
+func guardSame(from, to *backend.Backend, src, dst protocol.Hello) error {
+	if src.Epoch != dst.Epoch {
+		return nil
+	}
+	return &Refused{Reason: fmt.Sprintf("%s and %s are the same ircd process", from.FullName(), to.FullName()),
+		Hint: "correct handoff: of one of them in the configuration"}
+}
+
+// underWay refuses a second move in a pool.
+func underWay(m *Move) error {
+	return &Refused{Reason: fmt.Sprintf("move %s is under way in pool %s", m.ID(), m.request.Pool), Hint: "wait for its end or ferryctl cancel it"}
+}
+
 // guardDescriptors reckons the streams that are open beside the old ones. A hold closes the old ones first.
 func guardDescriptors(s Sessions, r Request, sessions int) error {
 	if r.Kind != KindDrain {

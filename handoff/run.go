@@ -93,9 +93,8 @@ func (x *run) check(ctx context.Context) error {
 		return &Error{StepCheck, x.to.FullName(), err}
 	}
 	target := x.dst.Info()
-	if target.Epoch == x.source.Epoch {
-		return &Refused{Reason: fmt.Sprintf("%s and %s are the same ircd process", x.from.FullName(), x.to.FullName()),
-			Hint: "correct handoff: of one of them in the configuration"}
+	if err := guardSame(x.from, x.to, x.source, target); err != nil {
+		return err
 	}
 	return guardParties(x.r, x.from, len(refs), x.source, &target)
 }

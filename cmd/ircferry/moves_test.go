@@ -256,3 +256,27 @@ func (w *world) goAway() {
 	}
 	w.clients = nil
 }
+
+// TestDryRunUnderTraffic: it asks both ircds and nobody notices, nothing is left that would be in the way of the drain.
+func TestDryRunUnderTraffic(t *testing.T) {
+	d, _, _, b := pair(t, nil, nil)
+	w := newWorld(t, d)
+	w.populate(16, 4)
+	w.run()
+	for range 25 {
+		plan, err := d.moves.DryRun(t.Context(), handoff.Request{Pool: "main", From: "a"})
+		if err != nil || plan.To != "b" || plan.Users < 16 || plan.Channels < 4 || len(plan.Refusals)+len(plan.Conflicts)+len(plan.Warnings) > 0 {
+			t.Fatalf("%+v, %v", plan, err)
+		}
+	}
+	if h := awaitHello(t, "unix:"+b.socket); h.Users != 0 || h.Channels != 0 {
+		t.Errorf("the destination has %d users, %d channels", h.Users, h.Channels)
+	}
+	if r := drain(t, d, "a", "b"); r.State != handoff.StateDone || r.Moved < 16 {
+		t.Errorf("%+v", r)
+	}
+	w.stop()
+	if counts := w.oracle.Settle(patience); !counts.Clean() {
+		t.Errorf("%v\n%s", counts, strings.Join(w.oracle.Samples(), "\n"))
+	}
+}
