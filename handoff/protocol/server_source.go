@@ -15,6 +15,7 @@ type source struct {
 	owner     *controlConn // whose end resumes
 	exporting bool         // Freeze or Export runs, without mu
 	frozen    bool
+	until     time.Time // the end of the freeze
 	timer     *time.Timer
 }
 
@@ -126,7 +127,7 @@ func (x *source) export(c *controlConn, tx string, sel []Selection, freeze time.
 
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.exporting, x.frozen = false, true
+	x.exporting, x.frozen, x.until = false, true, over
 	if err != nil {
 		x.thawLocked(c.s)
 		return err
@@ -202,6 +203,10 @@ func (c *controlConn) release(m Message) error {
 	x := &c.s.src
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	// A process that was stopped may come to a RELEASE before it comes to its timer, long after whoever has sent it went on without it.
+	if x.tx == tx && x.frozen && !time.Now().Before(x.until) {
+		x.thawLocked(c.s)
+	}
 	switch {
 	case x.tx == tx && x.frozen:
 		c.s.table.setSource(tx, SourceReleased)

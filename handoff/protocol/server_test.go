@@ -55,6 +55,21 @@ func TestFreezeTime(t *testing.T) {
 	})
 }
 
+// The end of the freeze time is a RESUME also for a process that was stopped meanwhile and comes to a RELEASE before it comes to its timer.
+func TestReleaseBehindTheFreezeTime(t *testing.T) {
+	r := newRig(t, Config{})
+	tx := NewSecret()
+	_, err := r.c.Export(t.Context(), ExportRequest{Tx: tx, Freeze: time.Minute}, nil)
+	noError(t, err)
+	r.server.src.mu.Lock()
+	r.server.src.until = time.Now().Add(-time.Millisecond)
+	r.server.src.mu.Unlock()
+	wantCode(t, r.c.Release(t.Context(), tx, ""), CodeResumed)
+	if n := releases(r.ircd); n != 0 || r.ircd.count("resume") != 1 {
+		t.Errorf("released %d times, resumed %d times", n, r.ircd.count("resume"))
+	}
+}
+
 func TestLeaseTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ircd := newFakeIrcd()
