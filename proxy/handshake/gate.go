@@ -119,7 +119,13 @@ func (g *gate) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// keptIn is what a buffer may have that is kept while the peer is waited for. A hello fits.
+const keptIn = 4 << 10
+
 func (g *gate) wait() {
+	if cap(g.in) > keptIn && g.read > 0 { // one who sends much and stops halfway would else hold all of it twice
+		g.in, g.read = append([]byte(nil), g.in[g.read:]...), 0
+	}
 	g.slots.give()
 	g.waiting = true
 	for g.waiting {

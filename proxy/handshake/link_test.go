@@ -99,6 +99,27 @@ func TestStalledClientsHoldNoSlot(t *testing.T) {
 }
 
 // As many handshakes compute as there are slots and no more, and all get their turn.
+// A hello of 48 KiB of which all but the last bytes come at once: crypto/tls has the most of it, so the gate must not have it too.
+func TestStalledClientsAreHeldOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server, _ := linkConfigs(t, ServerOptions{})
+		h := Server(server, Options{Write: func([]byte) {}, Done: func(Result) {}})
+		const most = 16 << 10
+		var p []byte
+		for range 3 {
+			p = append(p, typeHandshake, 3, 1, most>>8, 0)
+			p = append(p, make([]byte, most)...)
+		}
+		copy(p[headerLen:], []byte{1, 0, 3*most>>8 - 1, 252})
+		h.Feed(p[:len(p)-100])
+		synctest.Wait()
+		if !h.gate.waiting || h.gate.record != 0 || len(h.gate.in) != headerLen+most-100 || cap(h.gate.in) > 2*most {
+			t.Errorf("waiting %v, in mid-record %d, %d bytes in room for %d", h.gate.waiting, h.gate.record, len(h.gate.in), cap(h.gate.in))
+		}
+		h.End(errors.New("the test is over"))
+	})
+}
+
 func TestSlotsBound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server, client := linkConfigs(t, ServerOptions{})
