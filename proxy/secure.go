@@ -129,15 +129,15 @@ func (w *worker) newHandshake(s *session) *shaking {
 			})
 		},
 		Done: func(res handshake.Result) {
-			if !w.loop.Post(func() { w.shaken(key, res) }) {
+			if !w.loop.Post(func() { w.shaken(key, &res) }) {
 				res.Params.Wipe()
 			}
 		},
 	})}
 }
 
-// shaken takes the session's TLS state over from its handshake.
-func (w *worker) shaken(k loop.Key, res handshake.Result) {
+// shaken takes the session's TLS state over from its handshake, and wipes res.
+func (w *worker) shaken(k loop.Key, res *handshake.Result) {
 	s := w.at(k)
 	if s == nil || s.state != StateHandshake || s.reg == nil || s.reg.shake == nil {
 		res.Params.Wipe()

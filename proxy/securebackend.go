@@ -42,7 +42,7 @@ func (w *worker) secureBackend(s *session) {
 		Done: func(res handshake.Result) {
 			if !w.loop.Post(func() {
 				if s := at(); s != nil && s.reg.shake == shake {
-					w.backendShaken(s, res)
+					w.backendShaken(s, &res)
 				}
 				res.Params.Wipe()
 			}) {
@@ -61,7 +61,7 @@ func (w *worker) backendHandshakeBytes(s *session, p []byte) {
 }
 
 // backendShaken goes on as if the connect had only now succeeded.
-func (w *worker) backendShaken(s *session, res handshake.Result) {
+func (w *worker) backendShaken(s *session, res *handshake.Result) {
 	shake := s.reg.shake
 	s.reg.shake = nil
 	if res.Err != nil {

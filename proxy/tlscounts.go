@@ -40,7 +40,7 @@ func whyTLS(word string) tlsWhy { return tlsWhy(max(slices.Index(tlsWords, word)
 func (y tlsWhy) String() string { return tlsWords[y] }
 
 // shook counts a handshake's outcome.
-func (s *session) shook(res handshake.Result) {
+func (s *session) shook(res *handshake.Result) {
 	counts := &s.tally.handshakes
 	switch failed := (*handshake.Error)(nil); {
 	case res.Err == nil && res.Facts.Resumed:

@@ -66,8 +66,11 @@ func (o *opener) open(rec []byte) (kind byte, content []byte, ok bool) {
 	return 0, nil, true
 }
 
-// wipe zeroes what was opened.
-func (o *opener) wipe() { clear(o.plain[:cap(o.plain)]) }
+// wipe zeroes what was opened, and the IV. Nobody can zero the cipher.
+func (o *opener) wipe() {
+	clear(o.plain[:cap(o.plain)])
+	*o = opener{}
+}
 
 // explicitNonce is what a record of GCM in TLS 1.2 carries.
 func explicitNonce(rec []byte) uint64 { return binary.BigEndian.Uint64(rec[headerLen:]) }

@@ -62,6 +62,7 @@ func (su *suite) opener13(trafficSecret []byte) (*opener, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer clear(iv)
 	return su.opener(key, iv)
 }
 
