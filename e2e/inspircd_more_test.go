@@ -3,9 +3,11 @@
 package e2e
 
 import (
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ircferry/ircferry/handoff/protocol"
 )
@@ -102,4 +104,37 @@ func (h *hand) moveTo(t *testing.T, to *hand, s map[string]*rawStream, warnings 
 		moved[u] = stream
 	}
 	return moved
+}
+
+// TestInspIRCdKeepsNoEmptyChannels: a channel whose members cannot come is none after COMMIT, but if +P keeps it; and what +P keeps is in the
+// database of the new process soon, should that one end too.
+func TestInspIRCdKeepsNoEmptyChannels(t *testing.T) {
+	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
+	a := startInspIRCd(t, "a")
+	h := newHand(t, a)
+	var records []protocol.Message
+	for _, name := range []string{"#left", "#kept", "#sea"} {
+		c := protocol.NewChan(name, 1700000000).Message
+		c.SetBare("m.secret")
+		if name == "#kept" {
+			c.SetBare("m.permanent")
+		}
+		records = append(records, c, protocol.NewList(name, "ban", "*!*@a", "x", 1).Message)
+	}
+	tx, p := h.prepare(append(records, imported("i.1", "ann", "oper", "NetAdmin", "x.inspircd.operblock", "root"), protocol.NewMemb("i.1", "#sea", "o").Message)...)
+	if len(p.Conflicts)+len(p.Warns) != 0 {
+		t.Errorf("%+v", p)
+	}
+	ann := h.attach(tx, tx, "i.1")
+	_, err := h.c.Commit(t.Context(), tx)
+	h.ok(err)
+	h.ok(ann.answer(protocol.VerbLive))
+	list := ann.ask("LIST")
+	for name, there := range map[string]bool{"#left": false, "#kept": true, "#sea": true} {
+		if strings.Contains(list, name+" ") != there {
+			t.Errorf("%s: want %t in\n%s", name, there, list)
+		}
+	}
+	db := filepath.Join(a.dir, "permchannels.conf") // saved every 5 seconds
+	eventually(t, 15*time.Second, "+P is in its database", func() bool { return strings.Contains(readFile(db), `channel="#kept"`) })
 }

@@ -95,6 +95,14 @@ namespace Handoff
 		}
 	}
 
+	/** Has m_permchannels write its database soon, if the channel is one of its. It looks for this event alone. */
+	inline void SavePermanent(Channel* chan)
+	{
+		Module* const perm = ServerInstance->Modules->Find("m_permchannels.so");
+		if (perm)
+			perm->OnPostTopicChange(ServerInstance->FakeClient, chan, chan->topic);
+	}
+
 	/** Adds a list entry with its setter and time. The mask as the list has it; empty: there is no such list, or it does not take it. */
 	inline std::string AddEntry(Channel* chan, const Line& r)
 	{

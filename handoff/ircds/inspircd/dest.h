@@ -67,6 +67,8 @@ namespace Handoff
 					User* const other = ServerInstance->FindNickOnly(r.Get("nick"));
 					if (other && other->registered == REG_ALL)
 						return Fault("conflict", "the nick was taken", r.Get("u"));
+					if (!ClassNamed(r.Get("class")) && !AnyClass())
+						return Fault("conflict", "no connection class any more", r.Get("u"));
 				}
 				else if (r.verb == "CHAN")
 				{
@@ -122,6 +124,7 @@ namespace Handoff
 				live[i]->exempt = (ServerInstance->XLines->MatchesLine("E", live[i]) != NULL);
 				live[i]->CheckLines(true);
 			}
+			DropEmpty();
 		}
 
 	 private:
@@ -133,6 +136,17 @@ namespace Handoff
 				world.channels.erase(channels[i]);
 			nicks.clear();
 			channels.clear();
+		}
+
+		/** Ends channels that nobody is on, but those that +P keeps. */
+		void DropEmpty()
+		{
+			for (size_t i = 0; i < records.size(); ++i)
+			{
+				Channel* const chan = records[i].verb == "CHAN" ? ServerInstance->FindChan(records[i].Get("n")) : NULL;
+				if (chan)
+					chan->CheckDestroy();
+			}
 		}
 
 		void BuildChannels(std::set<Channel*>& kept)
@@ -150,6 +164,7 @@ namespace Handoff
 						if (!chan)
 							chan = new Channel(r.Get("n"), r.Num("ts") ? r.Num("ts") : ServerInstance->Time());
 						FillChannel(chan, r);
+						SavePermanent(chan);
 					}
 				}
 				else if (r.verb == "LIST")
