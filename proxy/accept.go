@@ -18,8 +18,9 @@ const (
 
 // accepting is a listener's socket on one worker.
 type accepting struct {
-	fd  int
-	lst *listener
+	fd   int
+	lst  *listener
+	deaf bool // it drops SYNs
 }
 
 func listenerKey(slot uint32) loop.Key { return loop.MakeKey(slot, 0, portListener) }
@@ -45,6 +46,9 @@ func (w *worker) acceptSome(a *accepting, n int) bool {
 			return false
 		case errno != 0:
 			continue // this one was gone before we came to it: ECONNABORTED and network errors, see accept(2)
+		}
+		if a.deaf {
+			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0) //nolint:errcheck // inherited if it came after the filter
 		}
 		w.arrived(a.lst, fd, addr)
 	}
@@ -142,7 +146,7 @@ func (w *worker) resumeAccept() {
 	}
 }
 
-// addListener and removeListener are posted by SetListeners.
+// addListener, deafenListener and removeListener are posted by SetListeners.
 
 func (w *worker) addListener(slot uint32, a *accepting) {
 	w.listeners[slot] = a
@@ -150,6 +154,24 @@ func (w *worker) addListener(slot uint32, a *accepting) {
 		if err := w.loop.WatchLevel(a.fd, listenerKey(slot)); err != nil {
 			w.pauseAccept()
 		}
+	}
+}
+
+// noSYN is a socket filter that drops SYNs without an ACK; it sees a segment from its TCP header on.
+var noSYN = []unix.SockFilter{
+	{Code: unix.BPF_LD | unix.BPF_B | unix.BPF_ABS, K: 13}, // the flags
+	{Code: unix.BPF_ALU | unix.BPF_AND | unix.BPF_K, K: 0x12},
+	{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: 0x02, Jf: 1},
+	{Code: unix.BPF_RET | unix.BPF_K, K: 0},
+	{Code: unix.BPF_RET | unix.BPF_K, K: 1 << 18},
+}
+
+// deafenListener lets nobody begin a handshake with the socket any more; those under way go on. Where the kernel will not, the
+// listener goes as others do.
+func (w *worker) deafenListener(slot uint32) {
+	if a := w.listeners[slot]; a != nil {
+		filter := unix.SockFprog{Len: uint16(len(noSYN)), Filter: &noSYN[0]}
+		a.deaf = unix.SetsockoptSockFprog(a.fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &filter) == nil
 	}
 }
 

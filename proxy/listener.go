@@ -3,10 +3,10 @@ package proxy
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -38,8 +38,9 @@ func (l *listener) localAddr(fd int) netip.AddrPort {
 }
 
 // SetListeners makes cs the listeners, at start and at each reload: all of them or, with an error, no change. A listener whose address
-// stays keeps its sockets, and those that go are emptied before they are closed. Sessions stay in any case. A listener whose name has an entry in
-// secure shakes hands with it (handshake.ServerConfig); the others are plaintext.
+// stays keeps its sockets, also if it is written otherwise now. One that moves to an address that shares some with those of before is bound
+// beside them, so that at no moment nobody listens; those that go are emptied before they are closed. Sessions stay in any case. A
+// listener whose name has an entry in secure shakes hands with it (handshake.ServerConfig); the others are plaintext.
 func (p *Proxy) SetListeners(cs []config.Listener, secure map[string]*tls.Config) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -54,7 +55,10 @@ func (p *Proxy) SetListeners(cs []config.Listener, secure map[string]*tls.Config
 			return fmt.Errorf("listener %s: tls is configured and there is no certificate for it", c.Name)
 		}
 	}
-	next, fresh, err := p.bindMissing(cs)
+	next, fresh, err := p.planLocked(cs)
+	if err == nil {
+		err = p.openLocked(next, fresh)
+	}
 	if err != nil {
 		return err
 	}
@@ -66,43 +70,120 @@ func (p *Proxy) SetListeners(cs []config.Listener, secure map[string]*tls.Config
 		l.tls.Store(secure[c.Name])
 		l.tally.Store(p.tallyLocked(c.Name))
 	}
-	gone := p.listeners
+	gone := leaving(p.listeners, next)
 	p.listeners = next
 	for _, l := range fresh {
 		for i, w := range p.workers {
-			w.loop.Post(func() { w.addListener(l.slot, &accepting{l.fds[i], l}) })
+			w.loop.Post(func() { w.addListener(l.slot, &accepting{fd: l.fds[i], lst: l}) })
 		}
 	}
-	for address, l := range gone {
-		if next[address] == nil {
-			p.onAll(context.Background(), func(w *worker) { w.removeListener(l.slot) })
+	p.handOver(gone, fresh)
+	for _, l := range gone {
+		p.onAll(context.Background(), func(w *worker) { w.removeListener(l.slot) })
+	}
+	return nil
+}
+
+// handOverTime is what a client has to end its TCP handshake with a listener that goes: a round trip around the world.
+const handOverTime = 300 * time.Millisecond
+
+// handOver lets nobody begin with a listener that goes and whose clients a fresh one has from now on, and waits for those who have begun. A SYN
+// that is dropped meanwhile comes again after a second, and finds the fresh one.
+func (p *Proxy) handOver(gone, fresh []*listener) {
+	begun := false
+	for _, l := range gone {
+		if slices.ContainsFunc(fresh, func(f *listener) bool { return overlap(l.addr, f.addr) }) {
+			begun = true
+			p.onAll(context.Background(), func(w *worker) { w.deafenListener(l.slot) })
+		}
+	}
+	if begun {
+		time.Sleep(handOverTime)
+	}
+}
+
+// planLocked finds the listener of each configured address: one that runs there, or a fresh one that is not bound yet.
+func (p *Proxy) planLocked(cs []config.Listener) (next map[string]*listener, fresh []*listener, err error) {
+	next = map[string]*listener{}
+	for _, c := range cs {
+		if next[c.Address] != nil {
+			return nil, nil, fmt.Errorf("listener %s: address %s is used twice", c.Name, c.Address)
+		}
+		l := p.listeners[c.Address]
+		if l == nil {
+			addr, err := resolve(c.Address)
+			if err != nil {
+				return nil, nil, fmt.Errorf("listener %s: %w", c.Name, err)
+			}
+			if l = p.boundLocked(addr); l == nil {
+				l = &listener{addr: addr}
+				l.conf.Store(&c)
+				fresh = append(fresh, l)
+			}
+		}
+		for _, other := range next {
+			if overlap(l.addr, other.addr) {
+				return nil, nil, fmt.Errorf("listener %s: address %s shares %s with another listener", c.Name, c.Address, other.addr)
+			}
+		}
+		next[c.Address] = l
+	}
+	return next, fresh, nil
+}
+
+// boundLocked is the listener that runs at an address, however that was written.
+func (p *Proxy) boundLocked(addr netip.AddrPort) *listener {
+	for _, l := range p.listeners {
+		if addr.Port() != 0 && l.addr == addr {
+			return l
 		}
 	}
 	return nil
 }
 
-// bindMissing finds or makes the listeners of cs, by configured address; fresh are those that it has made. With an error there are none.
-func (p *Proxy) bindMissing(cs []config.Listener) (next map[string]*listener, fresh []*listener, err error) {
-	next = map[string]*listener{}
+// openLocked binds the fresh listeners of next, and lets them listen when all are bound: until then no client is theirs to lose.
+func (p *Proxy) openLocked(next map[string]*listener, fresh []*listener) (err error) {
+	gone := leaving(p.listeners, next)
 	defer func() {
 		if err != nil {
 			p.closeFresh(fresh)
 		}
 	}()
-	for _, c := range cs {
-		if next[c.Address] != nil {
-			return nil, fresh, fmt.Errorf("listener %s: address %s is used twice", c.Name, c.Address)
-		}
-		l := p.listeners[c.Address]
-		if l == nil {
-			if l, err = p.bind(c); err != nil {
-				return nil, fresh, fmt.Errorf("listener %s: %w", c.Name, err)
+	for _, l := range fresh {
+		name := l.conf.Load().Name
+		l.limits = newLimiter(l.conf.Load().Limits)
+		for _, old := range gone {
+			if old.name() == name {
+				l.limits = old.limits // who is in goes on to count
 			}
-			fresh = append(fresh, l)
 		}
-		next[c.Address] = l
+		if err := p.bind(l, gone); err != nil {
+			return fmt.Errorf("listener %s: %w", name, err)
+		}
 	}
-	return next, fresh, nil
+	for _, l := range fresh {
+		for _, fd := range l.fds {
+			// All that is in the queue when we are restarted slowly counts; the kernel caps it at net.core.somaxconn.
+			if err := unix.Listen(fd, 65535); err != nil {
+				return fmt.Errorf("listener %s: listen on %s: %w", l.name(), l.addr, wayOut(err, l.addr))
+			}
+		}
+	}
+	return nil
+}
+
+// leaving are the listeners of now that are not among those of next.
+func leaving(now, next map[string]*listener) (gone []*listener) {
+	kept := map[*listener]bool{}
+	for _, l := range next {
+		kept[l] = true
+	}
+	for _, l := range now {
+		if !kept[l] {
+			gone = append(gone, l)
+		}
+	}
+	return gone
 }
 
 func (p *Proxy) closeFresh(ls []*listener) {
@@ -111,109 +192,6 @@ func (p *Proxy) closeFresh(ls []*listener) {
 			unix.Close(fd)
 		}
 	}
-}
-
-// bind makes the sockets of a listener, with the first of them alone on its address for a moment: with SO_REUSEPORT a second daemon
-// would be let in beside us without a word.
-func (p *Proxy) bind(c config.Listener) (*listener, error) {
-	addr, err := resolve(c.Address)
-	if err != nil {
-		return nil, err
-	}
-	probe, addr, err := bindSocket(addr, false)
-	if err != nil {
-		return nil, err
-	}
-	unix.Close(probe)
-	p.nextSlot++
-	l := &listener{slot: p.nextSlot, addr: addr, limits: newLimiter(c.Limits)}
-	l.conf.Store(&c)
-	for range p.workers {
-		fd, _, err := bindSocket(addr, true)
-		if err == nil {
-			// All that is in the queue when we are restarted slowly counts; the kernel caps it at net.core.somaxconn.
-			err = unix.Listen(fd, 65535)
-		}
-		if err != nil {
-			p.closeFresh([]*listener{l})
-			return nil, fmt.Errorf("listen on %s: %w", addr, err)
-		}
-		l.fds = append(l.fds, fd)
-	}
-	return l, nil
-}
-
-// resolve turns the configured address into one to bind: no host is all addresses of both families.
-func resolve(address string) (netip.AddrPort, error) {
-	a, err := net.ResolveTCPAddr("tcp", address)
-	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("address %s: %w", address, err)
-	}
-	if a.IP == nil {
-		return netip.AddrPortFrom(netip.IPv6Unspecified(), uint16(a.Port)), nil
-	}
-	ip := a.AddrPort()
-	return netip.AddrPortFrom(ip.Addr().Unmap(), ip.Port()), nil
-}
-
-// bindSocket makes a bound socket that accepted ones inherit their options from, and says where it is bound.
-func bindSocket(addr netip.AddrPort, share bool) (int, netip.AddrPort, error) {
-	fd, errno := loop.Socket(addr.Addr())
-	if errno == unix.EAFNOSUPPORT && addr.Addr() == netip.IPv6Unspecified() {
-		addr = netip.AddrPortFrom(netip.IPv4Unspecified(), addr.Port())
-		fd, errno = loop.Socket(addr.Addr())
-	}
-	if errno != 0 {
-		return -1, addr, fmt.Errorf("socket for %s: %w", addr, errno)
-	}
-	errs := []error{unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)}
-	if share {
-		errs = append(errs, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1))
-	}
-	for _, o := range inherited {
-		errs = append(errs, unix.SetsockoptInt(fd, o.level, o.name, o.value))
-	}
-	var sa unix.Sockaddr = &unix.SockaddrInet4{Port: int(addr.Port()), Addr: as4(addr.Addr())}
-	if addr.Addr().Is6() {
-		errs = append(errs, unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, v6Only(addr.Addr())))
-		sa = &unix.SockaddrInet6{Port: int(addr.Port()), Addr: addr.Addr().As16()}
-	}
-	errs = append(errs, unix.Bind(fd, sa))
-	if err := errors.Join(errs...); err != nil {
-		unix.Close(fd)
-		return -1, addr, fmt.Errorf("bind %s: %w", addr, err)
-	}
-	if addr.Port() == 0 {
-		addr = netip.AddrPortFrom(addr.Addr(), loop.LocalAddr(fd).Port())
-	}
-	return fd, addr, nil
-}
-
-// inherited are the options of client sockets: Linux copies them from the listening one, so that a new client costs no call
-// for them. A client's host that is silent is asked after two minutes and given up after five; the user timeout counts also for
-// one that lives and does not read.
-var inherited = []struct{ level, name, value int }{
-	{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
-	{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
-	{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 120},
-	{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 30},
-	{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 6},
-	{unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 300_000},
-}
-
-func as4(a netip.Addr) (b [4]byte) {
-	if a.Is4() {
-		b = a.As4()
-	}
-	return b
-}
-
-// v6Only: only the address of all addresses takes IPv4 as well.
-func v6Only(a netip.Addr) int {
-	if a.IsUnspecified() {
-		return 0
-	}
-	return 1
 }
 
 // Addrs tells where each listener, by name, is bound.

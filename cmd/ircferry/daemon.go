@@ -15,6 +15,7 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -215,6 +216,9 @@ func (d *daemon) startAdmin(cfg config.Config) error {
 		return nil
 	}
 	web, err := net.Listen("tcp", cfg.HTTP.Address)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("http.address: %w: another program listens there; give this one another address, or \"\" for none", err)
+	}
 	if err != nil {
 		return fmt.Errorf("http.address: %w", err)
 	}
