@@ -132,7 +132,7 @@ func (g *gate) wait() {
 		g.more.Wait()
 	}
 	g.mu.Unlock()
-	g.slots.take()
+	g.slots.take(true)
 	g.mu.Lock()
 }
 

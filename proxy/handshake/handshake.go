@@ -80,7 +80,7 @@ func (h *Handshake) End(err error) {
 func (h *Handshake) Rest() []byte { return h.gate.rest() }
 
 func (h *Handshake) run() {
-	h.slots.take()
+	h.slots.take(h.client)
 	res := h.shake()
 	h.slots.give()
 	h.done(res)
