@@ -118,7 +118,7 @@ func (c *Coordinator) Release(pool, name, to, actor string) (*Move, error) {
 	if m == nil || m.request.From != name || !m.Report().waits() {
 		return nil, &Refused{Reason: fmt.Sprintf("%s/%s is not held", pool, name), Hint: "ferryctl show moves tells what is"}
 	}
-	place := placing{to: name, newEpoch: m.request.Kind == KindRestart}
+	place := placing{to: name, newEpoch: m.request.Kind == KindRestart, released: true}
 	if to != "" && to != name {
 		target, err := c.find(pool, to)
 		if err != nil {
@@ -127,7 +127,7 @@ func (c *Coordinator) Release(pool, name, to, actor string) (*Move, error) {
 		if !target.Native() {
 			return nil, &Refused{Reason: fmt.Sprintf("%s has no driver: it cannot take users", target.FullName())}
 		}
-		place = placing{to: to}
+		place = placing{to: to, released: true}
 	}
 	return m, m.place(place)
 }

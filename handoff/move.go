@@ -34,6 +34,7 @@ type Move struct {
 type placing struct {
 	to       string // backend name in the pool
 	newEpoch bool   // wait until the ircd is another process than at the pull
+	released bool   // by a release, not by a cancel
 }
 
 func newMove(id string, r Request, cancel context.CancelCauseFunc, onChange func(Report)) *Move {
@@ -125,6 +126,11 @@ func (m *Move) place(p placing) error {
 	default:
 		return &Refused{Reason: fmt.Sprintf("move %s was told already where its users go", m.ID())}
 	}
+}
+
+// placed says that a parked move has heard where its users go.
+func (m *Move) placed(p placing) {
+	m.update(func(r *Report) { r.State, r.Released = StateRunning, p.released })
 }
 
 // end closes the move with its outcome; nothing changes afterwards.

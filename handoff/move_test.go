@@ -277,7 +277,7 @@ func TestHoldParksUntilRelease(t *testing.T) {
 			t.Fatal(err)
 		}
 		report := r.await(m)
-		if report.State != StateDone || report.Moved != 3 {
+		if report.State != StateDone || report.Moved != 3 || !report.Released {
 			t.Fatalf("report %+v", report)
 		}
 		balanced(t, report)
@@ -392,7 +392,7 @@ func TestC3_25CancelOfAParkedMovePushesBack(t *testing.T) {
 		if err := r.c.Cancel(m.ID()); err != nil {
 			t.Fatal(err)
 		}
-		if report := r.await(m); report.State != StateDone || report.Moved != 3 || r.a.epoch != 1 {
+		if report := r.await(m); report.State != StateDone || report.Moved != 3 || r.a.epoch != 1 || report.Released {
 			t.Fatalf("report %+v", report)
 		}
 		r.owners()
@@ -413,7 +413,7 @@ func TestC3_25CancelWhileItWaitsForANewEpoch(t *testing.T) {
 		if err := r.c.Cancel(m.ID()); err != nil {
 			t.Fatal(err)
 		}
-		if report := r.await(m); report.State != StateDone || r.a.epoch != 1 {
+		if report := r.await(m); report.State != StateDone || r.a.epoch != 1 || report.Released {
 			t.Fatalf("report %+v", report)
 		}
 		r.owners()

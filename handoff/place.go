@@ -45,7 +45,7 @@ func (x *run) putIn() {
 			return
 		}
 	}
-	x.m.update(func(r *Report) { r.State = StateRunning })
+	x.m.placed(where)
 	x.placeAnywhere(ctx, where)
 }
 
@@ -100,6 +100,7 @@ func (x *run) placeAnywhere(ctx context.Context, where placing) {
 		where = x.nextPlace(where, refusals)
 		select {
 		case where = <-x.m.placing:
+			x.m.placed(where)
 		case <-time.After(askEvery):
 		case <-ctx.Done():
 		}

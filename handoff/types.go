@@ -121,7 +121,8 @@ type Report struct {
 	Actor     string    `json:"actor,omitempty"`
 	State     State     `json:"state"`
 	Step      Step      `json:"step"`
-	Note      string    `json:"note,omitempty"` // what it waits for, for a person
+	Note      string    `json:"note,omitempty"`     // what it waits for, for a person
+	Released  bool      `json:"released,omitempty"` // of a hold or restart: it was said where its users go; false: cancelled, or not yet
 	Started   time.Time `json:"started"`
 	Ended     time.Time `json:"ended,omitzero"`
 	Attempted int       `json:"attempted"`

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/ircferry/ircferry/admin"
 	"github.com/ircferry/ircferry/handoff"
 )
 
@@ -18,8 +19,8 @@ const commandGrace = 5 * time.Second
 // runCommand runs COMMAND with the caller's rights, environment, terminal and process group (Ctrl-C reaches it by itself). why
 // is empty if it exited with 0; else it says what happened, and code is what ferryctl exits with.
 //
-// If the users do not stay parked meanwhile, because somebody else cancelled the move, COMMAND is told to end: it would stop the ircd
-// with the users in it.
+// If somebody else cancels the move meanwhile, COMMAND is told to end: it would stop the ircd with the users in it. A release by
+// somebody else is well: COMMAND's own start of the ircd does it where the ircd's unit has a `ferryctl release`.
 func (r *restart) runCommand(ctx context.Context) (code int, why string) {
 	cmd := exec.Command("sh", "-c", r.command)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = r.in, r.out, r.err
@@ -34,16 +35,22 @@ func (r *restart) runCommand(ctx context.Context) (code int, why string) {
 	go func() { ended <- cmd.Wait() }()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	select {
-	case err := <-ended:
-		if err != nil && r.interruptFollows() {
-			return exitInterrupted, "interrupted"
+	unparked := r.unparked(ctx)
+	for {
+		select {
+		case err := <-ended:
+			if err != nil && r.interruptFollows() {
+				return exitInterrupted, "interrupted"
+			}
+			return exitError, failure(err)
+		case s := <-r.interrupts:
+			return exitInterrupted, "interrupted" + end(cmd.Process, s, ended)
+		case m := <-unparked:
+			if !m.Released {
+				return exitError, fmt.Sprintf("somebody else ended the hold (%s) while the command ran", m.State) + end(cmd.Process, syscall.SIGTERM, ended)
+			}
+			unparked = nil
 		}
-		return exitError, failure(err)
-	case s := <-r.interrupts:
-		return exitInterrupted, "interrupted" + end(cmd.Process, s, ended)
-	case state := <-r.unparked(ctx):
-		return exitError, fmt.Sprintf("somebody else ended the hold (%s) while the command ran", state) + end(cmd.Process, syscall.SIGTERM, ended)
 	}
 }
 
@@ -58,8 +65,8 @@ func (r *restart) interruptFollows() bool {
 }
 
 // unparked tells when the move is not parked any more. A daemon that cannot be asked tells nothing: the release will.
-func (r *restart) unparked(ctx context.Context) <-chan handoff.State {
-	told := make(chan handoff.State, 1)
+func (r *restart) unparked(ctx context.Context) <-chan admin.Move {
+	told := make(chan admin.Move, 1)
 	go func() {
 		rev := ""
 		for {
@@ -68,7 +75,7 @@ func (r *restart) unparked(ctx context.Context) <-chan handoff.State {
 				return
 			}
 			if m.State != handoff.StateParked {
-				told <- m.State
+				told <- m
 				return
 			}
 			rev = m.Rev

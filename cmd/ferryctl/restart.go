@@ -97,7 +97,9 @@ func (r *restart) release(ctx context.Context) error {
 	_, err := r.client.Release(asked, admin.ReleaseRequest{Backend: r.backend})
 	var said *admin.Error
 	if errors.As(err, &said) { // somebody else released or cancelled it meanwhile: what comes of it is what there is to tell
-		fmt.Fprintf(r.err, "ferryctl: the users were not released: %s\n", said.Message)
+		if m, err := r.client.Move(asked, r.move); err != nil || !m.Released {
+			fmt.Fprintf(r.err, "ferryctl: the users were not released: %s\n", said.Message)
+		}
 	} else if err != nil {
 		return fmt.Errorf("release %s: %w", r.backend, err)
 	}

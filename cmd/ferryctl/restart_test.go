@@ -83,6 +83,37 @@ func TestCancelByAnotherEndsTheCommand(t *testing.T) {
 	a.want(t, 1, []string{"done"}, []string{"somebody else ended the hold (", "while the command ran"})
 }
 
+// The ircd's unit releases the users itself when COMMAND has started it (configs/inspircd/inspircd.service.conf): COMMAND goes on, and all is well.
+func TestReleaseByTheUnitLetsTheCommandGoOn(t *testing.T) {
+	d := newDaemon(t)
+	dir := t.TempDir()
+	begun, goOn := filepath.Join(dir, "begun"), filepath.Join(dir, "go-on")
+	for _, fifo := range []string{begun, goOn} {
+		if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.onHold = []change{parked}
+	go func() {
+		if _, err := os.ReadFile(begun); err != nil {
+			t.Error(err)
+		}
+		d.scripted.play("m1", []change{func(r *handoff.Report) { r.State, r.Released = handoff.StateRunning, true }, done})
+		if err := os.WriteFile(goOn, nil, 0o600); err != nil {
+			t.Error(err)
+		}
+	}()
+	ran := filepath.Join(dir, "ran")
+	a := d.call(t, "restart", "main/a", "--exec", "echo > "+begun+"; cat "+goOn+"; touch "+ran)
+	a.want(t, 0, []string{"done"}, nil)
+	if strings.Contains(a.err, "not released") || strings.Contains(a.err, "somebody else") {
+		t.Errorf("said %q", a.err)
+	}
+	if _, err := os.Stat(ran); err != nil {
+		t.Error("the command was not let go on")
+	}
+}
+
 func TestRestartWithoutCommandWaitsForTheIrcd(t *testing.T) {
 	d := newDaemon(t)
 	d.onHold, d.onRelease = []change{parked}, backAgain
