@@ -33,6 +33,10 @@ type fakeIrcd struct {
 	fault func(verb string) fault
 	out   map[string]uint64 // lies about out= by user
 	notes protocol.Prepared // given at PREPARE
+	came  int               // unmovable users since HELLO, told at END
+	extra string            // a user whom nobody selected, exported all the same
+	deaf  bool              // does not notice the end of a conversation
+	quit  string            // of the last RELEASE
 	hello protocol.Hello
 }
 
@@ -136,7 +140,7 @@ func (p *fakeParty) breakOffLocked() {
 func (p *fakeParty) Close() error {
 	p.i.mu.Lock()
 	defer p.i.mu.Unlock()
-	if p.epoch == p.i.epoch {
+	if p.epoch == p.i.epoch && !p.i.deaf {
 		p.breakOffLocked()
 	}
 	return nil
@@ -146,6 +150,10 @@ func (p *fakeParty) Export(ctx context.Context, r protocol.ExportRequest, emit f
 	err = p.do(ctx, "EXPORT", func() error {
 		if !r.Peek {
 			p.i.source[r.Tx], p.frozen = protocol.SourceFrozen, r.Tx
+		}
+		end.Unmovable = p.i.came
+		if p.i.extra != "" {
+			r.Select = append(r.Select, protocol.Selection{U: p.i.extra})
 		}
 		for _, s := range r.Select {
 			if !p.i.live[s.U] {
@@ -165,6 +173,7 @@ func (p *fakeParty) Export(ctx context.Context, r protocol.ExportRequest, emit f
 
 func (p *fakeParty) Release(ctx context.Context, tx, quit string) error {
 	return p.do(ctx, "RELEASE", func() error {
+		p.i.quit = quit
 		switch p.i.source[tx] {
 		case protocol.SourceFrozen, protocol.SourceReleased:
 			p.i.source[tx] = protocol.SourceReleased
@@ -209,7 +218,7 @@ func (p *fakeParty) Record(ctx context.Context, rec protocol.Message) error {
 func (p *fakeParty) Prepare(ctx context.Context, tx string) (answer protocol.Prepared, err error) {
 	err = p.do(ctx, "PREPARE", func() error {
 		answer = p.i.notes
-		answer.Users = len(p.got)
+		answer.Users += len(p.got)
 		p.i.staged[tx], p.i.dest[tx] = p.got, protocol.DestPrepared
 		return nil
 	})

@@ -5,12 +5,14 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/ircferry/ircferry/backend"
 	"github.com/ircferry/ircferry/handoff/protocol"
+	"github.com/ircferry/ircferry/internal/config"
 )
 
 // in runs a test with a rig of three users at a in a bubble, where time costs nothing.
@@ -88,6 +90,17 @@ func TestC3_17FailureBeforeReleaseReverts(t *testing.T) {
 		"destination dies":              {func(r *rig) { r.b.fault = on("PREPARE", 1, fault{err: errLost, kill: true}) }, StepPush, Request{}},
 		"conflict": {func(r *rig) { r.b.notes.Conflicts = []protocol.Note{{U: "u2", Code: "nick-in-use"}} },
 			StepPush, Request{}},
+		"users came in past us meanwhile":  {func(r *rig) { r.a.came = 1 }, StepPull, Request{}},
+		"a user who was not selected":      {func(r *rig) { r.a.extra = "u9"; r.a.live["u9"] = true }, StepPull, Request{}},
+		"destination lies about its users": {func(r *rig) { r.b.notes.Users = 1 }, StepPush, Request{}},
+		"disk full at the intent to release": {func(r *rig) { r.c.toDisk = at(2, func() error { return syscall.ENOSPC }) },
+			StepRelease, Request{}},
+		"cancelled while the intent is written": {func(r *rig) {
+			r.c.toDisk = at(2, func() error { r.c.of("main").cancel(ErrCancelled); return nil })
+		}, StepRelease, Request{}},
+		"source stalls at release up to the park time": {func(r *rig) {
+			r.a.fault = func(verb string) fault { return fault{stall: verb == "RELEASE" || verb == "STATUS"} }
+		}, StepRelease, Request{}},
 		"warning under --strict": {func(r *rig) { r.b.notes.Warns = []protocol.Note{{U: "u2", Code: "unknown-key"}} },
 			StepPush, Request{Strict: true}},
 		"freeze time over": {func(r *rig) {
@@ -124,6 +137,16 @@ func TestC3_17FailureBeforeReleaseReverts(t *testing.T) {
 	}
 }
 
+// at runs f in the place of the nth time that a journal goes to disk.
+func at(n int, f func() error) func(*os.File) error {
+	return func(*os.File) error {
+		if n--; n == 0 {
+			return f()
+		}
+		return nil
+	}
+}
+
 func causes(u string, c backend.Cause) map[string]backend.Cause {
 	return map[string]backend.Cause{u: c}
 }
@@ -137,6 +160,7 @@ func TestFailureAfterReleaseStillPlacesEverybody(t *testing.T) {
 		state  State
 	}{
 		"release lost, released":        {func(r *rig) { r.a.fault = on("RELEASE", 1, fault{err: errLost, doIt: true}) }, "main/b", StateDone},
+		"release lost, still frozen":    {func(r *rig) { r.a.deaf, r.a.fault = true, on("RELEASE", 1, fault{stall: true}) }, "main/b", StateDone},
 		"source dies after END":         {func(r *rig) { r.a.fault = on("RELEASE", 1, fault{err: errLost, kill: true}) }, "main/b", StateDone},
 		"source restarts after END":     {func(r *rig) { r.a.fault = on("RELEASE", 1, fault{err: errLost, kill: true, revive: true}) }, "main/b", StateDone},
 		"commit lost, committed":        {func(r *rig) { r.b.fault = on("COMMIT", 1, fault{err: errLost, doIt: true}) }, "main/b", StateDone},
@@ -463,7 +487,7 @@ func TestC1_9QuitInFlightIsLeftToItsStream(t *testing.T) {
 			t.Fatalf("report %+v, err %v", report, err)
 		}
 		balanced(t, report)
-		if r.sessions.at["u2"] != "main/a" || r.b.live["u2"] {
+		if r.sessions.at["u2"] != "main/a" || r.b.live["u2"] || r.sessions.frozen["u2"] {
 			t.Errorf("u2 is at %q, live in b %v", r.sessions.at["u2"], r.b.live["u2"])
 		}
 	})
@@ -695,4 +719,48 @@ func TestJournalKnowsTheAdminStateBeforeItIsSet(t *testing.T) {
 			t.Fatalf("report %+v, err %v", report, err)
 		}
 	})
+}
+
+// A hold of a linked server keeps new clients away from it alone: no gate, and the state of before comes back, however it ends.
+func TestHoldOfALinkedServer(t *testing.T) {
+	for _, cancel := range []bool{false, true} {
+		in(t, func(t *testing.T, r *rig) {
+			from, _ := r.c.find("main", "a")
+			pool := from.Pool().Config()
+			pool.Topology = config.Linked
+			if err := r.set.Apply(map[string]config.Pool{"main": pool}); err != nil {
+				t.Fatal(err)
+			}
+			m, err := r.c.Hold(Request{Pool: "main", From: "a"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			<-m.Parked()
+			if from.Admin() != backend.Drain || r.sessions.gated {
+				t.Errorf("held: a is in %s, gate %v", from.Admin(), r.sessions.gated)
+			}
+			if cancel {
+				err = r.c.Cancel(m.ID())
+			} else {
+				_, err = r.c.Release("main", "a", "", "test")
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if report := r.await(m); report.State != StateDone || from.Admin() != backend.Ready {
+				t.Errorf("a is in %s: %+v", from.Admin(), report)
+			}
+			r.owners()
+		})
+	}
+}
+
+func TestUserOfTwoRecordsIsRefused(t *testing.T) {
+	s := newSnapshot()
+	if _, err := s.add(protocol.NewMessage("USER", "u", "u1", "out", "1")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.add(protocol.NewMessage("USER", "u", "u1", "out", "2")); err == nil {
+		t.Error("taken twice")
+	}
 }
