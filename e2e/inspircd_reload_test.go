@@ -3,7 +3,9 @@
 package e2e
 
 import (
+	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"strings"
 	"syscall"
@@ -178,6 +180,48 @@ func TestInspIRCdResumesAnything(t *testing.T) {
 			h = newHand(t, h.ircd)
 		default:
 			oper.ask("PING on")
+		}
+	}
+}
+
+// TestInspIRCdReleasesWhoRegisters: somebody who waits for DNS or ident, or stands in the midst of CAP, is closed at RELEASE. An answer that comes
+// later finds nobody, and another user of the nick is left alone.
+func TestInspIRCdReleasesWhoRegisters(t *testing.T) {
+	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
+	a := newInspIRCd(t, "a")
+	writeFile(t, a.conf, strings.NewReplacer(`resolvehostnames="no" useident="no" useconnectban`, `resolvehostnames="yes" useident="yes" useconnectban`,
+		`port="@PORT@"`, ``).Replace(readFile(a.conf))+`<module name="ident"> <ident timeout="2">`+"\n")
+	a.run()
+	h := newHand(t, a)
+	for round, words := range []string{"NICK late\r\nUSER late 0 * :late\r\n", "CAP LS 302\r\nNICK late\r\nUSER late 0 * :late\r\n"} {
+		u := fmt.Sprint("i.", round)
+		s := h.dial(protocol.AppendOpen(nil, protocol.Open{SKey: h.hello.SKey, U: u, Remote: netip.MustParseAddrPort("127.0.0.9:4000"),
+			Local: netip.MustParseAddrPort("127.0.0.1:6667")}), u)
+		h.ok(s.answer(protocol.VerbOpened))
+		s.send(words)
+		tx, users, records := h.export(s)
+		if len(users)+len(records) != 0 {
+			t.Errorf("exported: %+v", records)
+		}
+		h.ok(h.c.Release(t.Context(), tx, ""))
+		if seen, _ := io.ReadAll(s.r); strings.Contains(string(seen), "ERROR") {
+			t.Errorf("who registered saw %q", seen)
+		}
+		tx, p := h.prepare(imported("i.7", "late"))
+		if len(p.Conflicts)+len(p.Warns) != 0 {
+			t.Errorf("%+v", p)
+		}
+		late := h.attach(tx, tx, "i.7")
+		_, err := h.c.Commit(t.Context(), tx)
+		h.ok(err)
+		h.ok(late.answer(protocol.VerbLive))
+		other := h.open(u+"b", "other", func(o *protocol.Open) { o.Remote = netip.MustParseAddrPort("127.0.0.9:4001") }) // waits as long, from later on
+		if got := late.ask("WHOIS late"); !strings.Contains(got, " 311 late late id host.example ") {
+			t.Errorf("the other one:\n%s", got)
+		}
+		for _, s := range []*rawStream{late, other} {
+			s.send("QUIT\r\n")
+			_, _ = io.Copy(io.Discard, s.r)
 		}
 	}
 }
