@@ -431,7 +431,9 @@ func TestInspIRCdReserves(t *testing.T) {
 func TestInspIRCdRefuses(t *testing.T) {
 	i := startInspIRCd(t, "a")
 	refuses(t, i)
-	refusesRecords(t, newHand(t, i), "USER u=a nick=a x.inspircd.ext.swhois=a\\nb")
+	for _, records := range []string{"USER u=a nick=a x.inspircd.ext.swhois=a\\nb", "CHAN n=#a ts=9223372036854775808", "USER u=a nick=a signon=9999999999999999999"} {
+		refusesRecords(t, newHand(t, i), records)
+	}
 }
 
 func refuses(t *testing.T, i native) {

@@ -103,6 +103,8 @@ namespace Handoff
 		void Drop(bool written)
 		{
 			ended = true;
+			if (hub.import && hub.import->owner == this)
+				hub.import->owner = NULL; // before another connection gets this address
 			if (written && getSendQSize() && HasFd())
 			{
 				Close(true);

@@ -25,7 +25,7 @@ namespace Handoff
 	struct Import
 	{
 		const std::string tx, tok;
-		const Control* const owner; // who may send records
+		const Control* owner;       // who may send records; NULL: it is gone
 		const uint64_t over;        // end of the lease
 		std::map<std::string, StreamSock*> attached;
 		Destination dest;

@@ -141,7 +141,7 @@ namespace Handoff
 		for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); ++i)
 		{
 			uint64_t n;
-			if (m.verb == numbers[i][0] && !ToNumber(m.Get(numbers[i][1]), n))
+			if (m.verb == numbers[i][0] && (!ToNumber(m.Get(numbers[i][1]), n) || n > INT64_MAX)) // it becomes a time_t
 				return BadRecord(m, m.verb + " " + numbers[i][1] + ": not a number");
 		}
 		if (m.Has("u") && !IsStreamID(m.Get("u")))
