@@ -49,7 +49,7 @@ func TestTerminalGetsAProgressBarAndColours(t *testing.T) {
 	}{{"plain", nil, true}, {"NO_COLOR", map[string]string{"NO_COLOR": "1"}, false}} {
 		t.Run(tt.name, func(t *testing.T) {
 			d := newDaemon(t)
-			d.onDrain = []change{at(handoff.StepFreeze), func(*handoff.Report) { time.Sleep(20 * time.Millisecond) }, done}
+			d.onDrain = []change{at(handoff.StepFreeze), done}
 			out, outText := pty(t)
 			errs, errText := pty(t)
 			code := run(t.Context(), []string{"--socket", d.socket, "drain", "main/a", "--to", "b"},
