@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -103,16 +102,7 @@ func (e *nativeErgo) run() {
 	})
 }
 
-func (e *nativeErgo) hello() (protocol.Hello, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), slack)
-	defer cancel()
-	c, err := protocol.Dial(ctx, e.handoff())
-	if err != nil {
-		return protocol.Hello{}, err
-	}
-	defer c.Close()
-	return c.Hello(ctx, protocol.Hello{Name: "test"})
-}
+func (e *nativeErgo) hello() (protocol.Hello, error) { return helloOf(e.handoff(), "") }
 
 // restart is a restart in place: the command of ferryctl ends the old process with a signal, and a new one takes its place as a service
 // manager's would, at once.

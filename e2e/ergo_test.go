@@ -6,34 +6,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 // TestErgoNative: the operator's first steps.
 func TestErgoNative(t *testing.T) {
 	a := startErgo(t, "a")
-	f := startFerry(t, nil, trusted, a.backend())
-	check := start(t, nil, binary("ircferry"), "check", "--strict", "-c", f.configFile())
-	if code := check.await(10 * time.Second); code != 0 {
-		t.Errorf("ircferry check: exit %d\n%s", code, check.out.String())
-	}
-	direct := login(t, f.port, "127.0.9.9", "ann")
-	behind := dial(t, f.port, "127.0.0.2", "PROXY TCP4 203.0.113.7 192.0.2.1 40000 6667\r\n")
-	behind.register("ben")
-	for c, address := range map[*irc]string{direct: "127.0.9.9", behind: "203.0.113.7"} {
-		before := c.count()
-		c.send("WHOIS " + c.nick)
-		c.expect(" 318 ")
-		if whois := strings.Join(c.since(before), "\n"); !strings.Contains(whois, address) {
-			t.Errorf("%s is %s, but WHOIS says:\n%s", c.nick, address, whois)
-		}
-	}
-	for n := range 3 {
-		r := a.restart(f, "TERM")
-		t.Logf("restart %d: %+v", n, r)
-		direct.fence()
-		behind.fence()
-	}
+	firstSteps(t, a.backend(), func(f *ferry) result { return a.restart(f, "TERM") })
 }
 
 // TestErgoTenRestarts: 100 clients talk, half of them over TLS, while their Ergo is restarted ten times in place, and none of them sees anything of it.
@@ -79,16 +57,9 @@ func TestErgoTenReplaces(t *testing.T) {
 	a, b, secure := startErgo(t, "a"), startErgo(t, "b"), newSecured(t)
 	f := startFerry(t, nil, secure.text, a.backend(), b.backend())
 	w := startMixed(t, f.port, secure, 100, 5)
-	f.move("drain", "main/b", "--to", "a")
-	f.ctl("undrain", "main/b")
+	f.toA()
 	for n := range 10 {
-		from, to := "a", "b"
-		if n%2 == 1 {
-			from, to = to, from
-		}
-		r := f.move("drain", "main/"+from, "--to", to)
-		f.ctl("undrain", "main/"+from)
-		t.Logf("replace %d: %d sessions, pause p50 %.0f ms, max %.0f ms", n+1, r.Moved, r.PauseMS.P50, r.PauseMS.Max)
+		f.replace(n)
 		w.talkOn(5000)
 	}
 	w.closing("replaces=10")

@@ -115,6 +115,26 @@ func (f *ferry) move(args ...string) result {
 	return r
 }
 
+// toA has the users of main/b, if there are any, on main/a, and both ready.
+func (f *ferry) toA() {
+	f.t.Helper()
+	f.move("drain", "main/b", "--to", "a")
+	f.ctl("undrain", "main/b")
+}
+
+// replace is the nth drain to and fro, from a to b for n = 0, and makes the one that was left ready again.
+func (f *ferry) replace(n int) result {
+	f.t.Helper()
+	from, to := "a", "b"
+	if n%2 == 1 {
+		from, to = to, from
+	}
+	r := f.move("drain", "main/"+from, "--to", to)
+	f.ctl("undrain", "main/"+from)
+	f.t.Logf("replace %d, %s to %s: %d sessions, pause p50 %.0f ms, p99 %.0f ms, max %.0f ms", n+1, from, to, r.Moved, r.PauseMS.P50, r.PauseMS.P99, r.PauseMS.Max)
+	return r
+}
+
 // embedded is an embedded ircd in a process of its own.
 type embedded struct {
 	t    *testing.T

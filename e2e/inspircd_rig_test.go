@@ -116,15 +116,18 @@ func (i *nativeInspIRCd) launch() {
 	i.proc = start(i.t, nil, need(i.t, "inspircd", "inspircd"), "--config="+i.conf, "--nofork", "--runasroot")
 }
 
-func (i *nativeInspIRCd) hello() (protocol.Hello, error) {
+func (i *nativeInspIRCd) hello() (protocol.Hello, error) { return helloOf(i.handoff(), i.pass) }
+
+// helloOf is what the ircd behind a control socket says of itself.
+func helloOf(address, pass string) (protocol.Hello, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), slack)
 	defer cancel()
-	c, err := protocol.Dial(ctx, i.handoff())
+	c, err := protocol.Dial(ctx, address)
 	if err != nil {
 		return protocol.Hello{}, err
 	}
 	defer c.Close()
-	return c.Hello(ctx, protocol.Hello{Name: "test", Pass: i.pass})
+	return c.Hello(ctx, protocol.Hello{Name: "test", Pass: pass})
 }
 
 // restart is a restart in place: the command of ferryctl ends the old process, and a new one takes its place as a service manager's

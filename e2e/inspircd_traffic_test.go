@@ -209,19 +209,11 @@ func TestInspIRCdTenReplaces(t *testing.T) {
 	a, b, secure := startInspIRCd(t, "a"), startInspIRCd(t, "b"), newSecured(t)
 	f := startFerry(t, nil, secure.text, a.backend(), b.backend())
 	w := startMixed(t, f.port, secure, 100, 5)
-	f.move("drain", "main/b", "--to", "a")
-	f.ctl("undrain", "main/b")
+	f.toA()
 	late := lateness(t)
 	var pauses []float64
 	for n := range 10 {
-		from, to := "a", "b"
-		if n%2 == 1 {
-			from, to = to, from
-		}
-		r := f.move("drain", "main/"+from, "--to", to)
-		f.ctl("undrain", "main/"+from)
-		t.Logf("replace %d: %d sessions, pause p50 %.0f ms, max %.0f ms", n+1, r.Moved, r.PauseMS.P50, r.PauseMS.Max)
-		pauses = append(pauses, r.PauseMS.Max)
+		pauses = append(pauses, f.replace(n).PauseMS.Max)
 		w.talkOn(5000)
 	}
 	shortPause(t, pauses, late)
@@ -272,51 +264,18 @@ func TestInspIRCdRealClientsStay(t *testing.T) {
 }
 
 func realClientsStay(t *testing.T, f *ferry, secure *secured, restart func()) {
-	eye := login(t, f.port, "127.0.0.1", "eye")
-	eye.send("JOIN " + channel)
-	eye.expect(" 366 ")
-	clients := append(secure.clients(t), weechat(t, f.port), irssi(t, f.port))
-	for _, c := range clients {
-		c.reportOnFailure(t)
-		eye.sees(":" + c.nick + "!")
-	}
+	c := observe(t, f)
+	c.gather(append(secure.clients(t), weechat(t, f.port), irssi(t, f.port))...)
 	f.ctl("drain", "main/b", "--to", "a")
 	f.ctl("undrain", "main/b")
-	for _, c := range clients {
-		c.talk()
-	}
-	said := eyeTalks(t, eye)
-	before, seen := map[string]map[string]int{}, eye.count()
-	for _, c := range clients {
-		before[c.nick] = c.settles(t, eye, said)
-	}
+	c.begin()
 	f.hasSecure(2)
 	for n := range 4 {
-		from, to := "a", "b"
-		if n%2 == 1 {
-			from, to = to, from
-		}
-		f.move("drain", "main/"+from, "--to", to)
-		f.ctl("undrain", "main/"+from)
+		f.replace(n)
 	}
 	restart()
 	f.hasSecure(2)
-	for _, c := range clients {
-		eye.sees(fmt.Sprintf(":%s %d", c.nick, saidLines))
-		eventually(t, 60*time.Second, c.nick+" shows the last line", func() bool { return times(c.log(), "eye")[saidLines] > 0 })
-		for line, n := range c.strange() {
-			if n > before[c.nick][line] {
-				t.Errorf("%s showed during the moves: %s", c.nick, line)
-			}
-		}
-		wantEachOnce(t, c.nick+"'s log", times(c.log(), "eye"))
-		wantEachOnce(t, "the lines of "+c.nick, times(strings.Join(eye.since(0), "\n"), c.nick))
-	}
-	for _, line := range eye.since(seen) {
-		if !strings.Contains(line, " PRIVMSG "+channel+" :") {
-			t.Errorf("the observer saw %q", line)
-		}
-	}
+	c.nobodyNoticed()
 }
 
 // TestInspIRCdManyUsers prints where the pause of a large InspIRCd goes: IRCFERRY_SCALE users on ten channels each, of a
@@ -369,16 +328,9 @@ func manyUsers(t *testing.T, begin func() *ferry) {
 		})
 	}
 	wg.Wait()
-	f.move("drain", "main/b", "--to", "a")
-	f.ctl("undrain", "main/b")
+	f.toA()
 	for n := range 6 {
-		from, to := "a", "b"
-		if n%2 == 1 {
-			from, to = to, from
-		}
-		r := f.move("drain", "main/"+from, "--to", to)
-		f.ctl("undrain", "main/"+from)
-		t.Logf("replace %d: %d users, pause p50 %.0f ms, p99 %.0f ms, max %.0f ms", n+1, r.Moved, r.PauseMS.P50, r.PauseMS.P99, r.PauseMS.Max)
+		f.replace(n)
 	}
 	for _, c := range clients {
 		_ = c.Close()

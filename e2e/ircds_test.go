@@ -68,8 +68,15 @@ func TestEmbeddedSeesTheClientByProxyV1(t *testing.T) {
 
 func seesTheClient(t *testing.T, f *ferry) {
 	t.Helper()
-	direct := login(t, f.port, "127.0.9.9", "ann")
-	behind := dial(t, f.port, "127.0.0.2", "PROXY TCP4 203.0.113.7 192.0.2.1 40000 6667\r\n")
+	comeBothWays(t, f)
+	clientsWork(t, f.port)
+}
+
+// comeBothWays lets in a client that comes itself and one behind a trusted proxy; the ircd must see both addresses.
+func comeBothWays(t *testing.T, f *ferry) (direct, behind *irc) {
+	t.Helper()
+	direct = login(t, f.port, "127.0.9.9", "ann")
+	behind = dial(t, f.port, "127.0.0.2", "PROXY TCP4 203.0.113.7 192.0.2.1 40000 6667\r\n")
 	behind.register("ben")
 	for c, address := range map[*irc]string{direct: "127.0.9.9", behind: "203.0.113.7"} {
 		before := c.count()
@@ -79,7 +86,23 @@ func seesTheClient(t *testing.T, f *ferry) {
 			t.Errorf("%s is %s, but WHOIS says:\n%s", c.nick, address, whois)
 		}
 	}
-	clientsWork(t, f.port)
+	return direct, behind
+}
+
+// firstSteps are an operator's with an ircd that has the driver: ircferry check, clients, restarts in place.
+func firstSteps(t *testing.T, backend string, restart func(*ferry) result) {
+	t.Helper()
+	f := startFerry(t, nil, trusted, backend)
+	check := start(t, nil, binary("ircferry"), "check", "--strict", "-c", f.configFile())
+	if code := check.await(10 * time.Second); code != 0 {
+		t.Errorf("ircferry check: exit %d\n%s", code, check.out.String())
+	}
+	direct, behind := comeBothWays(t, f)
+	for n := range 3 {
+		t.Logf("restart %d: %+v", n, restart(f))
+		direct.fence()
+		behind.fence()
+	}
 }
 
 // clientsWork has real clients join and talk through the proxy.

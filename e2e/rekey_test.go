@@ -75,12 +75,7 @@ func TestKeysChangeDuringMoves(t *testing.T) {
 	}
 	for n := range moves {
 		eye.sees(fmt.Sprintf(" :key %d", (n+1)*lines/(moves+2)))
-		from, to := "a", "b"
-		if n%2 == 1 {
-			from, to = to, from
-		}
-		f.move("drain", "main/"+from, "--to", to)
-		f.ctl("undrain", "main/"+from)
+		f.replace(n)
 	}
 	a.restart(f)
 	talk.Wait()

@@ -15,46 +15,13 @@ func TestRealClientsStayThroughTenMoves(t *testing.T) {
 	a, b := startEmbedded(t, "a"), startEmbedded(t, "b")
 	secure := newSecured(t)
 	f := startFerry(t, nil, secure.text, a.backend(), b.backend())
-	eye := login(t, f.port, "127.0.0.1", "eye")
-	eye.send("JOIN " + channel)
-	eye.expect(" 366 ")
-
-	clients := append([]realClient{weechat(t, f.port), irssi(t, f.port), sic(t, f.port)}, secure.clients(t)...)
-	for _, c := range clients {
-		c.reportOnFailure(t)
-		eye.sees(":" + c.nick + "!")
-	}
-	for _, c := range clients {
-		c.talk()
-	}
-	said := eyeTalks(t, eye)
-	before, seen := map[string]map[string]int{}, eye.count()
-	for _, c := range clients {
-		before[c.nick] = c.settles(t, eye, said)
-	}
-
+	c := observe(t, f)
+	c.gather(append(secure.clients(t), weechat(t, f.port), irssi(t, f.port), sic(t, f.port))...)
+	c.begin()
 	f.hasSecure(2)
-	begin := time.Now()
 	moveTenTimes(t, f, a)
 	f.hasSecure(2)
-
-	for _, c := range clients {
-		eye.sees(fmt.Sprintf(":%s %d", c.nick, saidLines))
-		eventually(t, 60*time.Second, c.nick+" shows the last line", func() bool { return times(c.log(), "eye")[saidLines] > 0 })
-		t.Logf("%s has all after %.0f s", c.nick, time.Since(begin).Seconds())
-		for line, n := range c.strange() {
-			if n > before[c.nick][line] {
-				t.Errorf("%s showed during the moves: %s", c.nick, line)
-			}
-		}
-		wantEachOnce(t, c.nick+"'s log", times(c.log(), "eye"))
-		wantEachOnce(t, "the lines of "+c.nick, times(strings.Join(eye.since(0), "\n"), c.nick))
-	}
-	for _, line := range eye.since(seen) {
-		if !strings.Contains(line, " PRIVMSG "+channel+" :") {
-			t.Errorf("the observer saw %q", line)
-		}
-	}
+	c.nobodyNoticed()
 }
 
 // moveTenTimes drains to and fro under the running conversation; the tenth move is a restart of a.
@@ -62,20 +29,76 @@ func moveTenTimes(t *testing.T, f *ferry, a *embedded) {
 	t.Helper()
 	begin := time.Now()
 	for n := range 9 {
-		from, to := "a", "b"
-		if n%2 == 1 {
-			from, to = to, from
-		}
-		r := f.move("drain", "main/"+from, "--to", to)
-		t.Logf("move %d: drain %s to %s: %d sessions, pause p50 %.0f ms, max %.0f ms", n+1, from, to, r.Moved, r.PauseMS.P50, r.PauseMS.Max)
-		f.ctl("undrain", "main/"+from)
+		f.replace(n)
 		// The moves are spread over the conversation.
 		eventually(t, time.Minute, "the next move is due", func() bool { return time.Since(begin) > time.Duration(n+1)*2*time.Second })
 	}
-	f.move("drain", "main/b", "--to", "a")
-	f.ctl("undrain", "main/b")
+	f.toA()
 	r := a.restart(f)
 	t.Logf("restart of a: %d sessions, pause max %.0f ms", r.Moved, r.PauseMS.Max)
+}
+
+// conversation is real clients on a channel with an observer of ours; all of them say numbered lines.
+type conversation struct {
+	t       *testing.T
+	eye     *irc
+	clients []realClient
+
+	before map[string]map[string]int // strange lines of each client when the moves began
+	seen   int                       // lines that the observer had got by then
+}
+
+// observe begins a conversation with the observer, who is on the channel before anybody else.
+func observe(t *testing.T, f *ferry) *conversation {
+	t.Helper()
+	c := &conversation{t: t, eye: login(t, f.port, "127.0.0.1", "eye"), before: map[string]map[string]int{}}
+	c.eye.send("JOIN " + channel)
+	c.eye.expect(" 366 ")
+	return c
+}
+
+// gather waits until clients that were just started are on the channel.
+func (c *conversation) gather(clients ...realClient) {
+	c.t.Helper()
+	c.clients = clients
+	for _, one := range clients {
+		one.reportOnFailure(c.t)
+		c.eye.sees(":" + one.nick + "!")
+	}
+}
+
+// begin has everybody talk, and returns when all are at it.
+func (c *conversation) begin() {
+	c.t.Helper()
+	for _, one := range c.clients {
+		one.talk()
+	}
+	said := eyeTalks(c.t, c.eye)
+	c.seen = c.eye.count()
+	for _, one := range c.clients {
+		c.before[one.nick] = one.settles(c.t, c.eye, said)
+	}
+}
+
+// nobodyNoticed waits for the last lines: every line was heard once by everybody, and nothing else was seen since begin.
+func (c *conversation) nobodyNoticed() {
+	c.t.Helper()
+	for _, one := range c.clients {
+		c.eye.sees(fmt.Sprintf(":%s %d", one.nick, saidLines))
+		eventually(c.t, 60*time.Second, one.nick+" shows the last line", func() bool { return times(one.log(), "eye")[saidLines] > 0 })
+		for line, n := range one.strange() {
+			if n > c.before[one.nick][line] {
+				c.t.Errorf("%s showed during the moves: %s", one.nick, line)
+			}
+		}
+		wantEachOnce(c.t, one.nick+"'s log", times(one.log(), "eye"))
+		wantEachOnce(c.t, "the lines of "+one.nick, times(strings.Join(c.eye.since(0), "\n"), one.nick))
+	}
+	for _, line := range c.eye.since(c.seen) {
+		if !strings.Contains(line, " PRIVMSG "+channel+" :") {
+			c.t.Errorf("the observer saw %q", line)
+		}
+	}
 }
 
 // wantEachOnce fails for every number from 1 to saidLines that is not there exactly once.
