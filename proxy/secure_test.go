@@ -223,6 +223,30 @@ func TestForgedRecordEndsTheSession(t *testing.T) {
 	}
 }
 
+// A connection that is cut off in the middle of a record: what came before it is carried on, the rest is not, and it is counted. Many clients end
+// without a close_notify; between two records that is no truncation that anybody could act on, since half a line is dropped.
+func TestTruncatedRecordIsCounted(t *testing.T) {
+	r, d := secureRelay(t, config.Listener{})
+	cut := func(record []byte) {
+		client, server := r.secureJoined(d, nil)
+		client.send("PRIVMSG #x :before\r\nPRIVMSG #x :ha")
+		client.TCPConn.Write(record)
+		client.TCPConn.CloseWrite()
+		server.expect("PRIVMSG #x :before\r\n")
+		server.expectEnd()
+		server.Close()
+		client.expectEnd()
+	}
+	cut(nil)
+	r.ended("client_closed")
+	if logs := r.logs.String(); strings.Contains(logs, " tls=") {
+		t.Errorf("log: %s", logs)
+	}
+	cut([]byte{23, 3, 3, 0, 40, 1, 2, 3})
+	cut([]byte{23})
+	r.eventually("both are told", func() bool { return strings.Count(r.logs.String(), " tls=truncated\n") == 2 })
+}
+
 // Without certificates for it a TLS listener is not opened as a plaintext one.
 func TestTLSListenerNeedsItsCertificate(t *testing.T) {
 	r, _ := secureRelay(t, config.Listener{})

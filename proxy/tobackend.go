@@ -22,6 +22,9 @@ func (w *worker) readClient(s *session) {
 			return
 		case n == 0:
 			s.unset(clientMore)
+			if secure && w.shard.InRecord(s.slot.ClientTLS) {
+				s.refusedRecord(wire.ErrTruncated)
+			}
 			w.clientEnded(s)
 			return
 		}

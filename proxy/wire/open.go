@@ -105,6 +105,12 @@ func (s *Shard) Open(id TLSID, n int, now time.Duration) (Opened, error) {
 	return got, nil
 }
 
+// InRecord reports whether a record or a handshake message of the peer has begun and is not whole.
+func (s *Shard) InRecord(id TLSID) bool {
+	m := &s.TLS(id).Receiver
+	return m.Partial.Len() > 0 || m.Head > 0
+}
+
 func (t *TLS) replyDue() bool {
 	return t.Flags&(tlsReplyUpdate|tlsReplyWarn) != 0 && !t.Flags.Has(TLSEnded)
 }

@@ -44,7 +44,7 @@ func (e *TLSError) Error() string { return "TLS: " + e.Reason }
 
 // TLSReasons are all words that TLSError.Reason may have.
 var TLSReasons = []string{"bad_record", "oversize", "record_version", "unexpected_message", "interleaved", "flood", "renegotiation", "malformed", "ended",
-	"alert"}
+	"alert", "truncated"}
 
 var (
 	errBadRecord     = &TLSError{Alert: alertBadRecordMAC, Reason: "bad_record"}
@@ -58,3 +58,6 @@ var (
 	errIllegal       = &TLSError{Alert: alertIllegalParameter, Reason: "malformed"}
 	errEnded         = &TLSError{Reason: "ended"} // after another error
 )
+
+// ErrTruncated is for a connection whose peer has ended it InRecord. There is no alert for that.
+var ErrTruncated = &TLSError{Reason: "truncated"}
