@@ -142,7 +142,7 @@ func (c *Coordinator) Cancel(id string) error {
 	switch report := m.Report(); {
 	case report.State.Ended():
 		return &Refused{Reason: fmt.Sprintf("move %s has ended (%s)", id, report.State)}
-	case report.waits():
+	case report.waits(), report.out && report.Step == StepPush: // heard if the try that is under way fails
 		return m.place(placing{to: report.From})
 	case report.Step == StepRelease || report.Step == StepCommit || report.Step == StepSplice || report.Step == StepThaw:
 		return &Refused{Reason: fmt.Sprintf("move %s is past the point of no return", id), Hint: "it ends by itself; move the users back afterwards"}

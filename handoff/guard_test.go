@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/ircferry/ircferry/backend"
+	"github.com/ircferry/ircferry/handoff/protocol"
 	"github.com/ircferry/ircferry/internal/config"
 )
 
@@ -97,6 +98,33 @@ func TestCancelBehindTheReleaseIsRefused(t *testing.T) {
 		r.a.fault, r.b.fault = cancel, cancel
 		if report, err := r.drain(Request{}); err != nil || report.State != StateDone || asked != 2 {
 			t.Errorf("%+v, %v", report, err)
+		}
+		r.owners()
+	})
+}
+
+// A cancel that meets a try to place parked users holds for the next one: it must not be taken and forgotten.
+func TestCancelWhileParkedUsersArePlaced(t *testing.T) {
+	in(t, func(t *testing.T, r *rig) {
+		m, err := r.c.Hold(Request{Pool: "main", From: "a"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-m.Parked()
+		r.b.fault = func(verb string) fault {
+			if verb != "PREPARE" {
+				return fault{}
+			}
+			if err := r.c.Cancel(m.ID()); err != nil && !isRefused(err) {
+				t.Errorf("cancel: %v", err)
+			}
+			return fault{err: &protocol.Error{Code: protocol.CodeRefused}}
+		}
+		if _, err := r.c.Release("main", "a", "b", "test"); err != nil {
+			t.Fatal(err)
+		}
+		if report := r.await(m); report.State != StateDone || report.To != "a" || report.Released {
+			t.Errorf("%+v", report)
 		}
 		r.owners()
 	})

@@ -18,6 +18,7 @@ const placeTries = 5
 
 // putIn goes from RELEASED to thaw.
 func (x *run) putIn() {
+	x.m.update(func(r *Report) { r.out = true })
 	x.letGo()
 	ctx, cancel := context.WithTimeout(context.Background(), x.limits.Park)
 	defer cancel()

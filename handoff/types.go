@@ -142,6 +142,8 @@ type Report struct {
 	Error     string           `json:"error,omitempty"`
 	TimedOut  bool             `json:"timed_out,omitempty"` // Error is that the deadline or the longest pause was over
 	Journal   string           `json:"journal,omitempty"`   // kept only if the move failed
+
+	out bool // past the point of no return
 }
 
 // waits reports whether the users are in the journal and the operator can say where they go: parked, or waiting for an ircd
