@@ -124,6 +124,7 @@ func (w *worker) fromBackendTLS(s *session, n int) {
 	switch {
 	case s.state == stateFree || s.slot.BackendTLS != id:
 	case err != nil:
+		s.tlsWhy = whyTLS(reasonOfTLS(err))
 		if te := (*wire.TLSError)(nil); errors.As(err, &te) && te.Alert != 0 {
 			if record, err := w.shard.SealAlert(id, te.Alert); err == nil {
 				w.sendBackend(s, record)

@@ -353,6 +353,29 @@ func TestBackendOverTLS(t *testing.T) {
 	r.eventually("arena empty", func() bool { a := r.Arena(); return a.Slots == 0 && a.Chunks == 0 })
 }
 
+// What a backend's TLS breaks by is in the log of the sessions that it costs; the backend is told by an alert, the client is.
+func TestForgedRecordOfABackend(t *testing.T) {
+	pair := certtest.SelfSigned(t, certtest.Options{Names: []string{"irc.test"}})
+	d := secureBackend(t, pair)
+	ca, _ := pair.Write(t, t.TempDir(), "ca")
+	r := newRig(t, rigOptions{backends: []config.Backend{{Name: "a", Address: d.addr(), Identity: config.IdentityNone,
+		TLS: &config.BackendTLS{CA: ca, ServerName: "irc.test"}}}})
+	r.up("main/a")
+	client, server := r.joined(d, "ann")
+	server.send(":irc NOTICE ann :before\r\n")
+	server.TCPConn.Write(append([]byte{23, 3, 3, 0, 40}, make([]byte, 40)...))
+	client.expect(":irc NOTICE ann :before\r\n")
+	client.expectLine("ERROR :Closing link: (ircferry) The server has gone away")
+	if _, err := server.r.ReadByte(); err == nil || !strings.Contains(err.Error(), "bad record MAC") {
+		t.Errorf("the backend is told %v", err)
+	}
+	client.Close()
+	r.ended("backend_lost")
+	if logs := r.logs.String(); !strings.Contains(logs, " tls=bad_record\n") {
+		t.Errorf("log: %s", logs)
+	}
+}
+
 func TestBackendOfAnotherNameIsNotTrusted(t *testing.T) {
 	pair := certtest.SelfSigned(t, certtest.Options{Names: []string{"irc.test"}})
 	d := secureBackend(t, pair)

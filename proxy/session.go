@@ -67,7 +67,7 @@ type session struct {
 	state     State
 	reason    CloseReason // first cause of the end
 	errorAt   uint8       // how much of "ERROR " the backend's present line has shown; see spotError
-	tlsWhy    tlsWhy      // why the client's TLS ended the session
+	tlsWhy    tlsWhy      // why the client's TLS ended the session, or the backend's its stream
 
 	client, local endpoint
 }

@@ -57,10 +57,14 @@ func (s *session) shook(res *handshake.Result) {
 
 // refusedRecord counts why what the client has sent ends the session.
 func (s *session) refusedRecord(err error) {
-	reason := "internal"
-	if te := (*wire.TLSError)(nil); errors.As(err, &te) {
-		reason = te.Reason
-	}
+	reason := reasonOfTLS(err)
 	s.tally.records.count(reason)
 	s.tlsWhy = whyTLS(reason)
+}
+
+func reasonOfTLS(err error) string {
+	if te := (*wire.TLSError)(nil); errors.As(err, &te) {
+		return te.Reason
+	}
+	return "internal"
 }
