@@ -185,6 +185,10 @@ func TestFailureAfterReleaseStillPlacesEverybody(t *testing.T) {
 				}
 				balanced(t, report)
 				r.owners()
+				from, _ := r.c.find("main", "a")
+				if back := c.at == "main/a"; back != (from.Admin() == backend.Ready) || back != (from.Pool().Serving() == "a") {
+					t.Errorf("a is in %s, serving is %s", from.Admin(), from.Pool().Serving())
+				}
 				if left := journals(t, r.dir); len(left) > 0 {
 					t.Errorf("journals left: %v", left)
 				}
@@ -238,6 +242,51 @@ func TestDestinationDiesWhileStreamsAreAttached(t *testing.T) {
 				balanced(t, report)
 				r.owners()
 			})
+		})
+	}
+}
+
+// Behind the point of no return a user whom the destination cannot take is closed and named, and the others do not wait for him.
+func TestConflictOfAParkedUserIsHisAlone(t *testing.T) {
+	in(t, func(t *testing.T, r *rig) {
+		m, err := r.c.Hold(Request{Pool: "main", From: "a"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-m.Parked()
+		first := true
+		r.b.fault = func(verb string) fault {
+			if verb == "PREPARE" {
+				r.b.notes.Conflicts = nil
+				if first {
+					first, r.b.notes.Conflicts = false, []protocol.Note{{U: "u2", Code: "nick-in-use"}}
+				}
+			}
+			return fault{}
+		}
+		if _, err := r.c.Release("main", "a", "b", "test"); err != nil {
+			t.Fatal(err)
+		}
+		report := r.await(m)
+		if report.State != StateDone || report.Moved != 2 || report.Failed != 1 || report.Named[0].Session != "u2" || report.Named[0].Cause != string(backend.CauseConflict) {
+			t.Errorf("%+v", report)
+		}
+		balanced(t, report)
+		if r.b.live["u2"] || r.sessions.at["u2"] != "ended" {
+			t.Errorf("u2 is live: %v, its session at %q", r.b.live["u2"], r.sessions.at["u2"])
+		}
+	})
+}
+
+// Those who came in past us see the others quit, and only if the operator allows it.
+func TestVisibleMoveHasAQuitReason(t *testing.T) {
+	for unmovable, want := range map[int]string{0: "", 2: "Moved to another server"} {
+		in(t, func(t *testing.T, r *rig) {
+			r.a.hello.Unmovable, r.a.came = unmovable, unmovable
+			report, err := r.drain(Request{AllowVisible: true})
+			if err != nil || report.State != StateDone || r.a.quit != want {
+				t.Errorf("%d who came in past us: quit reason %q, %+v, %v", unmovable, r.a.quit, report, err)
+			}
 		})
 	}
 }
