@@ -246,46 +246,14 @@ func TestErgoGivesNoRights(t *testing.T) {
 // TestErgoReserves: names of a prepared import are nobody's, and conflicts are told.
 func TestErgoReserves(t *testing.T) {
 	h := newHand(t, startErgo(t, "a"))
-	ann := h.open("i.1", "ann", nil)
-	ann.ask("JOIN #there")
-	move := protocol.NewUser("i.7", "moved").Message
-	move.Set("ip", "192.0.2.7")
-	tx, p := h.prepare(protocol.NewChan("#new", 1700000000).Message, move)
-	if len(p.Conflicts) != 0 {
-		t.Fatalf("%+v", p.Conflicts)
-	}
-	if got := ann.ask("NICK moved"); !strings.Contains(got, " 433 ") {
-		t.Errorf("a reserved nick was given:\n%s", got)
-	}
-	if got := ann.ask("JOIN #new"); !strings.Contains(got, " 403 ") {
-		t.Errorf("a reserved channel was made:\n%s", got)
-	}
-	h.ok(h.c.Abort(t.Context(), tx))
-	ann.ask("NICK moved")
-	if got := ann.ask("JOIN #new"); !strings.Contains(got, " 366 ") {
-		t.Errorf("after ABORT:\n%s", got)
-	}
-	move.Set("ip", "nowhere")
-	bad := protocol.NewUser("i.8", "#bad").Message
-	bad.Set("ip", "::1")
-	records := []protocol.Message{protocol.NewChan("#there", 1).Message, protocol.NewChan("there", 1).Message, move, bad}
+	reserves(t, h, " 403 ")
+	var crowd []protocol.Message
 	for n := range 6 { // one more than the limit for an address
 		m := protocol.NewUser(fmt.Sprintf("i.1%d", n), fmt.Sprintf("crowd%d", n)).Message
 		m.Set("ip", "203.0.113.1")
-		records = append(records, m)
+		crowd = append(crowd, m)
 	}
-	tx, p = h.prepare(records...)
-	codes := map[string]int{}
-	for _, n := range p.Conflicts {
-		codes[n.Code]++
-	}
-	want := map[string]int{"channel-exists": 1, "channel-invalid": 1, "nick-in-use": 1, "bad-value": 1, "nick-invalid": 1, "limit": 1}
-	if fmt.Sprint(codes) != fmt.Sprint(want) {
-		t.Errorf("conflicts %v, want %v", codes, want)
-	}
-	_, err := h.c.Commit(t.Context(), tx)
-	h.fails(err, protocol.CodeConflict)
-	h.ok(h.c.Abort(t.Context(), tx))
+	conflicts(t, h, "#bad", map[string]int{"limit": 1}, crowd...)
 }
 
 // TestErgoLooksAtTheClient: what OPEN tells of address and TLS is what Ergo shows, bans by, and keeps over a move.
@@ -323,26 +291,8 @@ func TestErgoLooksAtTheClient(t *testing.T) {
 		t.Error(got)
 	}
 
-	// A ban that came while they were away: told at PREPARE, and an ordinary quit where it came after.
-	tx, _, records := h.export(tls)
-	h.ok(h.c.Release(t.Context(), tx, ""))
-	oper.ask("DLINE 1h 2001:db8::7 nor you")
-	tx, p := h.prepare(records...)
-	if len(p.Conflicts) != 1 || p.Conflicts[0].Code != "banned" {
-		t.Errorf("conflicts %+v, want one: banned", p.Conflicts)
-	}
-	h.ok(h.c.Abort(t.Context(), tx))
-	oper.ask("UNDLINE 2001:db8::7")
-	tx, p = h.prepare(records...)
-	if len(p.Conflicts) != 0 {
-		t.Errorf("%+v", p.Conflicts)
-	}
-	oper.ask("DLINE 1h 2001:db8::7 nor you")
-	tls = h.attach(tx, tx, "i.3")
-	_, err := h.c.Commit(t.Context(), tx)
-	h.ok(err)
-	h.ok(tls.answer(protocol.VerbLive))
-	if got := tls.await("ERROR :"); !strings.Contains(got, "nor you") {
+	ban, unban := func() { oper.ask("DLINE 1h 2001:db8::7 nor you") }, func() { oper.ask("UNDLINE 2001:db8::7") }
+	if got := bannedMeanwhile(t, h, tls, ban, unban); !strings.Contains(got, "nor you") {
 		t.Errorf("a ban of the gap was not applied:\n%s", got)
 	}
 }

@@ -103,26 +103,7 @@ func TestInspIRCdLooksAtTheClient(t *testing.T) {
 	}
 	strict.ask("JOIN #sea")
 
-	// A ban that came while they were away: told at PREPARE, and an ordinary quit where it came after.
-	tx, _, records := h.export(strict)
-	h.ok(h.c.Release(t.Context(), tx, ""))
-	oper.ask("ZLINE 127.0.8.5 1h :nor you")
-	tx2, p := h.prepare(records...)
-	if len(p.Conflicts) != 1 || p.Conflicts[0].Code != "banned" {
-		t.Errorf("conflicts %+v, want one: banned", p.Conflicts)
-	}
-	h.ok(h.c.Abort(t.Context(), tx2))
-	oper.ask("ZLINE 127.0.8.5")
-	tx2, p = h.prepare(records...)
-	if len(p.Conflicts) != 0 {
-		t.Errorf("%+v", p.Conflicts)
-	}
-	oper.ask("ZLINE 127.0.8.5 1h :nor you")
-	strict = h.attach(tx2, tx2, "i.3")
-	_, err := h.c.Commit(t.Context(), tx2)
-	h.ok(err)
-	h.ok(strict.answer(protocol.VerbLive))
-	strict.await("ERROR :")
+	bannedMeanwhile(t, h, strict, func() { oper.ask("ZLINE 127.0.8.5 1h :nor you") }, func() { oper.ask("ZLINE 127.0.8.5") })
 }
 
 // TestInspIRCdAfterFailures: a restart command that fails, one that kills without notice, and an ircd that has died before.

@@ -177,40 +177,8 @@ func TestInspIRCdGivesNoRights(t *testing.T) {
 // TestInspIRCdReserves: names of a prepared import are nobody's, and conflicts are told.
 func TestInspIRCdReserves(t *testing.T) {
 	h := newHand(t, startInspIRCd(t, "a"))
-	ann := h.open("i.1", "ann", nil)
-	ann.ask("JOIN #there")
-	move := protocol.NewUser("i.7", "moved").Message
-	move.Set("ip", "192.0.2.7")
-	tx, p := h.prepare(protocol.NewChan("#new", 1700000000).Message, move)
-	if len(p.Conflicts) != 0 {
-		t.Fatalf("%+v", p.Conflicts)
-	}
-	if got := ann.ask("NICK moved"); !strings.Contains(got, " 433 ") {
-		t.Errorf("a reserved nick was given:\n%s", got)
-	}
-	if got := ann.ask("JOIN #new"); !strings.Contains(got, " 437 ") {
-		t.Errorf("a reserved channel was made:\n%s", got)
-	}
-	h.ok(h.c.Abort(t.Context(), tx))
-	ann.ask("NICK moved")
-	if got := ann.ask("JOIN #new"); !strings.Contains(got, " 366 ") {
-		t.Errorf("after ABORT:\n%s", got)
-	}
-	move.Set("ip", "nowhere")
-	bad := protocol.NewUser("i.8", "9bad").Message
-	bad.Set("ip", "::1")
-	tx, p = h.prepare(protocol.NewChan("#there", 1).Message, protocol.NewChan("there", 1).Message, move, bad)
-	codes := map[string]int{}
-	for _, n := range p.Conflicts {
-		codes[n.Code]++
-	}
-	want := map[string]int{"channel-exists": 1, "channel-invalid": 1, "nick-in-use": 1, "bad-value": 1, "nick-invalid": 1}
-	if fmt.Sprint(codes) != fmt.Sprint(want) {
-		t.Errorf("conflicts %v, want %v", codes, want)
-	}
-	_, err := h.c.Commit(t.Context(), tx)
-	h.fails(err, protocol.CodeConflict)
-	h.ok(h.c.Abort(t.Context(), tx))
+	reserves(t, h, " 437 ")
+	conflicts(t, h, "9bad", map[string]int{})
 }
 
 // TestInspIRCdRefuses is HANDOFF.md's "What must be refused", on one process, which must live on.

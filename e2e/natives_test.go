@@ -15,6 +15,7 @@ import (
 	"github.com/ircferry/ircferry/handoff/protocol"
 )
 
+// freezeEnds: the world goes on when the freeze is over, when the coordinator says so, and when it is gone.
 func freezeEnds(t *testing.T, i native) {
 	h := newHand(t, i)
 	ann := h.open("i.1", "ann", nil)
@@ -64,6 +65,7 @@ func freezeEnds(t *testing.T, i native) {
 	ann.ask("PING still")
 }
 
+// refuses is HANDOFF.md's "What must be refused", on one process, which must live on.
 func refuses(t *testing.T, i native) {
 	tx, tok := strings.Repeat("a", 32), strings.Repeat("b", 32)
 	import1 := "IMPORT tx=" + tx + " tok=" + tok + " lease=60"
@@ -176,6 +178,7 @@ func refusesRecords(t *testing.T, h *hand, records string) {
 	}
 }
 
+// refusesStreams: first lines that make no user.
 func refusesStreams(t *testing.T, h *hand) {
 	tx, tok := protocol.NewSecret(), protocol.NewSecret()
 	h.ok(h.c.Import(t.Context(), tx, tok, time.Minute))
@@ -223,4 +226,76 @@ func refusesStreams(t *testing.T, h *hand) {
 			}
 		})
 	}
+}
+
+// reserves: names of a prepared import are nobody's; noChannel is the numeric that says so of a channel.
+func reserves(t *testing.T, h *hand, noChannel string) {
+	t.Helper()
+	ann := h.open("i.1", "ann", nil)
+	ann.ask("JOIN #there")
+	move := protocol.NewUser("i.7", "moved").Message
+	move.Set("ip", "192.0.2.7")
+	tx, p := h.prepare(protocol.NewChan("#new", 1700000000).Message, move)
+	if len(p.Conflicts) != 0 {
+		t.Fatalf("%+v", p.Conflicts)
+	}
+	if got := ann.ask("NICK moved"); !strings.Contains(got, " 433 ") {
+		t.Errorf("a reserved nick was given:\n%s", got)
+	}
+	if got := ann.ask("JOIN #new"); !strings.Contains(got, noChannel) {
+		t.Errorf("a reserved channel was made:\n%s", got)
+	}
+	h.ok(h.c.Abort(t.Context(), tx))
+	ann.ask("NICK moved")
+	if got := ann.ask("JOIN #new"); !strings.Contains(got, " 366 ") {
+		t.Errorf("after ABORT:\n%s", got)
+	}
+}
+
+// conflicts: behind reserves, one record of each kind that cannot be is told, with those of more that this ircd has besides.
+func conflicts(t *testing.T, h *hand, badNick string, want map[string]int, more ...protocol.Message) {
+	t.Helper()
+	taken := protocol.NewUser("i.7", "moved").Message
+	taken.Set("ip", "nowhere")
+	bad := protocol.NewUser("i.8", badNick).Message
+	bad.Set("ip", "::1")
+	tx, p := h.prepare(append([]protocol.Message{protocol.NewChan("#there", 1).Message, protocol.NewChan("there", 1).Message, taken, bad}, more...)...)
+	codes := map[string]int{}
+	for _, n := range p.Conflicts {
+		codes[n.Code]++
+	}
+	for _, code := range []string{"channel-exists", "channel-invalid", "nick-in-use", "bad-value", "nick-invalid"} {
+		want[code]++
+	}
+	if fmt.Sprint(codes) != fmt.Sprint(want) {
+		t.Errorf("conflicts %v, want %v", codes, want)
+	}
+	_, err := h.c.Commit(t.Context(), tx)
+	h.fails(err, protocol.CodeConflict)
+	h.ok(h.c.Abort(t.Context(), tx))
+}
+
+// bannedMeanwhile: a ban that came while somebody was away is told at PREPARE, and is an ordinary quit where it came after that. Its
+// answer is what the client gets then.
+func bannedMeanwhile(t *testing.T, h *hand, s *rawStream, ban, unban func()) string {
+	t.Helper()
+	tx, _, records := h.export(s)
+	h.ok(h.c.Release(t.Context(), tx, ""))
+	ban()
+	tx, p := h.prepare(records...)
+	if len(p.Conflicts) != 1 || p.Conflicts[0].Code != "banned" {
+		t.Errorf("conflicts %+v, want one: banned", p.Conflicts)
+	}
+	h.ok(h.c.Abort(t.Context(), tx))
+	unban()
+	tx, p = h.prepare(records...)
+	if len(p.Conflicts) != 0 {
+		t.Errorf("%+v", p.Conflicts)
+	}
+	ban()
+	s = h.attach(tx, tx, s.u)
+	_, err := h.c.Commit(t.Context(), tx)
+	h.ok(err)
+	h.ok(s.answer(protocol.VerbLive))
+	return s.await("ERROR :")
 }
