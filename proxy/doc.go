@@ -6,7 +6,7 @@
 // the registration (register.go), relays (relay.go: events; tobackend.go and toclient.go: bytes; records.go: TLS), and ends the
 // session with one reason (ends.go; clientend.go and backendend.go where one side began it). A move takes the session off its backend
 // and puts it onto another: freeze.go, attach.go, park.go, splice.go, reopen.go, driven by package handoff through the methods of
-// Proxy in moves.go.
+// Proxy in moves.go, each of which is one batch for each loop (batch.go).
 //
 // # Who owns what
 //
