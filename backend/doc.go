@@ -3,7 +3,7 @@
 //
 // A Set holds the pools of one configuration and lives as long as the daemon; Apply builds a new configuration and swaps it in,
 // or changes nothing. The way of a client: an event loop asks the pool to Choose, the backend how to Open a stream, dials, and
-// reports DialOK, DialFailed or OpenRefused, and by SessionDelta who has his stream where. The way of a check: one goroutine for each
+// reports DialOK, DialFailed or OpenRefused, and by SessionDelta who has a stream where (report.go). The way of a check: one goroutine for each
 // backend (check.go) connects, asks, and notes what it found (health.go); for a native backend it keeps the control connection
 // open, so that the end of the process is seen at once. A move asks for Candidates, sets admin states and the serving backend,
 // and hears of new processes by Subscribe or Hello.

@@ -2,6 +2,7 @@ package backend
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net/netip"
 
@@ -38,6 +39,9 @@ type Opening struct {
 	TLS         *tls.Config    // shake hands by it as the client before anything is written; nil: plaintext. Shared: Clone before changing
 	HoldForUser bool           // keep the client's lines until USER is among them (2 s at most), then write WebIRC(c, user) before them
 }
+
+// errUnknown is why Open cannot answer yet.
+var errUnknown = errors.New("not known yet")
 
 // Open says how to reach the backend for this client. It never blocks. An error means that the backend is not known well enough yet (no
 // HELLO, host name not resolved): the session waits.
