@@ -100,67 +100,6 @@ func (d *dest) stop(s *Server) {
 	}
 }
 
-// record takes one line of records. Nothing is answered: what is wrong is told at PREPARE.
-func (d *dest) record(c *controlConn, m Message, raw []byte) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.tx == "" || d.owner != c || c.s.table.get(d.tx).dest != DestStaging {
-		return // PREPARE will say that there is no such transaction
-	}
-	d.tally.Add(m.Verb, raw)
-	if d.fault != nil {
-		return
-	}
-	if d.bytes += len(raw); d.bytes > c.s.cfg.MaxBytes {
-		d.fault = &Error{Code: CodeLimit, Text: "the records are over the limit"}
-	} else if rec, done, err := d.joiner.Add(m, len(raw)); err != nil {
-		d.fault = asError(err)
-	} else if done {
-		d.fault = d.takeLocked(rec, c.s.cfg.MaxUsers)
-	}
-	if d.fault != nil {
-		d.records = nil
-	}
-}
-
-// takeLocked checks one whole record against those before it.
-func (d *dest) takeLocked(m Message, maxUsers int) *Error {
-	if err := Validate(m); err != nil {
-		return asError(err)
-	}
-	switch m.Verb {
-	case VerbChan:
-		if _, twice := d.channels[m.Get("n")]; twice {
-			return badRecord(m, "CHAN twice")
-		}
-		d.channels[m.Get("n")] = struct{}{}
-	case VerbUser:
-		if _, twice := d.users[m.Get("u")]; twice {
-			return badRecord(m, "USER twice")
-		}
-		if len(d.users) == maxUsers {
-			return &Error{Code: CodeLimit, Text: "over maxusers"}
-		}
-		for _, key := range [...]string{"in", "out", "rq", "sq"} {
-			if m.Has(key) {
-				return badRecord(m, "USER "+key+" is the coordinator's")
-			}
-		}
-		d.users[m.Get("u")] = struct{}{}
-	case VerbMemb:
-		if _, ok := d.users[m.Get("u")]; !ok {
-			return badRecord(m, "MEMB before its USER")
-		}
-		fallthrough
-	case VerbList:
-		if _, ok := d.channels[m.Get("c")]; !ok {
-			return badRecord(m, m.Verb+" before its CHAN")
-		}
-	}
-	d.records = append(d.records, m)
-	return nil
-}
-
 func (c *controlConn) prepare(m Message) error {
 	tx, err := txOf(m)
 	if err != nil {
