@@ -455,6 +455,40 @@ func TestRestartWaitsForANewEpoch(t *testing.T) {
 	})
 }
 
+// TestConflictOfAChannelIsNamed: while users wait for a channel that should not be there, the operator is told which it is; once it is gone the
+// move goes on.
+func TestConflictOfAChannelIsNamed(t *testing.T) {
+	in(t, func(t *testing.T, r *rig) {
+		m, err := r.c.Hold(Request{Kind: KindRestart, Pool: "main", From: "a"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-m.Parked()
+		notes := func(n protocol.Prepared) {
+			r.a.mu.Lock()
+			defer r.a.mu.Unlock()
+			r.a.notes = n
+		}
+		notes(protocol.Prepared{Conflicts: []protocol.Note{{C: "#sea", Code: "channel-exists", Text: "another channel has the name"}}})
+		r.a.mu.Lock()
+		r.a.start()
+		r.a.mu.Unlock()
+		if _, err := r.c.Release("main", "a", "", "test"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second) // of the bubble
+		synctest.Wait()
+		if report := m.Report(); report.State != StateRunning || !strings.Contains(report.Note, "channel-exists #sea another channel has the name") {
+			t.Errorf("report %+v", report)
+		}
+		notes(protocol.Prepared{})
+		if report := r.await(m); report.State != StateDone || report.Moved != 3 {
+			t.Errorf("report %+v", report)
+		}
+		r.owners()
+	})
+}
+
 func TestC3_25CancelOfAParkedMovePushesBack(t *testing.T) {
 	in(t, func(t *testing.T, r *rig) {
 		m, err := r.c.Hold(Request{Kind: KindRestart, Pool: "main", From: "a"})

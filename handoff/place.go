@@ -185,7 +185,8 @@ func (x *run) buildAt(ctx context.Context, dst Party, to *backend.Backend, tx, t
 	return x.settle(prepared, to)
 }
 
-// settle closes the sessions whose users the destination refuses; the try then has to begin anew without them.
+// settle closes the sessions whose users the destination refuses; the try then has to begin anew without them. A conflict that is no user's
+// (a channel of the name was made by somebody past the proxy) is for the operator to end: everybody waits for that.
 func (x *run) settle(prepared protocol.Prepared, to *backend.Backend) error {
 	if len(prepared.Conflicts) == 0 {
 		return nil
@@ -199,7 +200,7 @@ func (x *run) settle(prepared protocol.Prepared, to *backend.Backend) error {
 		x.snap.drop(conflict.U)
 		x.c.opt.Sessions.End([]string{conflict.U}, backend.CauseConflict, "your place on the new server is taken, please reconnect")
 	}
-	return &Error{StepPush, to.FullName(), fmt.Errorf("%d conflicts", len(prepared.Conflicts))}
+	return &Error{StepPush, to.FullName(), conflicting(prepared.Conflicts)}
 }
 
 // errDaemonEnds is the cause of what Close cancels.

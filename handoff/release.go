@@ -28,14 +28,19 @@ func (x *run) push(ctx context.Context) error {
 	x.m.update(func(r *Report) { r.Warnings = warnings(prepared.Warns) })
 	switch {
 	case len(prepared.Conflicts) > 0:
-		first := prepared.Conflicts[0]
-		return fmt.Errorf("prepare: %d conflicts, the first: %s %s%s %s", len(prepared.Conflicts), first.Code, first.U, first.C, first.Text)
+		return fmt.Errorf("prepare: %w", conflicting(prepared.Conflicts))
 	case x.r.Strict && len(prepared.Warns) > 0:
 		return fmt.Errorf("prepare: --strict, and the destination cannot keep %d things exactly", len(prepared.Warns))
 	case prepared.Users != len(x.snap.Users):
 		return fmt.Errorf("prepare: the destination has %d users and got %d", prepared.Users, len(x.snap.Users))
 	}
 	return nil
+}
+
+// conflicting is the error of a destination that told conflicts.
+func conflicting(told []protocol.Note) error {
+	first := told[0]
+	return fmt.Errorf("%d conflicts, the first: %s %s%s %s", len(told), first.Code, first.U, first.C, first.Text)
 }
 
 // release makes the old ircd forget its users: the point of no return. Once RELEASE may have been sent, only the ircd's word
