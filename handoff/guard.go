@@ -81,6 +81,11 @@ func guardSame(from, to *backend.Backend, src, dst protocol.Hello) error {
 
 // underWay refuses a second move in a pool.
 func underWay(m *Move) error {
+	if m.Report().waits() {
+		from := m.request.Pool + "/" + m.request.From
+		return &Refused{Reason: fmt.Sprintf("the users of %s are held by move %s", from, m.ID()),
+			Hint: fmt.Sprintf("ferryctl release %s, or ferryctl cancel %s, and then again", from, m.ID())}
+	}
 	return &Refused{Reason: fmt.Sprintf("move %s is under way in pool %s", m.ID(), m.request.Pool), Hint: "wait for its end or ferryctl cancel it"}
 }
 

@@ -340,7 +340,8 @@ func TestHoldParksUntilRelease(t *testing.T) {
 		if len(r.a.live) > 0 || m.Report().State != StateParked {
 			t.Fatalf("parked: %v live, %+v", r.a.live, m.Report())
 		}
-		if _, err := r.c.Hold(Request{Pool: "main", From: "a"}); !isRefused(err) {
+		var refused *Refused
+		if _, err := r.c.Hold(Request{Pool: "main", From: "a"}); !errors.As(err, &refused) || !strings.Contains(refused.Hint, "ferryctl release main/a") {
 			t.Errorf("a second move in the pool: %v", err)
 		}
 		r.a.mu.Lock()

@@ -93,7 +93,7 @@ func (x *run) placeAnywhere(ctx context.Context, where placing) {
 			return
 		}
 		last = err
-		x.m.enter(StepPark, fmt.Sprintf("waiting for %s/%s: %v", x.r.Pool, where.to, err))
+		x.m.enter(StepPark, fmt.Sprintf("waiting for %s/%s: %v", x.r.Pool, where.to, cause(err)))
 		var said *protocol.Error
 		if errors.As(err, &said) || x.to != nil {
 			refusals[where.to]++
@@ -106,6 +106,15 @@ func (x *run) placeAnywhere(ctx context.Context, where placing) {
 		case <-ctx.Done():
 		}
 	}
+}
+
+// cause is an error without the step and the backend, which the note beside it names.
+func cause(err error) error {
+	var at *Error
+	if errors.As(err, &at) {
+		return at.Err
+	}
+	return err
 }
 
 // nextPlace is where the next try goes to. A restart waits for its own ircd only; the operator says if he wants another.

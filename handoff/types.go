@@ -146,6 +146,12 @@ type Report struct {
 	out bool // past the point of no return
 }
 
+// Undone reports whether a hold or restart that has ended was cancelled while its users were parked: they went back to From, whatever
+// process answered there.
+func (r Report) Undone() bool {
+	return r.State == StateDone && r.Kind != KindDrain && !r.Released
+}
+
 // waits reports whether the users are in the journal and the operator can say where they go: parked, or waiting for an ircd
 // that does not answer yet.
 func (r Report) waits() bool {

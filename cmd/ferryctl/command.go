@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -95,13 +98,55 @@ func failure(err error) string {
 	return fmt.Sprintf("the command failed: %v", err)
 }
 
-// end passes a signal on to COMMAND and waits for its end, but not for ever.
+// end passes a signal on to COMMAND and waits for its end, but not for ever. SIGTERM goes to what COMMAND has started as well, which would go on
+// without it; SIGINT does not, because a terminal has sent it to all of them.
 func end(p *os.Process, s os.Signal, ended <-chan error) string {
+	var started []int
+	if s == syscall.SIGTERM {
+		started = descendants(p.Pid)
+	}
 	p.Signal(s) //nolint:errcheck // it may have ended
+	for _, pid := range started {
+		syscall.Kill(pid, syscall.SIGTERM) //nolint:errcheck // it may have ended
+	}
+	late := time.After(commandGrace)
 	select {
 	case <-ended:
-		return ""
-	case <-time.After(commandGrace):
-		return fmt.Sprintf("; the command has not ended after %v and still runs", commandGrace)
+	case <-late:
+		return stillRuns
 	}
+	for ; slices.ContainsFunc(started, runs); time.Sleep(20 * time.Millisecond) {
+		select {
+		case <-late:
+			return stillRuns
+		default:
+		}
+	}
+	return ""
+}
+
+var stillRuns = fmt.Sprintf("; the command has not ended after %v and still runs", commandGrace)
+
+// descendants are the children of a process, and theirs. Where the kernel does not tell, there are none.
+func descendants(pid int) (all []int) {
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", pid))
+	if err != nil {
+		return nil
+	}
+	for _, word := range strings.Fields(string(children)) {
+		if child, err := strconv.Atoi(word); err == nil {
+			all = append(append(all, child), descendants(child)...)
+		}
+	}
+	return all
+}
+
+// runs reports whether a process is there and has not ended.
+func runs(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	_, state, _ := strings.Cut(string(stat), ") ") // behind the name, which may hold anything
+	return !strings.HasPrefix(state, "Z")
 }

@@ -20,7 +20,7 @@ func past(d *daemon) {
 	started := time.Date(2026, 11, 20, 12, 30, 0, 0, time.UTC)
 	d.reports = []handoff.Report{
 		{ID: "m3", Kind: handoff.KindDrain, Pool: "main", From: "a", To: "b", State: handoff.StateRunning, Step: handoff.StepFreeze, Started: started, Attempted: 5},
-		{ID: "m2", Kind: handoff.KindRestart, Pool: "main", From: "a", Started: started.Add(-time.Hour)},
+		{ID: "m2", Kind: handoff.KindRestart, Released: true, Pool: "main", From: "a", Started: started.Add(-time.Hour)},
 		{ID: "m1", Kind: handoff.KindDrain, Pool: "main", From: "b", To: "a", Started: started.Add(-2 * time.Hour)},
 	}
 	partly(&d.reports[1])

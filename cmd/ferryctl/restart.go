@@ -110,7 +110,10 @@ func (r *restart) release(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return r.result(m)
+	if err := r.result(m); err != nil || !m.Undone() {
+		return err
+	}
+	return coded{exitError}
 }
 
 // giveUp pushes the users back into the ircd that is there and says so. code is what ferryctl exits with if that went well.

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,8 +14,9 @@ import (
 )
 
 var (
-	backAgain = []change{func(r *handoff.Report) { r.State = handoff.StateRunning }, at(handoff.StepPush), done}
-	putBack   = backAgain // a cancel of a parked move: the same, into what is there
+	backAgain = []change{func(r *handoff.Report) { r.State, r.Released = handoff.StateRunning, true }, at(handoff.StepPush), done}
+	// a cancel of a parked move: the same, into what is there
+	putBack = []change{func(r *handoff.Report) { r.State, r.Released = handoff.StateRunning, false }, at(handoff.StepPush), done}
 )
 
 func TestRestartRunsTheCommandWhileUsersAreParked(t *testing.T) {
@@ -63,7 +66,8 @@ func TestCommandIsNotRunIfUsersCouldNotBeParked(t *testing.T) {
 	}
 }
 
-// Somebody else cancels while COMMAND runs: the users are in the old ircd again, and COMMAND must not stop it now.
+// Somebody else cancels while COMMAND runs: the users are in the old ircd again, and COMMAND must not stop it now, nor what
+// it has started.
 func TestCancelByAnotherEndsTheCommand(t *testing.T) {
 	d := newDaemon(t)
 	dir := t.TempDir()
@@ -79,8 +83,8 @@ func TestCancelByAnotherEndsTheCommand(t *testing.T) {
 		d.scripted.play("m1", putBack)
 	}()
 	d.cancelErr = &handoff.Refused{Reason: "move m1 has ended (done)"}
-	a := d.call(t, "restart", "main/a", "--exec", "echo > "+fifo+"; exec sleep 60")
-	a.want(t, 1, []string{"done"}, []string{"somebody else ended the hold (", "while the command ran"})
+	a := d.call(t, "restart", "main/a", "--exec", "echo > "+fifo+"; sleep 60; true")
+	a.want(t, 1, []string{"done", "cancelled: the users were put back into main/a"}, []string{"somebody else ended the hold (", "while the command ran; the users"})
 }
 
 // The ircd's unit releases the users itself when COMMAND has started it (configs/inspircd/inspircd.service.conf): COMMAND goes on, and all is well.
@@ -111,6 +115,40 @@ func TestReleaseByTheUnitLetsTheCommandGoOn(t *testing.T) {
 	}
 	if _, err := os.Stat(ran); err != nil {
 		t.Error("the command was not let go on")
+	}
+}
+
+// A restart whose ircd was waited for, and that somebody cancelled, has not restarted anything.
+func TestCancelByAnotherWhileTheIrcdIsAwaited(t *testing.T) {
+	d := newDaemon(t)
+	d.onHold, d.onRelease = []change{parked}, append(backAgain[:1:1], putBack...)
+	d.call(t, "restart", "main/a", "--exec", "true").want(t, 1, []string{"cancelled: the users were put back into main/a"}, nil)
+}
+
+// SIGTERM comes to ferryctl alone, and ends what COMMAND has started all the same.
+func TestTerminationEndsWhatTheCommandHasStarted(t *testing.T) {
+	d := newDaemon(t)
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.scripted.mu.Lock()
+	d.onHold, d.onCancel = []change{parked}, putBack
+	d.scripted.mu.Unlock()
+	p, wait := process(t, d, "restart", "main/a", "--exec", "(echo $BASHPID; exec sleep 60) > "+fifo+"; true")
+	begun, err := os.OpenFile(fifo, os.O_RDONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer begun.Close()
+	if _, err := begun.Read(make([]byte, 10)); err != nil { // until it runs
+		t.Fatal(err)
+	}
+	p.Signal(syscall.SIGTERM)
+	wait().want(t, exitInterrupted, []string{"done"}, []string{"interrupted; the users of main/a go back"})
+	begun.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if n, err := begun.Read(make([]byte, 10)); n != 0 || !errors.Is(err, io.EOF) {
+		t.Errorf("what the command had started still runs: %d, %v", n, err)
 	}
 }
 

@@ -27,6 +27,9 @@ func (c *ctl) writeResult(w io.Writer, m admin.Move) {
 	if m.Error != "" {
 		fmt.Fprintln(w, c.color(bad, "cause: "+clean(m.Error)))
 	}
+	if m.Undone() {
+		fmt.Fprintf(w, "cancelled: the users were put back into %s/%s\n", m.Pool, m.From)
+	}
 	if m.Note != "" {
 		fmt.Fprintln(w, "note: "+clean(m.Note))
 	}

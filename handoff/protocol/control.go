@@ -45,7 +45,7 @@ func (d Dialer) Dial(ctx context.Context, address string) (*Control, error) {
 	var nd net.Dialer
 	conn, err := nd.DialContext(ctx, network, addr)
 	if err != nil {
-		return nil, fmt.Errorf("dial handoff %s: %w", address, err)
+		return nil, fmt.Errorf("dial handoff %s: %w", address, bare(err))
 	}
 	if network == "tcp" {
 		if conn, err = d.secure(ctx, conn, addr); err != nil {
@@ -53,6 +53,15 @@ func (d Dialer) Dial(ctx context.Context, address string) (*Control, error) {
 		}
 	}
 	return NewControl(conn), nil
+}
+
+// bare is an error of a dial without the address, which stands before it.
+func bare(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" {
+		return op.Err
+	}
+	return err
 }
 
 // secure puts TLS over a TCP connection, or lets plaintext pass on loopback. It owns conn if it fails.
