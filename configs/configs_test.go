@@ -54,11 +54,16 @@ func TestUnitIsVerified(t *testing.T) {
 
 // The drop-in for InspIRCd, on a unit like that of its package.
 func TestDropInIsVerified(t *testing.T) {
+	for _, path := range []string{"inspircd/inspircd.service.conf", "ergo/ergo.service.conf"} {
+		if text := read(t, path); strings.Contains(text, "bin/ferryctl") {
+			t.Errorf("%s has the path of one PREFIX of make install; \"-\" would hide that it is not there", path)
+		}
+	}
 	analyze, err := exec.LookPath("systemd-analyze")
 	if err != nil {
 		t.Skip("systemd-analyze is not here; install systemd to run this test")
 	}
-	text := strings.ReplaceAll(read(t, "inspircd/inspircd.service.conf"), "/usr/bin/ferryctl", "/bin/true")
+	text := strings.ReplaceAll(read(t, "inspircd/inspircd.service.conf"), "-+ferryctl", "-+/bin/true")
 	unit := filepath.Join(t.TempDir(), "inspircd.service")
 	dropin := filepath.Join(unit+".d", "ircferry.conf")
 	if err := os.Mkdir(unit+".d", 0o700); err != nil {

@@ -20,7 +20,7 @@ func TestInspIRCdRestartByUnit(t *testing.T) {
 	dropin := readFile("../configs/inspircd/inspircd.service.conf")
 	run := func(key string) {
 		t.Helper()
-		m := regexp.MustCompile(`(?m)^` + key + `=-\+/usr/bin/ferryctl (.*)$`).FindStringSubmatch(dropin)
+		m := regexp.MustCompile(`(?m)^` + key + `=-\+ferryctl (.*)$`).FindStringSubmatch(dropin)
 		if m == nil {
 			t.Fatalf("no %s in the drop-in", key)
 		}
