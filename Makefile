@@ -20,7 +20,7 @@ export GOFLAGS += -buildvcs=false
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help build modules e2e-inspircd demo test check fmt vet lint race fuzz e2e bench deps install clean
+.PHONY: help build modules e2e-inspircd demo test check fmt vet lint race fuzz e2e soak bench deps install clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,6 +76,10 @@ e2e-inspircd: build modules ## ten restarts of InspIRCd in place under 100 talki
 	@rm -f bin/closing; IRCFERRY_BIN=$(CURDIR)/bin IRCFERRY_CLOSING=$(CURDIR)/bin/closing \
 		$(GO) test -tags e2e -count=1 -timeout $(E2E_TIMEOUT) -run '^TestInspIRCdTenRestarts$$' ./e2e/; \
 	status=$$?; cat bin/closing && exit $$status
+
+soak: build ## random moves and faults for SOAK=10m, in a seed's order (SEED=... repeats one)
+	@IRCFERRY_BIN=$(CURDIR)/bin IRCFERRY_SOAK=$(or $(SOAK),10m) IRCFERRY_SOAK_SEED=$(SEED) \
+		$(GO) test -tags e2e -count=1 -timeout 0 -v -run '^TestSoak$$' ./e2e/
 
 bench: build ## beside HAProxy in the same run (BENCH=idle,sparse,sat,fan,new,move,inspircd,tls-idle,tls-sparse,tls-sat,tls-new ROUNDS=4)
 	@bash scripts/bench.sh

@@ -90,6 +90,7 @@ func (f *ferry) ctl(args ...string) (string, int) {
 // result is what the tests read of a move's report.
 type result struct {
 	State     string `json:"state"`
+	To        string `json:"to"`
 	Attempted int    `json:"attempted"`
 	Moved     int    `json:"moved"`
 	Failed    int    `json:"failed"`
