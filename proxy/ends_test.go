@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"io"
 	"net"
 	"slices"
 	"strings"
@@ -166,15 +165,7 @@ func TestC4_32SlowReaderIsBounded(t *testing.T) {
 	slow, slowServer := r.joined(d, "slow")
 	quick, quickServer := r.joined(d, "quick")
 	line := ":b PRIVMSG #x :" + strings.Repeat("z", 480) + "\r\n"
-	slowServer.SetWriteDeadline(time.Now().Add(300 * time.Millisecond))
-	sent := 0
-	for {
-		n, err := io.WriteString(slowServer, line)
-		sent += n
-		if err != nil {
-			break
-		}
-	}
+	sent := slowServer.fill(line)
 	all, err := r.Sessions(ctxOf(t))
 	if err != nil {
 		t.Fatal(err)
@@ -195,15 +186,7 @@ func TestSlowBackendStopsTheClient(t *testing.T) {
 	client, server := r.joined(d, "ann")
 	client.SetWriteBuffer(64 << 10)
 	line := "PRIVMSG #x :" + strings.Repeat("z", 480) + "\r\n"
-	client.SetWriteDeadline(time.Now().Add(300 * time.Millisecond))
-	sent := 0
-	for {
-		n, err := io.WriteString(client, line)
-		sent += n
-		if err != nil {
-			break
-		}
-	}
+	sent := client.fill(line)
 	all, _ := r.Sessions(ctxOf(t))
 	if len(all) != 1 || all[0].Held > 3*highWater {
 		t.Errorf("%+v", all)

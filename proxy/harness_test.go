@@ -299,6 +299,23 @@ func (c *conn) expectGone() {
 	}
 }
 
+// fill writes the line again and again for 300 ms, which fills all buffers on the way if nobody reads, and answers how many bytes went.
+func (c *conn) fill(line string) int {
+	c.t.Helper()
+	c.SetWriteDeadline(time.Now().Add(300 * time.Millisecond))
+	defer c.SetWriteDeadline(time.Now().Add(patience))
+	for sent := 0; ; {
+		n, err := io.WriteString(c, line)
+		sent += n
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return sent
+		}
+		if err != nil {
+			c.t.Fatal(err)
+		}
+	}
+}
+
 // expectNothingYet fails if something comes within 50 ms. It can miss a fault on a busy machine, but never makes one up.
 func (c *conn) expectNothingYet() {
 	c.t.Helper()

@@ -242,20 +242,7 @@ func TestReadUpKeepsWhatTheClientDoesNotRead(t *testing.T) {
 	x.client.SetReadBuffer(64 << 10)
 	x.server.SetWriteBuffer(64 << 10)
 	line := ":irc PRIVMSG #x :" + strings.Repeat("z", 480) + "\r\n"
-	sent := make(chan int, 1)
-	x.server.SetWriteDeadline(time.Now().Add(300 * time.Millisecond))
-	go func() {
-		n := 0
-		for n < 64<<20 { // more than all buffers on the way
-			m, err := x.server.Write([]byte(line))
-			n += m
-			if err != nil {
-				break
-			}
-		}
-		sent <- n
-	}()
-	total := uint64(<-sent)
+	total := uint64(x.server.fill(line))
 	fs, err := r.Freeze(ctxOf(t), "main/a")
 	if err != nil || len(fs) != 1 {
 		t.Fatal(fs, err)
