@@ -368,6 +368,27 @@ func (m *move) splice() error {
 	return nil
 }
 
+// stage opens the import at the destination and attaches the new streams.
+func (m *move) stage() {
+	m.f.t.Helper()
+	noErr(m.f.t, m.importTx())
+	noErr(m.f.t, m.attach())
+}
+
+// finish goes on from the end of the export to the thaw; with quit, who stays sees ordinary quits.
+func (m *move) finish(quit string) {
+	t := m.f.t
+	t.Helper()
+	_, err := m.prepare()
+	noErr(t, err)
+	noErr(t, m.readUp())
+	noErr(t, m.from.c.Release(t.Context(), m.tx, quit))
+	_, err = m.to.c.Commit(t.Context(), m.tx)
+	noErr(t, err)
+	noErr(t, m.splice())
+	m.thaw()
+}
+
 // run is a whole move, all well.
 func (m *move) run() {
 	t := m.f.t

@@ -326,19 +326,10 @@ func TestHandoffVisibleRelease(t *testing.T) {
 	stays.Join("#sea")
 	alice.Await("JOIN")
 	m := f.newMove(a, b)
-	noErr(t, m.importTx())
-	noErr(t, m.attach())
+	m.stage()
 	m.freeze()
 	noErr(t, m.export())
-	if _, err := m.prepare(); err != nil {
-		t.Fatal(err)
-	}
-	noErr(t, m.readUp())
-	noErr(t, a.c.Release(t.Context(), m.tx, "Moved elsewhere"))
-	_, err := b.c.Commit(t.Context(), m.tx)
-	noErr(t, err)
-	noErr(t, m.splice())
-	m.thaw()
+	m.finish("Moved elsewhere")
 	alice.Silent()
 	mustContain(t, stays.Await("QUIT").Text, ":alice!", "QUIT", ":Moved elsewhere")
 }
@@ -446,8 +437,7 @@ func TestHandoffConflicts(t *testing.T) {
 	other.Join("#SEA")
 	b.srv.do(func() { b.srv.channel("#sea").ts-- }) // of another time than the one here
 	m := f.newMove(a, b)
-	noErr(t, m.importTx())
-	noErr(t, m.attach())
+	m.stage()
 	m.freeze()
 	noErr(t, m.export())
 	p, err := m.prepare()
@@ -484,8 +474,7 @@ func TestHandoffBanAfterImport(t *testing.T) {
 	bad.Join("#sea")
 	alice.Await("JOIN")
 	m := f.newMove(a, b)
-	noErr(t, m.importTx())
-	noErr(t, m.attach())
+	m.stage()
 	m.freeze()
 	noErr(t, m.export())
 	_, err := m.prepare()
@@ -619,21 +608,12 @@ func TestHandoffCarriesUnwrittenOutput(t *testing.T) {
 		bob.Send(fmt.Sprintf("PRIVMSG #sea :line %d", i))
 	}
 	bob.Fence()
-	noErr(t, m.importTx())
-	noErr(t, m.attach())
+	m.stage()
 	s.up.Lock()
 	s.frozen = true
 	noErr(t, m.export())
 	s.down.Unlock()
-	if _, err := m.prepare(); err != nil {
-		t.Fatal(err)
-	}
-	noErr(t, m.readUp())
-	noErr(t, a.c.Release(t.Context(), m.tx, ""))
-	_, err := b.c.Commit(t.Context(), m.tx)
-	noErr(t, err)
-	noErr(t, m.splice())
-	m.thaw()
+	m.finish("")
 	if _, sq := m.users[s.u].Queues(); len(sq) == 0 {
 		t.Fatal("nothing was unwritten: the test shows nothing")
 	}
