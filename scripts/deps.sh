@@ -18,6 +18,7 @@ tmux|tmux|e2e: irssi stays through moves
 sic|sic|e2e: sic stays through moves
 openssl|openssl|e2e: OpenSSL as a client over TLS
 gnutls-cli|gnutls-bin|e2e: GnuTLS as a client over TLS
+/lib/systemd/systemd|systemd|e2e: the units under systemd
 '
 table_bench='
 haproxy|haproxy|bench: the proxy to compare with
