@@ -17,7 +17,7 @@ func (c *ctl) cancelCmd() *cobra.Command {
 		Use:   "cancel MOVE",
 		Short: "Undo a move that is under way, or push parked users back",
 		Long: `cancel reverts a move before its point of no return: everybody goes on where they were. The parked users of a hold or restart are pushed
-back into their backend, also if it is the same process still. A move past the point of no return cannot be cancelled (5): it ends by
+back into their backend, even if it is still the same process. A move past the point of no return cannot be cancelled (5): it ends by
 itself in a moment, and its users can be moved back afterwards.
 
 It waits for the end of the move and exits with 0 if everybody is back.`,

@@ -17,23 +17,23 @@ func (c *ctl) drainCmd() *cobra.Command {
 	var noWait bool
 	cmd := &cobra.Command{
 		Use:   "drain POOL/BACKEND",
-		Short: "Take no new clients there, and move its users to another ircd",
-		Long: `drain chooses the backend no more for new clients and moves all its users, with their nicks, channels, modes and everything
-under way, to another backend of the pool. Clients notice a pause, usually well under a second, and nothing else.
+		Short: "Send a backend no new clients, and move its users to another ircd",
+		Long: `drain sends no new clients to the backend and moves all its users to another backend of the pool, with their nicks, channels, modes
+and everything under way. Clients notice a pause, usually well under a second, and nothing else.
 
 Until the point of no return any failure reverts the move: everybody goes on where they were, and the exit code says why (1, or
-124 if the time was over). After it the users are in a journal until an ircd has them. Ctrl-C cancels; a move past the point of no
-return goes on by itself.
+124 if the time was over). After it the users are in a journal until an ircd has them. Ctrl-C cancels the move; past the point of no
+return it goes on by itself.
 
-A guard refuses (5) what would lose or disturb users: the drain of the last usable backend, a destination that is down, users who
-came in past ircferry or linked servers who would see the others leave (--allow-visible goes on all the same), more
-sessions than descriptors.
+A guard refuses (5) what would lose or disturb users: the drain of the last usable backend; a destination that is down; users who
+connected past ircferry, or linked servers, who would see the others quit (--allow-visible moves all the same); too few
+descriptors for all sessions.
 
-A backend without a driver is drained as HAProxy does it: no new sessions, and the old ones stay until they leave (4, since they
-are left).
+A backend without a driver is drained as in HAProxy: no new sessions, and the old ones stay until they leave (4, as long as there
+are any).
 
-With --dry-run the two ircds are asked what would move, what could not, and what not exactly; nothing is changed. It
-exits with 5 if the move would be refused, would meet a conflict, or, with --strict, a warning.`,
+--dry-run asks the two ircds what would move, what could not, and what not exactly, and changes nothing. It exits with 5 if the move
+would be refused or would meet a conflict or, with --strict, a warning.`,
 		Example: `  ferryctl drain main/a --dry-run
   ferryctl drain main/a --to b --strict
   ferryctl drain main/a --no-wait -o json`,
@@ -59,7 +59,7 @@ exits with 5 if the move would be refused, would meet a conflict, or, with --str
 	cmd.Flags().StringVar(&r.To, "to", "", "name of the backend that takes the users (default: the pool chooses)")
 	cmd.Flags().BoolVar(&r.DryRun, "dry-run", false, "only say what would happen")
 	cmd.Flags().BoolVar(&r.Strict, "strict", false, "revert if the destination warns of anything that it cannot keep exactly")
-	cmd.Flags().BoolVar(&r.AllowVisible, "allow-visible", false, "go on although users who came in past ircferry, or linked servers, will see it")
+	cmd.Flags().BoolVar(&r.AllowVisible, "allow-visible", false, "move even if users who connected past ircferry, or linked servers, will see it")
 	cmd.Flags().DurationVar(&timeout, "timeout", 0, "revert if the point of no return is not reached by then, e.g. 60s (default: moves.deadline)")
 	cmd.Flags().BoolVar(&noWait, "no-wait", false, "return when the move has begun")
 	return cmd

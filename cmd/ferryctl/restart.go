@@ -48,7 +48,7 @@ moves.park of the configuration is over.`,
 		},
 	}
 	cmd.Flags().StringVar(&command, "exec", "", "restarts the ircd; run with sh -c once its users are parked")
-	cmd.Flags().BoolVar(&r.AllowVisible, "allow-visible", false, "go on although users who came in past ircferry, or linked servers, will see it")
+	cmd.Flags().BoolVar(&r.AllowVisible, "allow-visible", false, "move even if users who connected past ircferry, or linked servers, will see it")
 	cmd.Flags().DurationVar(&timeout, "timeout", 0, "revert if the users are not parked by then, e.g. 60s (default: moves.deadline)")
 	return cmd
 }
