@@ -157,15 +157,17 @@ func (c *Client) Cancel(ctx context.Context, move string) (Done, error) {
 	return post(ctx, c, "/v1/cancel", CancelRequest{Move: move})
 }
 
-// Undrain, Maint and Ready set what the operator wants of a backend ("pool/name").
+// Undrain makes a drained backend ("pool/name") ready; users who were moved away stay where they are.
 func (c *Client) Undrain(ctx context.Context, backend string) (Done, error) {
 	return post(ctx, c, "/v1/undrain", BackendRequest{Backend: backend})
 }
 
+// Maint takes a backend ("pool/name") out of service; its sessions stay.
 func (c *Client) Maint(ctx context.Context, backend string) (Done, error) {
 	return post(ctx, c, "/v1/maint", BackendRequest{Backend: backend})
 }
 
+// Ready ends drain and maint of a backend ("pool/name").
 func (c *Client) Ready(ctx context.Context, backend string) (Done, error) {
 	return post(ctx, c, "/v1/ready", BackendRequest{Backend: backend})
 }

@@ -9,7 +9,8 @@
 //
 // A Server is single-threaded in the way of C ircds, by one mutex, Server.mu: a turn of the event loop (server.go) takes it, reads
 // the sockets that have something into the receive queues, runs the lines, and at the end of the turn writes out what was
-// queued (Server.settle). The ticker and everybody from outside take the same mutex and end with settle as well. Nobody waits
+// queued (Server.settle). The ticker (timer.go) and everybody from outside take the same mutex and end with settle as well. A listener
+// that wants PROXY headers has goroutines of its own until a header is read (listen.go), a handoff those of protocol.Server. Nobody waits
 // for a client: what a socket does not take stays in its send queue until the loop hears that it can go on, and a client whose
 // queue passes the limit is closed. So whoever holds Server.mu has stopped the world, and everything is between two lines:
 //
