@@ -254,6 +254,51 @@ func TestReadUpKeepsWhatTheClientDoesNotRead(t *testing.T) {
 	x.client.expect(want)
 }
 
+// An old stream with more than a session takes along is told as that at once, so that it is one session's end and not a pause that is over; up to
+// the splice it can still go on with the old ircd, whole.
+func TestReadUpOfMoreThanIsTakenAlong(t *testing.T) {
+	for _, thaw := range []bool{true, false} {
+		r, a, b := moves(t, config.Listener{})
+		x := r.user(a, "ann")
+		x.client.SetReadBuffer(64 << 10)
+		r.attach(x, b)
+		line := ":irc PRIVMSG #x :" + strings.Repeat("z", 480) + "\r\n"
+		text := strings.Repeat(line, 64<<20/len(line)) // more than all buffers on the way
+		x.server.SetDeadline(time.Time{})
+		go x.server.Write([]byte(text))
+		fs, err := r.Freeze(ctxOf(t), "main/a")
+		if err != nil || len(fs) != 1 {
+			t.Fatal(fs, err)
+		}
+		one(t, r.ReadUp(ctxOf(t), []backend.Cut{{U: x.u, Out: x.out + uint64(len(text))}}), backend.CauseOverflow)
+		if thaw {
+			one(t, r.Thaw([]string{x.u}), "")
+			x.client.expect(text)
+			continue
+		}
+		one(t, r.Splice(ctxOf(t), "main/b", []backend.Splice{{U: x.u}}), backend.CauseOverflow)
+		x.client.Close()
+		r.ended("move_sendq")
+	}
+}
+
+// A registration that was frozen has the rest of its time afterwards, not more.
+func TestThawKeepsTheRegistrationLimit(t *testing.T) {
+	r, a, _ := moves(t, config.Listener{Limits: config.Limits{Registration: config.Duration(time.Second)}})
+	client := r.dial()
+	server, u := a.opened()
+	client.send("NICK ann\r\n")
+	server.expect("NICK ann\r\n")
+	fs, err := r.Freeze(ctxOf(t), "main/a")
+	if err != nil || len(fs) != 1 || fs[0].Registered {
+		t.Fatal(fs, err)
+	}
+	one(t, r.Thaw([]string{u}), "")
+	client.expectLine("ERROR :Closing link: (ircferry) Registration timeout")
+	client.Close()
+	r.ended("registration_timeout")
+}
+
 func TestSendQOverOneMebibyteEndsTheSession(t *testing.T) {
 	r, a, b := moves(t, config.Listener{})
 	x := r.user(a, "ann")
