@@ -137,6 +137,21 @@ func TestC3_17FailureBeforeReleaseReverts(t *testing.T) {
 	}
 }
 
+// A backend whose address was changed by a reload has sessions that its ircd knows nothing of: to hold them would let the operator stop the
+// wrong one.
+func TestIrcdThatKnowsNoneOfTheUsersReverts(t *testing.T) {
+	in(t, func(t *testing.T, r *rig) {
+		r.a.live = map[string]bool{}
+		m, err := r.c.Hold(Request{Pool: "main", From: "a"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if report := r.await(m); report.State != StateReverted || report.Reverted != 3 || !strings.Contains(report.Error, "none of the 3 users") {
+			t.Errorf("report %+v", report)
+		}
+	})
+}
+
 // at runs f in the place of the nth time that a journal goes to disk.
 func at(n int, f func() error) func(*os.File) error {
 	return func(*os.File) error {

@@ -48,6 +48,10 @@ func (x *run) acceptExport(end protocol.End) error {
 	if end.Unmovable > 0 && !x.r.AllowVisible {
 		return fmt.Errorf("export: %d users came in past us meanwhile, they would see the others go", end.Unmovable)
 	}
+	if n := registered(x.frozen); n > 0 && x.source.Users == 0 && len(x.snap.Users) == 0 {
+		return fmt.Errorf("export: the ircd of %s knows none of the %d users here; if its address was changed, they are at the one of before",
+			x.from.FullName(), n)
+	}
 	for u, user := range x.snap.Users {
 		if _, ours := x.tally.attempted[u]; !ours {
 			return fmt.Errorf("export: the source gave user u=%s, who was not selected", u)
@@ -55,6 +59,15 @@ func (x *run) acceptExport(end protocol.End) error {
 		x.tally.attempted[u] = user.Nick
 	}
 	return nil
+}
+
+func registered(frozen []backend.Frozen) (n int) {
+	for _, f := range frozen {
+		if f.Registered {
+			n++
+		}
+	}
+	return n
 }
 
 // readUp reads every old stream up to its count, before the old ircd may close it.
