@@ -256,7 +256,7 @@ func (s *still) Reload(context.Context) (admin.Reloaded, error) {
 	if s.reload != nil {
 		return admin.Reloaded{}, s.reload
 	}
-	return admin.Reloaded{SHA256: "0123456789abcdef", Changed: []string{"listener spare: limits"}, NeedsRestart: []string{"loops"}}, nil
+	return admin.Reloaded{SHA256: "0123456789abcdef", Changed: []string{"listener spare: limits"}, NeedsRestart: []string{"loops"}, Warnings: []string{"state: chmod 0700"}}, nil
 }
 
 // daemon is an admin API on a real socket, with a script behind it.

@@ -71,7 +71,7 @@ func TestExitCodes(t *testing.T) {
 		{"undrain", nil, "undrain main/b", 0, []string{"main/b is ready, down"}, nil},
 		{"maint", nil, "maint main/b", 0, []string{"main/b is maint, down"}, nil},
 		{"ready", nil, "ready main/a", 0, []string{"main/a is ready, up", "note: backend main/a was ready already"}, nil},
-		{"reload", nil, "reload", 0, []string{"reloaded, configuration 0123456789ab", "changed: listener spare: limits", "needs a restart: loops"}, nil},
+		{"reload", nil, "reload", 0, []string{"reloaded, configuration 0123456789ab", "changed: listener spare: limits", "warning: state: chmod 0700", "needs a restart: loops"}, nil},
 		{"version", nil, "version", 0, []string{"ferryctl ", "ircferry 0.1.0, go1.26, API v1"}, nil},
 		{"completion", nil, "completion bash", 0, []string{"ferryctl"}, nil},
 	}

@@ -44,6 +44,11 @@ func writeBackends(w io.Writer, backends []admin.Backend) {
 			users, past, channels, links, b.Address, dash(clean(strings.TrimSpace(b.Software+" "+b.Version))))
 	}
 	g.write(w)
+	writeCauses(w, backends)
+}
+
+// writeCauses says why those are down that are.
+func writeCauses(w io.Writer, backends []admin.Backend) {
 	for _, b := range backends {
 		if b.Cause != "" {
 			fmt.Fprintf(w, "%s is %s: %s\n", b.FullName(), b.Oper, clean(b.Cause))

@@ -81,6 +81,9 @@ func writePools(w io.Writer, pools []admin.Pool) {
 		}
 	}
 	g.write(w)
+	for _, p := range pools {
+		writeCauses(w, p.Backends)
+	}
 }
 
 // role is a backend's part in its pool.

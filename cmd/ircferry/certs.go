@@ -3,6 +3,9 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"maps"
+	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,12 +31,25 @@ func listenerTLS(ls []config.Listener, set *certs.Set, tickets *handshake.Ticket
 
 // setListeners makes ls the listeners, with their certificates in set, or changes nothing. renewed: files of before have new certificates.
 func (d *daemon) setListeners(ls []config.Listener, set *certs.Set) (renewed bool, err error) {
-	before := d.certs.Use(set)
+	before, were := d.certs.Use(set), d.proxy.Addrs()
 	if err := d.proxy.SetListeners(ls, listenerTLS(ls, set, d.tickets)); err != nil {
 		d.certs.Use(before)
 		return false, err
 	}
+	are := d.proxy.Addrs()
+	d.tellListeners("closed", were, are)
+	d.tellListeners("listening", are, were)
 	return set.Renewed(before), nil
+}
+
+// tellListeners tells the log and those who follow the events of the listeners that are in these and not in others.
+func (d *daemon) tellListeners(word string, these, others map[string][]net.Addr) {
+	for _, name := range slices.Sorted(maps.Keys(these)) {
+		if address := these[name][0].String(); len(others[name]) == 0 || address != others[name][0].String() {
+			d.log.Info(word, "listener", name, "address", address)
+			d.events.Publish(admin.Event{Time: time.Now(), Kind: admin.EventListener, Object: name, Word: word, Text: address})
+		}
+	}
 }
 
 // watchCerts follows the certificates' files until the returned function is called.

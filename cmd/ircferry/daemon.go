@@ -98,9 +98,6 @@ func startDaemon(opt daemonOptions) (*daemon, error) {
 	}
 	d.metrics.Loaded(true, sum)
 	d.publish("start", "version "+admin.BuildVersion().Version)
-	for name, addrs := range d.proxy.Addrs() {
-		d.log.Info("listening", "listener", name, "address", addrs[0].String())
-	}
 	d.log.Info("ircferry runs", "version", admin.BuildVersion().Version, "instance", d.instance, "config", opt.path)
 	return d, nil
 }

@@ -33,7 +33,7 @@ func (p pictures) Info() admin.Status {
 		Version: admin.BuildVersion(), Instance: p.d.instance, PID: os.Getpid(), State: state, Started: p.d.started,
 		Config:      admin.ConfigInfo{Path: p.d.opt.path, SHA256: cfg.sha256, Loaded: cfg.at, LastError: cfg.lastError},
 		Descriptors: admin.Descriptors{Used: used, Limit: limit},
-		Warnings:    p.d.interruptedMoves(),
+		Warnings:    append(p.d.interruptedMoves(), p.d.removedBackends()...),
 	}
 }
 

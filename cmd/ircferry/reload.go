@@ -99,7 +99,14 @@ func (d *daemon) reloadLocked() (admin.Reloaded, error) {
 	if err := d.opt.setLogging(cfg, warnings); err != nil { // the words were verified, so it cannot be
 		d.log.Error("log stays as it was", "err", err)
 	}
-	r := admin.Reloaded{SHA256: sum, Changed: changed(old.Config, cfg), NeedsRestart: config.NeedsRestart(old.Config, cfg)}
+	r := admin.Reloaded{SHA256: sum, Changed: changed(old.Config, cfg), NeedsRestart: config.NeedsRestart(old.Config, cfg),
+		Warnings: d.leftBehind(old.Pools, cfg.Pools)}
+	for _, w := range r.Warnings {
+		d.log.Warn("configuration reloaded", "warning", w)
+	}
+	for _, f := range warnings {
+		r.Warnings = append(r.Warnings, f.Key+": "+f.Text)
+	}
 	if renewed {
 		r.Changed = append(r.Changed, "certificates")
 	}
@@ -119,6 +126,37 @@ func (d *daemon) swap(old, next config.Config, set *certs.Set) (renewed bool, er
 		return false, errors.Join(fmt.Errorf("reload listeners: %w", err), back)
 	}
 	return renewed, nil
+}
+
+// leftBehind is a sentence for each backend that a reload has cut off from its sessions: it is gone, or leads to another ircd.
+func (d *daemon) leftBehind(old, now map[string]config.Pool) (warnings []string) {
+	for pool, p := range now {
+		for _, c := range p.Backends {
+			i := slices.IndexFunc(old[pool].Backends, func(was config.Backend) bool { return was.Name == c.Name })
+			if i < 0 {
+				continue
+			}
+			was := old[pool].Backends[i]
+			b, ok := d.backends.Backend(pool + "/" + c.Name)
+			if ok && (was.Handoff != c.Handoff || was.Address != c.Address) && b.Sessions() > 0 {
+				warnings = append(warnings, fmt.Sprintf("backend %s leads to %s now, and to %s before; its %d sessions stay at the ircd where they are, "+
+					"and a move takes only those at the new address", b.FullName(), c.Handoff+c.Address, was.Handoff+was.Address, b.Sessions()))
+			}
+		}
+	}
+	slices.Sort(warnings)
+	return append(warnings, d.removedBackends()...)
+}
+
+// removedBackends is a sentence for each backend that a reload took away and that has sessions still.
+func (d *daemon) removedBackends() (warnings []string) {
+	for _, b := range d.backends.Backends() {
+		if s := b.Status(); s.Removed && s.Sessions > 0 {
+			warnings = append(warnings, fmt.Sprintf("backend %s/%s is not in the configuration any more and has %d sessions: "+
+				"they stay there until they leave; to move them, put it back, reload and drain it", s.Pool, s.Name, s.Sessions))
+		}
+	}
+	return warnings
 }
 
 // changed names the keys that a reload changed.

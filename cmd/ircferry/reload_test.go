@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ircferry/ircferry/admin"
 	"github.com/ircferry/ircferry/handoff"
 	"github.com/ircferry/ircferry/internal/config"
 	"github.com/ircferry/ircferry/internal/ircclient"
@@ -222,5 +223,63 @@ func TestSessionsSurviveEveryReload(t *testing.T) {
 	if conn, err := net.Dial("tcp", old); err == nil {
 		conn.Close()
 		t.Error("the old address is listened on")
+	}
+}
+
+// A backend that a reload takes away, or leads elsewhere, keeps its sessions where they are: that is said, and goes on to be seen. No move
+// takes an ircd that knows none of them for theirs.
+func TestReloadSaysWhatItLeavesBehind(t *testing.T) {
+	f := newFileDaemon(t)
+	c := ircclient.TestUser(t, f.address(t), "alice")
+	good, warned := f.text, func(want string) {
+		t.Helper()
+		r, err := f.Reload(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(r.Warnings, "\n"); (want == "") != (got == "") || !strings.Contains(got, want) {
+			t.Errorf("warnings %q, want %q", got, want)
+		}
+	}
+	f.change("name: a,", "name: b,")
+	warned("backend main/a is not in the configuration any more and has 1 sessions")
+	if w := strings.Join(f.api.Status().Warnings, "\n"); !strings.Contains(w, "backend main/a is not in the configuration any more") {
+		t.Errorf("the status warns of %q", w)
+	}
+	f.write(good)
+	warned("")
+	other := startIrcd(t, t.TempDir(), "other")
+	f.change(f.text[strings.Index(f.text, "unix:"):strings.Index(f.text, `"}]`+"\nmoves")], "unix:"+other.socket)
+	warned("backend main/a leads to unix:" + other.socket + " now, and to unix:")
+	awaitUp(t, f.daemon, "main/a")
+	m, err := f.moves.Hold(handoff.Request{Pool: "main", From: "a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := ended(t, m); r.State != handoff.StateReverted || !strings.Contains(r.Error, "knows none of the 1 users here") {
+		t.Errorf("%+v", r)
+	}
+	f.write(good)
+	warned("backend main/a leads to") // to where they are, again
+	c.Fence()
+}
+
+// A reload tells which listeners it has opened and closed.
+func TestReloadTellsListeners(t *testing.T) {
+	f := newFileDaemon(t)
+	old := f.address(t)
+	f.change(`address: "127.0.0.1:0"`, `address: "localhost:0"`)
+	f.must("listeners", "")
+	var told []string
+	if err := f.events.Follow(t.Context(), 0, false, func(e admin.Event) error {
+		if e.Kind == admin.EventListener {
+			told = append(told, e.Object+" "+e.Word+" "+e.Text)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"irc listening " + old, "irc closed " + old, "irc listening " + f.address(t)}; !slices.Equal(told, want) {
+		t.Errorf("told %q, want %q", told, want)
 	}
 }
