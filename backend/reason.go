@@ -15,7 +15,7 @@ import (
 type Reason string
 
 const (
-	ReasonLocal       Reason = "local"       // our own machine is out of descriptors, ports or memory: says nothing of the backend
+	ReasonLocal       Reason = "local"       // our own machine is out of descriptors, ports, memory or time: says nothing of the backend
 	ReasonRefused     Reason = "refused"     // nobody listens there
 	ReasonTimeout     Reason = "timeout"     // no answer in time
 	ReasonUnreachable Reason = "unreachable" // no route, or the network says no
@@ -58,6 +58,8 @@ func ReasonOf(err error) Reason {
 		}
 	}
 	switch {
+	case errors.Is(err, ErrNotTried):
+		return ReasonLocal
 	case errors.As(err, &dns):
 		return ReasonResolve
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):

@@ -16,6 +16,9 @@ import (
 // hands by Opening.TLS wraps it in what it gives to DialFailed.
 var ErrTLS = errors.New("TLS handshake")
 
+// ErrNotTried is for DialFailed too: a handshake that waited for others for too long to be begun, which says nothing of the backend.
+var ErrNotTried = errors.New("not begun in time")
+
 // readTLS reads what the plan needs for TLS, at start and at each reload.
 func (pl *plan) readTLS(host string) error {
 	t := pl.conf.TLS

@@ -73,6 +73,7 @@ func (w *worker) dropBackend(s *session) {
 		s.reg.shake.End(errOver)
 		s.reg.shake = nil
 	}
+	w.backendShakingOver(s)
 	if s.backendFD >= 0 {
 		w.loop.Unwatch(int(s.backendFD))
 		w.byeBackend(s)

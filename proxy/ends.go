@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -171,7 +170,7 @@ func (w *worker) timeOver(s *session) {
 	case StateDialing:
 		w.dialFailed(s, unix.ETIMEDOUT)
 	case StateBackendHandshake:
-		w.backendHandshakeFailed(s, os.ErrDeadlineExceeded)
+		w.backendHandshakeTimeOver(s)
 	case StateOpening:
 		w.openingLost(s)
 	case StateRelay:

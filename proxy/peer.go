@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"github.com/ircferry/ircferry/backend"
+	"github.com/ircferry/ircferry/proxy/loop"
 	"github.com/ircferry/ircferry/proxy/wire"
 )
 
@@ -15,6 +16,9 @@ type peer struct {
 	live         atomic.Int64 // sessions with a stream here, or dialling one
 	unregistered atomic.Int64 // of these, without 001
 	onRegistered []func()     // called once, when unregistered is 0
+
+	shaking int        // TLS handshakes under way
+	waiting []loop.Key // sessions that are connected and wait for theirs; some may have gone
 }
 
 func (w *worker) peerOf(b *backend.Backend) *peer {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -351,6 +352,55 @@ func TestBackendOverTLS(t *testing.T) {
 	client.expectEnd()
 	r.ended("client_closed")
 	r.eventually("arena empty", func() bool { a := r.Arena(); return a.Slots == 0 && a.Chunks == 0 })
+}
+
+// When more clients come than a backend can shake hands with, some wait until others are through, and all get in.
+func TestHandshakesAtABackendWaitForOthers(t *testing.T) {
+	pair := certtest.SelfSigned(t, certtest.Options{Names: []string{"irc.test"}})
+	var holding atomic.Bool
+	begun, release := make(chan bool, 1000), make(chan bool)
+	d := newIRCdOver(t, &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		if holding.Load() {
+			begun <- true
+			<-release
+		}
+		return &pair.Cert, nil
+	}})
+	ca, _ := pair.Write(t, t.TempDir(), "ca")
+	r := newRig(t, rigOptions{backends: []config.Backend{{Name: "a", Address: d.addr(), Identity: config.IdentityNone,
+		TLS: &config.BackendTLS{CA: ca, ServerName: "irc.test"}}}})
+	r.up("main/a")
+	holding.Store(true)
+	most := len(r.workers) * shakingAtOnce
+	clients := make([]*conn, most+50)
+	for i := range clients {
+		clients[i] = r.dial()
+		clients[i].send("NICK ann\r\n")
+	}
+	r.eventually("all are connected", func() bool { return r.Counts().States["backend_handshake"] == len(clients) })
+	r.eventually("a part shakes hands", func() bool { return len(begun) >= shakingAtOnce })
+	if n := len(begun); n > most+2 { // and health checks
+		t.Errorf("%d handshakes at once, want at most %d", n, most)
+	}
+	holding.Store(false)
+	close(release)
+	for range clients {
+		server := d.next()
+		server.expect("NICK ann\r\n")
+		server.send(":irc 001 ann :hello\r\n")
+	}
+	for _, c := range clients {
+		c.expect(":irc 001 ann :hello\r\n")
+	}
+	r.eventually("nobody is counted", func() bool {
+		var n atomic.Int64
+		r.onAll(ctxOf(t), func(w *worker) {
+			for _, p := range w.peers {
+				n.Add(int64(p.shaking + len(p.waiting)))
+			}
+		})
+		return n.Load() == 0
+	})
 }
 
 // What a backend's TLS breaks by is in the log of the sessions that it costs; the backend is told by an alert, the client is.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 
 	"golang.org/x/sys/unix"
 
@@ -14,7 +15,11 @@ import (
 
 // The TLS handshake towards a backend (relay only), with us as the client, before anything else is said on the stream.
 
-// secureBackend begins it on a stream that has just been connected.
+// shakingAtOnce bounds how many are under way from one loop to one backend. An ircd does them one after the other, a millisecond or more each: if
+// thousands of clients come at once and each handshake began at once, most would run out of time, and the backend be taken for down.
+const shakingAtOnce = 32
+
+// secureBackend begins it on a stream that has just been connected, or has it wait for others.
 func (w *worker) secureBackend(s *session) {
 	key, fd := s.key(portBackend), s.backendFD
 	at := func() *session {
@@ -52,8 +57,36 @@ func (w *worker) secureBackend(s *session) {
 	})
 	s.reg.shake = shake
 	w.enter(s, StateBackendHandshake)
+	if p := s.peer; p.shaking >= shakingAtOnce {
+		p.waiting = append(p.waiting, key)
+		w.until(s, s.reg.since+connectTime)
+		return
+	}
+	w.shakeBackend(s)
+}
+
+func (w *worker) shakeBackend(s *session) {
+	s.set(shakingBackend)
+	s.peer.shaking++
 	w.within(s, openTime)
-	shake.Start()
+	s.reg.shake.Start()
+}
+
+// backendShakingOver lets the next one begin, if the session's handshake was under way.
+func (w *worker) backendShakingOver(s *session) {
+	if !s.has(shakingBackend) {
+		return
+	}
+	s.unset(shakingBackend)
+	p := s.peer
+	p.shaking--
+	for len(p.waiting) > 0 && p.shaking < shakingAtOnce {
+		next := w.at(p.waiting[0])
+		p.waiting = p.waiting[1:]
+		if next != nil && next.state == StateBackendHandshake && next.peer == p && !next.has(shakingBackend) && next.reg != nil && next.reg.shake != nil {
+			w.shakeBackend(next)
+		}
+	}
 }
 
 func (w *worker) backendHandshakeBytes(s *session, p []byte) {
@@ -64,6 +97,7 @@ func (w *worker) backendHandshakeBytes(s *session, p []byte) {
 func (w *worker) backendShaken(s *session, res *handshake.Result) {
 	shake := s.reg.shake
 	s.reg.shake = nil
+	w.backendShakingOver(s)
 	if res.Err != nil {
 		w.backendHandshakeFailed(s, res.Err)
 		return
@@ -82,6 +116,14 @@ func (w *worker) backendShaken(s *session, res *handshake.Result) {
 	if s.state == StateRelay && s.slot.BackendTLS == id {
 		w.fromBackendTLS(s, 0)
 	}
+}
+
+func (w *worker) backendHandshakeTimeOver(s *session) {
+	if !s.has(shakingBackend) {
+		w.backendHandshakeFailed(s, backend.ErrNotTried)
+		return
+	}
+	w.backendHandshakeFailed(s, os.ErrDeadlineExceeded)
 }
 
 func (w *worker) backendHandshakeFailed(s *session, err error) {

@@ -32,6 +32,7 @@ const (
 	securing                        // the client is to have TLS and has not yet
 	saidBye                         // close_notify was sealed for the client
 	backendReset                    // the backend's stream ended with an error, not with a FIN
+	shakingBackend                  // one of peer.shaking
 )
 
 // The ports of a session's keys.
