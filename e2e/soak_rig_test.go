@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -25,7 +26,7 @@ type soak struct {
 	rnd     *rand.Rand // of the rounds: only their goroutine uses it
 	f       *ferry
 	secure  *secured
-	ircds   map[string]*embedded
+	ircds   map[string]managed
 	taps    map[string]*tap
 	serving string
 	talkers *talkers
@@ -42,10 +43,10 @@ type soak struct {
 
 func newSoak(t *testing.T, seed uint64) *soak {
 	t.Helper()
-	s := &soak{t: t, rnd: rand.New(rand.NewPCG(seed, 1)), secure: newSecured(t), ircds: map[string]*embedded{}, taps: map[string]*tap{}, serving: "a", outcomes: map[string]int{}}
+	s := &soak{t: t, rnd: rand.New(rand.NewPCG(seed, 1)), secure: newSecured(t), ircds: map[string]managed{}, taps: map[string]*tap{}, serving: "a", outcomes: map[string]int{}}
 	var backends []string
 	for _, name := range []string{"a", "b"} {
-		s.ircds[name] = startEmbedded(t, name)
+		s.ircds[name] = startManaged(t, name)
 		s.taps[name] = newTap(t, s.ircds[name].handoff())
 		backends = append(backends, fmt.Sprintf("{name: %s, handoff: %q}", name, s.taps[name].handoff()))
 	}
@@ -72,9 +73,27 @@ func newSoak(t *testing.T, seed uint64) *soak {
 	return s
 }
 
+// managed is a native ircd that is started again whenever it has ended.
+type managed interface {
+	handoff() string
+	run()
+	running() *process
+}
+
+func (e *embedded) running() *process { return e.proc }
+
+func startManaged(t *testing.T, name string) managed {
+	t.Helper()
+	if os.Getenv("IRCFERRY_SOAK_IRCD") == "inspircd" {
+		return startInspIRCd(t, name)
+	}
+	return startEmbedded(t, name)
+}
+
 // hasStarted waits until an ircd answers, not by its tap.
 func (s *soak) hasStarted(name string) {
-	control := &nativeInspIRCd{dir: s.ircds[name].dir} // they have the same socket
+	path := strings.TrimPrefix(s.ircds[name].handoff(), "unix:")
+	control := &nativeInspIRCd{dir: filepath.Dir(path)} // all call their socket the same
 	eventually(s.t, 10*time.Second, name+" answers HELLO", func() bool {
 		_, err := control.hello()
 		return err == nil
@@ -111,7 +130,7 @@ func (s *soak) pause(d time.Duration) {
 func (s *soak) process(name string) *process {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.ircds[name].proc
+	return s.ircds[name].running()
 }
 
 // manage starts an ircd again whenever it has ended, as a service manager does.

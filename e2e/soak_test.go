@@ -17,7 +17,7 @@ import (
 // who stay lose nothing and see nothing, every session goes on, and nothing is left behind.
 //
 // IRCFERRY_SOAK is how long it takes ("10m"; 20 s without it), IRCFERRY_SOAK_SEED what to repeat: the rounds of a seed are the same
-// each time, though not to the millisecond.
+// each time, though not to the millisecond. The ircds are embedded ones, with IRCFERRY_SOAK_IRCD=inspircd real ones.
 func TestSoak(t *testing.T) {
 	t.Parallel() // much of it is waiting for what is stopped
 	length, err := time.ParseDuration(envOr("IRCFERRY_SOAK", "20s"))
@@ -68,6 +68,9 @@ func (s *soak) round(n int) {
 	s.usable()
 	s.everybodyGoesOn()
 	s.outcomes[move+" "+r.State]++
+	if took := time.Since(begin); took > soakGap {
+		s.t.Logf("a long round, %s:\n%s", took, s.story())
+	}
 }
 
 func (s *soak) chooseMove() string {
@@ -187,8 +190,10 @@ func (s *soak) end() {
 	s.talkers.closing(fmt.Sprint(s.outcomes))
 	s.t.Logf("%d guests, %d of them were closed by the daemon; outcomes %v", s.guests.came.Load(), s.guests.closed.Load(), s.outcomes)
 	s.talkers.goAway()
+	gone := time.Now()
 	eventually(s.t, 40*time.Second, "no session is left", func() bool { return len(s.f.sessions()) == 0 })
 	eventually(s.t, 10*time.Second, "no descriptor is left", func() bool { return s.descriptors() <= s.files+4 }) // checks come and go
+	s.t.Logf("all are gone after %s", time.Since(gone).Round(time.Millisecond))
 	if left, _ := filepath.Glob(filepath.Join(s.f.dir, "state", "moves", "*")); len(left) > 0 {
 		s.t.Errorf("journals are left: %v", left)
 	}
