@@ -61,6 +61,7 @@ func TestReleaseBehindTheFreezeTime(t *testing.T) {
 	tx := NewSecret()
 	_, err := r.c.Export(t.Context(), ExportRequest{Tx: tx, Freeze: time.Minute}, nil)
 	noError(t, err)
+	noError(t, r.c.Ping(t.Context())) // END is sent a moment before the time is noted
 	r.server.src.mu.Lock()
 	r.server.src.until = time.Now().Add(-time.Millisecond)
 	r.server.src.mu.Unlock()
