@@ -55,6 +55,9 @@ func (s *Server) drain(ctx context.Context, a DrainRequest, p Peer) (Done, error
 		return Done{}, err
 	}
 	if a.To != "" {
+		if a.To, err = within(b.Pool, a.To); err != nil {
+			return Done{}, err
+		}
 		to, err := s.backend(b.Pool + "/" + a.To)
 		if err != nil {
 			return Done{}, err
@@ -93,7 +96,7 @@ func (s *Server) dryRun(ctx context.Context, req handoff.Request) (Done, error) 
 	if err != nil {
 		return Done{}, err
 	}
-	return Done{Plan: &plan}, nil
+	return Done{Plan: whole(plan)}, nil
 }
 
 // dryRunRelayed says what the drain of a backend without a driver is: no new sessions, the old ones stay.
@@ -102,7 +105,7 @@ func (s *Server) dryRunRelayed(b Backend) (Done, error) {
 	if !s.otherUsable(b) {
 		plan.Refusals = []string{fmt.Sprintf("backend %s is the last usable one of its pool: new clients would have nowhere to go", b.FullName())}
 	}
-	return Done{Plan: &plan, Note: fmt.Sprintf("backend %s has no driver: it would get no new sessions, and the %d it has would stay until they leave",
+	return Done{Plan: whole(plan), Note: fmt.Sprintf("backend %s has no driver: it would get no new sessions, and the %d it has would stay until they leave",
 		b.FullName(), b.Sessions)}, nil
 }
 
@@ -137,6 +140,9 @@ func (s *Server) release(ctx context.Context, a ReleaseRequest, p Peer) (Done, e
 		return Done{}, err
 	}
 	if a.To != "" {
+		if a.To, err = within(b.Pool, a.To); err != nil {
+			return Done{}, err
+		}
 		if _, err := s.native(b.Pool + "/" + a.To); err != nil {
 			return Done{}, err
 		}
@@ -260,7 +266,23 @@ func (s *Server) reload(ctx context.Context, _ ReloadRequest, _ Peer) (Done, err
 		return Done{}, &Error{Code: CodeFailed, Message: "reload: " + err.Error(),
 			Hint: "nothing was changed; correct it and reload again"}
 	}
+	r.Changed, r.NeedsRestart, r.Warnings = orEmpty(r.Changed), orEmpty(r.NeedsRestart), orEmpty(r.Warnings)
 	return Done{Reload: &r}, nil
+}
+
+// whole is a plan whose empty lists are lists.
+func whole(p handoff.Plan) *handoff.Plan {
+	p.Warnings, p.Conflicts, p.Refusals = orEmpty(p.Warnings), orEmpty(p.Conflicts), orEmpty(p.Refusals)
+	p.CapsLost, p.ISupport = orEmpty(p.CapsLost), orEmpty(p.ISupport)
+	return &p
+}
+
+// within is the name that "to" gives, which may be written POOL/BACKEND too.
+func within(pool, to string) (string, error) {
+	if of, name, ok := strings.Cut(to, "/"); !ok || of == pool && name != "" {
+		return to[strings.Index(to, "/")+1:], nil
+	}
+	return "", fail(CodeBadRequest, "name another backend of pool "+pool, "users move within a pool: %q is not in pool %s", to, pool)
 }
 
 // backend finds a backend by its full name, and says which there are if it is not there.

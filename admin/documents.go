@@ -140,9 +140,9 @@ type Version struct {
 // Reloaded is what a reload did. An error instead means that nothing was changed.
 type Reloaded struct {
 	SHA256       string   `json:"sha256"`
-	Changed      []string `json:"changed"`                 // what is different now, for a person
-	NeedsRestart []string `json:"needs_restart,omitempty"` // keys whose new value only a restart brings
-	Warnings     []string `json:"warnings,omitempty"`      // sentences for a person
+	Changed      []string `json:"changed"`       // what is different now, for a person
+	NeedsRestart []string `json:"needs_restart"` // keys whose new value only a restart brings
+	Warnings     []string `json:"warnings"`      // sentences for a person
 }
 
 // Found is a nick that a native backend knows.

@@ -168,7 +168,7 @@ func (f fakeSessions) Listeners() []Listener {
 }
 
 func (f fakeSessions) Counts() Counts {
-	return Counts{Total: len(f.list), States: map[string]int{"relay": len(f.list)}}
+	return Counts{Total: len(f.list), States: map[string]int{"relay": len(f.list), "waiting": 0}}
 }
 
 func (f fakeSessions) Sessions(_ context.Context, backendName string) ([]Session, error) {

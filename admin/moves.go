@@ -16,6 +16,7 @@ const maxWait = time.Minute
 
 // picture gives a report its revision, a sum over the report itself: equal reports have equal revisions, also across restarts.
 func picture(r handoff.Report) Move {
+	r.Named, r.Warnings = orEmpty(r.Named), orEmpty(r.Warnings)
 	b, err := json.Marshal(r)
 	if err != nil {
 		return Move{Report: r, Rev: "0"} // a report is plain data; a rev that never changes makes waiting end by time

@@ -3,6 +3,7 @@ package admin
 import (
 	"cmp"
 	"context"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -137,12 +138,19 @@ func (s *Server) getSessions(r *http.Request) (any, error) {
 			return nil, err
 		}
 	}
+	if state := q.Get("state"); state != "" {
+		if states := s.opt.Sessions.Counts().States; !hasKey(states, state) {
+			return nil, fail(CodeBadRequest, "there are "+strings.Join(slices.Sorted(maps.Keys(states)), ", "), "no session is ever in state %q", state)
+		}
+	}
 	sessions, err := s.matching(r.Context(), q.Get("backend"), q.Get("nick"), q.Get("state"))
 	if err != nil {
 		return nil, err
 	}
 	return page(sessions, q.Get("after"), limit), nil
 }
+
+func hasKey(m map[string]int, key string) bool { _, ok := m[key]; return ok }
 
 func pageSize(s string) (int, error) {
 	if s == "" {
@@ -216,9 +224,22 @@ func (s *Server) getSession(r *http.Request) (any, error) {
 		return nil, err
 	}
 	if len(found) == 0 {
-		return nil, fail(CodeNotFound, "list them with ferryctl show sessions", "no session has the id or nick %q", name)
+		return nil, s.unknownSession(name)
 	}
 	return found[0], nil
+}
+
+// unknownSession says how far was looked: an ircd without a driver cannot be asked for a nick.
+func (s *Server) unknownSession(name string) error {
+	for _, p := range s.pools() {
+		for _, b := range p.Backends {
+			if b.Driver != driverNative && b.Sessions > 0 {
+				return fail(CodeNotFound, "list them with ferryctl show sessions --backend "+b.FullName(),
+					"no session has the id %q, and no user of a backend with a driver has that nick; those of %s cannot be asked for", name, b.FullName())
+			}
+		}
+	}
+	return fail(CodeNotFound, "list them with ferryctl show sessions", "no session has the id or nick %q", name)
 }
 
 // byNick asks the native backends. A user whom an ircd knows and who has no session here came in past us.

@@ -406,3 +406,17 @@ func TestPeersWithoutCredentialsAreRefused(t *testing.T) {
 		t.Errorf("got %s, want 403", resp.Status)
 	}
 }
+
+// A program that walks a list finds one, also where there is nothing in it.
+func TestEmptyListsAreLists(t *testing.T) {
+	r := newRig(t)
+	for _, x := range []struct{ verb, body, want string }{
+		{"drain", `{"backend":"main/a","to":"b","dry_run":true}`, `"warnings":[],"conflicts":[],"caps_lost":[],"isupport_diff":[],"refusals":[]`},
+		{"drain", `{"backend":"main/a","to":"b"}`, `"named":[],"warnings":[]`},
+		{"reload", `{}`, `"warnings":[]`},
+	} {
+		if status, body := r.raw(t, "POST", "/v1/"+x.verb, x.body); status != 200 || !strings.Contains(body, x.want) {
+			t.Errorf("%s %s: %d %s, want %s", x.verb, x.body, status, body, x.want)
+		}
+	}
+}

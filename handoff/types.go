@@ -137,8 +137,8 @@ type Report struct {
 	Took      map[Step]float64 `json:"step_ms,omitempty"`
 	HeldLines int              `json:"held_lines"`
 	HeldBytes int              `json:"held_bytes"`
-	Named     []Named          `json:"named,omitempty"`    // failed and left sessions
-	Warnings  []Warning        `json:"warnings,omitempty"` // of the destination
+	Named     []Named          `json:"named"`    // failed and left sessions
+	Warnings  []Warning        `json:"warnings"` // of the destination
 	Error     string           `json:"error,omitempty"`
 	TimedOut  bool             `json:"timed_out,omitempty"` // Error is that the deadline or the longest pause was over
 	Journal   string           `json:"journal,omitempty"`   // kept only if the move failed
@@ -168,11 +168,11 @@ type Plan struct {
 	Unmovable    int       `json:"unmovable"` // users of the ircd who came in past us
 	Links        int       `json:"links"`
 	Unregistered int       `json:"unregistered"`
-	Warnings     []Warning `json:"warnings,omitempty"`
-	Conflicts    []Warning `json:"conflicts,omitempty"`
-	CapsLost     []string  `json:"caps_lost,omitempty"`     // the source offers them, the destination does not
-	ISupport     []string  `json:"isupport_diff,omitempty"` // "TOKEN=source|destination"
-	Refusals     []string  `json:"refusals,omitempty"`      // guards that would refuse the move
+	Warnings     []Warning `json:"warnings"`
+	Conflicts    []Warning `json:"conflicts"`
+	CapsLost     []string  `json:"caps_lost"`     // the source offers them, the destination does not
+	ISupport     []string  `json:"isupport_diff"` // "TOKEN=source|destination"
+	Refusals     []string  `json:"refusals"`      // guards that would refuse the move
 }
 
 // Why a move's time was over before the point of no return.

@@ -31,6 +31,9 @@ A nick is known to the ircds alone: --nick asks the native ones.`,
 				if err != nil {
 					return err
 				}
+				if q.Nick != "" && page.Matched == 0 {
+					fmt.Fprintf(c.err, "ferryctl: no backend with a driver has a user %q; users of the others are not known by nick\n", clean(q.Nick))
+				}
 				return c.print(page, func(w io.Writer) { writeSessions(w, page) })
 			})
 		},
