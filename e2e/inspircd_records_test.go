@@ -85,8 +85,8 @@ func TestInspIRCdTellsWhatItChanges(t *testing.T) {
 	}
 }
 
-// TestInspIRCdFakelagGoesOn: a user's fakelag is neither forgotten by a move nor kept for longer than without it.
-func TestInspIRCdFakelagGoesOn(t *testing.T) {
+// TestC4_30InspIRCdFakelagGoesOn: a user's fakelag is neither forgotten by a move nor kept for longer than without it.
+func TestC4_30InspIRCdFakelagGoesOn(t *testing.T) {
 	h := newHand(t, startInspIRCd(t, "a"))
 	at := strconv.FormatInt(time.Now().Add(-100*time.Second).Unix(), 10)
 	tx, p := h.prepare(
