@@ -5,9 +5,13 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"os"
+	"os/user"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/ircferry/ircferry/handoff/protocol"
@@ -87,8 +91,12 @@ func (p prober) native(ctx context.Context, pl plan) {
 	}
 	p.caps(h.Caps)
 	if !config.HasErrors(*p.found) {
-		p.add(config.SeverityOK, "%s %s at %s speaks HANDOFF/%s, can %s; %d users, %d channels", h.Software, h.Version, pl.conf.Handoff, h.V,
-			strings.Join(h.Feat, " "), h.Users, h.Channels)
+		who := whoMay(pl.conf.Handoff)
+		if who != "" {
+			who = "; its socket is for " + who
+		}
+		p.add(config.SeverityOK, "%s %s at %s speaks HANDOFF/%s, can %s; %d users, %d channels%s", h.Software, h.Version, pl.conf.Handoff, h.V,
+			strings.Join(h.Feat, " "), h.Users, h.Channels, who)
 	}
 }
 
@@ -115,7 +123,12 @@ func (p prober) relay(ctx context.Context, pl plan) {
 func (p prober) unreached(where string, err error) {
 	switch ReasonOf(err) {
 	case ReasonPermission:
-		p.add(config.SeverityError, "%s may not be used by this user: %v", where, err)
+		way := "its directory is closed to others"
+		if who := whoMay(where); who != "" {
+			way = "it is for " + who
+		}
+		p.add(config.SeverityError, "%s may not be used by uid %d: %s; SupplementaryGroups= of the unit puts the daemon's user into a group (%v)",
+			where, os.Geteuid(), way, err)
 	case ReasonMissing:
 		p.add(config.SeverityWarning, "%s is not there: the ircd does not run, or has its socket elsewhere", where)
 	case ReasonRefused:
@@ -125,6 +138,31 @@ func (p prober) unreached(where string, err error) {
 	default:
 		p.add(config.SeverityWarning, "%s cannot be reached: %v", where, err)
 	}
+}
+
+// whoMay names who but root may connect to a unix socket; "" is everybody, or nobody knows.
+func whoMay(handoff string) string {
+	path, ok := strings.CutPrefix(handoff, "unix:")
+	info, err := os.Stat(path)
+	if !ok || err != nil || info.Mode()&0o002 != 0 {
+		return ""
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return ""
+	}
+	name, group := strconv.Itoa(int(stat.Uid)), strconv.Itoa(int(stat.Gid))
+	if u, err := user.LookupId(name); err == nil {
+		name = u.Username
+	}
+	if g, err := user.LookupGroupId(group); err == nil {
+		group = g.Name
+	}
+	who := fmt.Sprintf("user %s (%04o)", name, info.Mode().Perm())
+	if info.Mode()&0o020 != 0 {
+		who = fmt.Sprintf("user %s and group %s (%04o)", name, group, info.Mode().Perm())
+	}
+	return who
 }
 
 // caps warns of what a client would be offered by an ircd that cannot see the client's TLS.

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -331,5 +332,29 @@ func TestProbeIsBounded(t *testing.T) {
 	found := Probe(ctx, config.Config{Pools: one(p)})
 	if took := time.Since(began); took > 5*time.Second || len(found) != 20 {
 		t.Errorf("%d findings in %s", len(found), took)
+	}
+}
+
+// Root may open every socket, the daemon's user may not: ircferry check says who may.
+func TestWhoMayUseASocket(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	listen(t, "unix", path, func(net.Conn) {})
+	for _, c := range []struct {
+		mode os.FileMode
+		want string
+	}{
+		{0o666, "^$"},
+		{0o660, `^user \S+ and group \S+ \(0660\)$`},
+		{0o600, `^user \S+ \(0600\)$`},
+	} {
+		if err := os.Chmod(path, c.mode); err != nil {
+			t.Fatal(err)
+		}
+		if got := whoMay("unix:" + path); !regexp.MustCompile(c.want).MatchString(got) {
+			t.Errorf("%04o: %q, want %s", c.mode, got, c.want)
+		}
+	}
+	if got := whoMay("tcp:127.0.0.1:1") + whoMay("unix:"+path+"/none"); got != "" {
+		t.Errorf("what is no socket is for %q", got)
 	}
 }

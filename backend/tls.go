@@ -116,6 +116,10 @@ func (pl plan) dialControl(ctx context.Context) (*protocol.Control, error) {
 	if err == nil {
 		conn, err = pl.secure(ctx, conn)
 	}
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" {
+		err = op.Err // without the address, which stands before it
+	}
 	if err != nil {
 		return nil, fmt.Errorf("dial handoff %s: %w", pl.conf.Handoff, err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -55,6 +56,9 @@ func check(ctx context.Context, out io.Writer, path string, strict, offline bool
 		case config.SeverityWarning:
 			warns++
 		}
+	}
+	if os.Geteuid() == 0 {
+		fmt.Fprintf(out, "%s: note: checked as root; the daemon's user must be able to open the files and sockets too\n", path)
 	}
 	fmt.Fprintf(out, "%s: %d listeners, %d pools: %d errors, %d warnings\n", path, len(cfg.Listeners), len(cfg.Pools), errs, warns)
 	if errs > 0 || strict && warns > 0 {
