@@ -70,7 +70,7 @@ func TestDrainMovesEverybody(t *testing.T) {
 
 // The failure table of doc.go, before the point of no return: everybody is on the old backend and live in it only
 // (lessons C3.17, C3.18, C3.21, C3.23).
-func TestC3_17FailureBeforeReleaseReverts(t *testing.T) {
+func TestC3_17_18_21_23FailureBeforeReleaseReverts(t *testing.T) {
 	refusal := &protocol.Error{Code: "refused", Text: "no"}
 	for name, c := range map[string]struct {
 		break_ func(*rig)
@@ -345,7 +345,8 @@ func TestSourceDiesWithOutputUnread(t *testing.T) {
 	})
 }
 
-func TestHoldParksUntilRelease(t *testing.T) {
+// "It may be stopped now" is the coordinator's word, when nobody is live there any more (lesson C8.56).
+func TestC8_56HoldParksUntilRelease(t *testing.T) {
 	in(t, func(t *testing.T, r *rig) {
 		m, err := r.c.Hold(Request{Pool: "main", From: "a"})
 		if err != nil {
