@@ -193,7 +193,7 @@ func (s *soak) end() {
 	gone := time.Now()
 	eventually(s.t, 40*time.Second, "no session is left", func() bool { return len(s.f.sessions()) == 0 })
 	eventually(s.t, 10*time.Second, "no descriptor is left", func() bool { return s.descriptors() <= s.files+4 }) // checks come and go
-	s.t.Logf("all are gone after %s", time.Since(gone).Round(time.Millisecond))
+	s.t.Logf("all are gone after %s; the last:\n%s", time.Since(gone).Round(time.Millisecond), lastLines(s.f.proc.out.String(), 2))
 	if left, _ := filepath.Glob(filepath.Join(s.f.dir, "state", "moves", "*")); len(left) > 0 {
 		s.t.Errorf("journals are left: %v", left)
 	}
