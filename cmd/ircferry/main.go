@@ -61,6 +61,9 @@ func newRootCommand() *cobra.Command {
 		Short:         "hold IRC clients' connections while the ircds behind them are moved",
 		SilenceErrors: true,
 		SilenceUsage:  true,
+		RunE: func(*cobra.Command, []string) error {
+			return errors.New("a command is needed; ircferry --help lists them")
+		},
 	}
 	root.AddCommand(newRunCommand(), newCheckCommand(), newVersionCommand(), newDemoIrcdCommand(), newDemoCommand())
 	return root

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -281,5 +282,19 @@ func TestReloadTellsListeners(t *testing.T) {
 	}
 	if want := []string{"irc listening " + old, "irc closed " + old, "irc listening " + f.address(t)}; !slices.Equal(told, want) {
 		t.Errorf("told %q, want %q", told, want)
+	}
+}
+
+// timeout(1) and service managers without KillMode=mixed send the signal to the process and to its group: that is one order to end, in order.
+func TestASignalThatComesTwiceAtOnceIsOne(t *testing.T) {
+	f := newFileDaemon(t)
+	c := ircclient.TestUser(t, f.address(t), "alice")
+	signals := make(chan os.Signal, 1)
+	signals <- syscall.SIGTERM
+	if err := endWithin(f.daemon, signals); err != nil {
+		t.Error(err)
+	}
+	if said := ircclient.Texts(c.Gone()); !strings.Contains(said, "the proxy is shutting down") {
+		t.Errorf("the client was told %q", said)
 	}
 }

@@ -62,18 +62,21 @@ func runDaemon(ctx context.Context, path string) error {
 	}
 }
 
-// endWithin ends the daemon in order; a second signal ends it at once.
+// sameSignal is how long a second signal is taken for the first: timeout(1) and a terminal's group send two at once.
+const sameSignal = time.Second
+
+// endWithin ends the daemon in order; a second signal ends it at once, unless it came with the first.
 func endWithin(d *daemon, signals <-chan os.Signal) error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
 	defer cancel()
-	ended := make(chan error, 1)
+	ended, began := make(chan error, 1), time.Now()
 	go func() { ended <- d.Shutdown(ctx) }()
 	for {
 		select {
 		case err := <-ended:
 			return err
 		case s := <-signals:
-			if s != syscall.SIGHUP {
+			if s != syscall.SIGHUP && time.Since(began) > sameSignal {
 				return fmt.Errorf("ended at once by a second signal (%s)", s)
 			}
 		}
