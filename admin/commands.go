@@ -249,11 +249,15 @@ func (s *Server) stateSet(b Backend, note string) (Done, error) {
 	if err != nil {
 		return Done{}, err
 	}
+	if now.Admin == "ready" && now.Oper != "up" {
+		note += "; it takes clients as soon as a check finds it up"
+	}
 	for _, p := range s.pools() {
 		if p.Name == b.Pool && !p.usable() {
-			note = strings.TrimPrefix(note+"; pool "+p.Name+" has no usable backend now: new clients are turned away", "; ")
+			note += "; pool " + p.Name + " has no usable backend now: new clients are turned away"
 		}
 	}
+	note = strings.TrimPrefix(note, "; ")
 	return Done{Backend: &now, Note: note}, nil
 }
 

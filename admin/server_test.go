@@ -420,3 +420,18 @@ func TestEmptyListsAreLists(t *testing.T) {
 		}
 	}
 }
+
+// A pool whose only backend that is up is drained says what would help; what is in maint was meant to be out.
+func TestWarningNamesTheDrainedBackend(t *testing.T) {
+	for state, want := range map[string]string{
+		"drain": "pool web has no usable backend: new clients are turned away; web/x is up, ferryctl ready web/x lets it take them",
+		"maint": "pool web has no usable backend: new clients are turned away",
+	} {
+		r := newRig(t)
+		r.pools.set("web/x", func(b *Backend) { b.Admin = state })
+		st, err := r.client.Status(t.Context())
+		if err != nil || len(st.Warnings) != 1 || st.Warnings[0] != want {
+			t.Errorf("%s: %v, %q, want %q", state, err, st.Warnings, want)
+		}
+	}
+}

@@ -28,7 +28,7 @@ func warnings(st Status) []string {
 	}
 	for _, p := range st.Pools {
 		if !p.usable() && !p.Gated {
-			w = append(w, fmt.Sprintf("pool %s has no usable backend: new clients are turned away", p.Name))
+			w = append(w, fmt.Sprintf("pool %s has no usable backend: new clients are turned away%s", p.Name, p.wayOut()))
 		}
 	}
 	for _, m := range st.Moves {
@@ -41,6 +41,16 @@ func warnings(st Status) []string {
 		}
 	}
 	return w
+}
+
+// wayOut names a backend that is up and that the operator keeps out of use.
+func (p Pool) wayOut() string {
+	for _, b := range p.Backends {
+		if b.Oper == "up" && b.Admin == "drain" && b.Weight > 0 {
+			return fmt.Sprintf("; %s is up, ferryctl ready %s lets it take them", b.FullName(), b.FullName())
+		}
+	}
+	return ""
 }
 
 func (p Pool) usable() bool {

@@ -116,5 +116,9 @@ func (s *Set) log(ev Event) {
 	if ev.Kind == EventDown {
 		level = slog.LevelWarn
 	}
-	s.opt.Log.Log(s.ctx, level, "backend "+ev.Kind, "backend", ev.Backend, "cause", ev.Text)
+	attrs := []any{"backend", ev.Backend}
+	if ev.Text != "" {
+		attrs = append(attrs, "cause", ev.Text)
+	}
+	s.opt.Log.Log(s.ctx, level, "backend "+ev.Kind, attrs...)
 }

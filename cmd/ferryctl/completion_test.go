@@ -1,6 +1,9 @@
 package main
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 // What a command is for is completed from the running daemon, and without one there is silence.
 func TestArgumentsAreCompleted(t *testing.T) {
@@ -13,6 +16,13 @@ func TestArgumentsAreCompleted(t *testing.T) {
 		if a := d.call(t, append([]string{"__complete"}, complete...)...); a.code != 0 || a.out != ":4\n" {
 			t.Errorf("a second argument is completed: %v", a)
 		}
+	}
+	for _, x := range []struct{ want, args string }{
+		{"b\tdrain", "drain main/a --to"},
+		{"main/a\t", "show sessions --backend"},
+		{"table\njson\n", "status -o"},
+	} {
+		d.call(t, append(append([]string{"__complete"}, strings.Fields(x.args)...), "")...).want(t, 0, []string{x.want}, nil)
 	}
 	a := call(t, nil, "--socket", deadSocket(t), "__complete", "drain", "")
 	if a.code != 0 || a.out != ":4\n" {

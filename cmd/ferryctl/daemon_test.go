@@ -261,6 +261,7 @@ func (s *still) Reload(context.Context) (admin.Reloaded, error) {
 
 // daemon is an admin API on a real socket, with a script behind it.
 type daemon struct {
+	stop func() // ends it
 	*scripted
 	*still
 	socket string
@@ -277,7 +278,7 @@ func newDaemon(t *testing.T) *daemon {
 	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()
-	t.Cleanup(func() {
+	d.stop = sync.OnceFunc(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
 		if err := server.Shutdown(ctx); err != nil {
@@ -285,6 +286,7 @@ func newDaemon(t *testing.T) *daemon {
 		}
 		<-served
 	})
+	t.Cleanup(d.stop)
 	return d
 }
 

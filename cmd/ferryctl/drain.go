@@ -57,6 +57,7 @@ would be refused or would meet a conflict or, with --strict, a warning.`,
 		},
 	}
 	cmd.Flags().StringVar(&r.To, "to", "", "name of the backend that takes the users (default: the pool chooses)")
+	c.completeFlag(cmd, "to", c.siblings)
 	cmd.Flags().BoolVar(&r.DryRun, "dry-run", false, "only say what would happen")
 	cmd.Flags().BoolVar(&r.Strict, "strict", false, "revert if the destination warns of anything that it cannot keep exactly")
 	cmd.Flags().BoolVar(&r.AllowVisible, "allow-visible", false, "move even if users who connected past ircferry, or linked servers, will see it")

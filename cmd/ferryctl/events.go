@@ -16,7 +16,7 @@ func (c *ctl) eventsCmd() *cobra.Command {
 		Use:   "events",
 		Short: "What happened: backends, moves, commands, listeners",
 		Long: `events prints what the daemon still remembers of what happened, oldest first (the newest 1024 events), and with -f goes on until
-Ctrl-C. With -o json it is one document a line. A reader that is too slow loses the oldest and is told how many.`,
+Ctrl-C, or the end of the daemon (3). With -o json it is one document a line. A reader that is too slow loses the oldest and is told how many.`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := c.interruptible(cmd.Context())
@@ -24,6 +24,10 @@ Ctrl-C. With -o json it is one document a line. A reader that is too slow loses 
 			err := c.client.Events(ctx, 0, follow, c.writeEvent)
 			if ctx.Err() != nil && cmd.Context().Err() == nil {
 				return coded{exitInterrupted}
+			}
+			if err == nil && follow {
+				fmt.Fprintln(c.err, "ferryctl: the daemon has ended the events: it has stopped, or this reader took nothing for too long")
+				return coded{exitUnreachable}
 			}
 			return err
 		},

@@ -32,6 +32,7 @@ the pool. It waits for the result; Ctrl-C only ends the waiting, the users are p
 		},
 	}
 	cmd.Flags().StringVar(&r.To, "to", "", "name of the backend that takes the users (default: where they came from)")
+	c.completeFlag(cmd, "to", c.siblings)
 	cmd.Flags().BoolVar(&noWait, "no-wait", false, "return when the push has begun")
 	return cmd
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ircferry/ircferry/admin"
 	"github.com/ircferry/ircferry/handoff"
 )
 
@@ -286,4 +287,27 @@ func TestEventsFollowUntilInterrupted(t *testing.T) {
 	interrupts := make(chan os.Signal, 1)
 	interrupts <- os.Interrupt
 	call(t, interrupts, "--socket", d.socket, "events", "-f").want(t, exitInterrupted, nil, nil)
+}
+
+// Who follows a daemon that ends is told, and a script can tell it from what it wanted itself.
+func TestEventsFollowUntilTheDaemonEnds(t *testing.T) {
+	d := newDaemon(t)
+	d.events.Publish(admin.Event{Time: time.Now(), Kind: admin.EventDaemon, Object: "d", Word: "stop"})
+	out := &seen{word: "stop", then: func() { go d.stop() }}
+	var errs locked
+	code := run(t.Context(), []string{"--socket", d.socket, "events", "-f"}, streams{in: strings.NewReader(""), out: out, err: &errs, getenv: func(string) string { return "" }})
+	answer{code, "", errs.String()}.want(t, exitUnreachable, nil, []string{"the daemon has ended the events"})
+}
+
+// seen calls then when a word is written.
+type seen struct {
+	word string
+	then func()
+}
+
+func (s *seen) Write(p []byte) (int, error) {
+	if strings.Contains(string(p), s.word) {
+		s.then()
+	}
+	return len(p), nil
 }

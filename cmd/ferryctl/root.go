@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -89,6 +90,7 @@ ENVIRONMENT
 	}
 	root.PersistentFlags().StringVar(&c.socket, "socket", socket, "admin socket of the daemon")
 	root.PersistentFlags().StringVarP(&c.output, "output", "o", "table", "table or json")
+	c.completeFlag(root, "output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(c.statusCmd(), c.showCmd(), c.drainCmd(), c.undrainCmd(), c.maintCmd(), c.readyCmd(), c.holdCmd(), c.releaseCmd(),
 		c.restartCmd(), c.cancelCmd(), c.reloadCmd(), c.eventsCmd(), c.versionCmd(), c.completionCmd())
@@ -154,6 +156,29 @@ func (c *ctl) backendNames(cmd *cobra.Command, args []string, _ string) ([]strin
 	return complete(c, cmd, args, (*admin.Client).Backends, func(b admin.Backend) string {
 		return b.FullName() + "\t" + b.Admin + " " + b.Oper
 	})
+}
+
+// siblings completes the name of another backend in the pool of the one that is named.
+func (c *ctl) siblings(cmd *cobra.Command, args []string, _ string) (names []string, _ cobra.ShellCompDirective) {
+	all, directive := c.backendNames(cmd, nil, "")
+	if len(args) == 0 {
+		return nil, directive
+	}
+	pool, _, _ := strings.Cut(args[0], "/")
+	for _, b := range all {
+		full, _, _ := strings.Cut(b, "\t")
+		if name, ok := strings.CutPrefix(b, pool+"/"); ok && full != args[0] {
+			names = append(names, name)
+		}
+	}
+	return names, directive
+}
+
+// completeFlag completes the value of a flag, which the command has.
+func (c *ctl) completeFlag(cmd *cobra.Command, name string, values cobra.CompletionFunc) {
+	if err := cmd.RegisterFlagCompletionFunc(name, values); err != nil {
+		panic(err)
+	}
 }
 
 // moveIDs completes MOVE with what is under way.

@@ -39,6 +39,7 @@ A nick is known to the ircds alone: --nick asks the native ones.`,
 		},
 	}
 	cmd.Flags().StringVar(&q.Backend, "backend", "", "only those at POOL/BACKEND")
+	c.completeFlag(cmd, "backend", c.backendNames)
 	cmd.Flags().StringVar(&q.Nick, "nick", "", "only the user with this nick")
 	cmd.Flags().StringVar(&q.State, "state", "", "only those in this state (relay, waiting, frozen, parked, ...)")
 	cmd.Flags().IntVar(&q.Limit, "limit", 100, "how many at most")
