@@ -254,7 +254,7 @@ func (s *Server) stateSet(b Backend, note string) (Done, error) {
 	}
 	for _, p := range s.pools() {
 		if p.Name == b.Pool && !p.usable() {
-			note += "; pool " + p.Name + " has no usable backend now: new clients are turned away"
+			note += "; pool " + p.Name + " has no usable backend now: new clients wait 15s for one and are then turned away"
 		}
 	}
 	note = strings.TrimPrefix(note, "; ")

@@ -302,7 +302,7 @@ func TestUndrainMaintReady(t *testing.T) {
 		{"maint again", admin(r.client.Maint(ctx, "main/b")), "maint; backend main/b was maint already"},
 		{"undrain of maint", admin(r.client.Undrain(ctx, "main/b")), "backend main/b is in maint, not in drain; use ferryctl ready main/b"},
 		{"ready", admin(r.client.Ready(ctx, "main/b")), "ready; "},
-		{"maint of the last", admin(r.client.Maint(ctx, "web/x")), "maint; pool web has no usable backend now: new clients are turned away"},
+		{"maint of the last", admin(r.client.Maint(ctx, "web/x")), "maint; pool web has no usable backend now: new clients wait 15s for one and are then turned away"},
 	}
 	for _, s := range steps {
 		if s.got != s.want {
@@ -424,8 +424,8 @@ func TestEmptyListsAreLists(t *testing.T) {
 // A pool whose only backend that is up is drained says what would help; what is in maint was meant to be out.
 func TestWarningNamesTheDrainedBackend(t *testing.T) {
 	for state, want := range map[string]string{
-		"drain": "pool web has no usable backend: new clients are turned away; web/x is up, ferryctl ready web/x lets it take them",
-		"maint": "pool web has no usable backend: new clients are turned away",
+		"drain": "pool web has no usable backend: new clients wait 15s for one and are then turned away; web/x is up, ferryctl ready web/x lets it take them",
+		"maint": "pool web has no usable backend: new clients wait 15s for one and are then turned away",
 	} {
 		r := newRig(t)
 		r.pools.set("web/x", func(b *Backend) { b.Admin = state })

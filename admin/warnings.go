@@ -28,7 +28,7 @@ func warnings(st Status) []string {
 	}
 	for _, p := range st.Pools {
 		if !p.usable() && !p.Gated {
-			w = append(w, fmt.Sprintf("pool %s has no usable backend: new clients are turned away%s", p.Name, p.wayOut()))
+			w = append(w, fmt.Sprintf("pool %s has no usable backend: new clients wait 15s for one and are then turned away%s", p.Name, p.wayOut()))
 		}
 	}
 	for _, m := range st.Moves {

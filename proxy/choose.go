@@ -12,7 +12,7 @@ import (
 const (
 	firstRetry  = 100 * time.Millisecond // doubled each time
 	longestWait = 4 * time.Second
-	connectTime = 15 * time.Second // all tries together; after it the client is told
+	connectTime = 15 * time.Second // all tries together; after it the client is told (admin/warnings.go names it)
 	dialTime    = 3 * time.Second  // one connect: lets one lost SYN be repeated
 	openTime    = 5 * time.Second  // from OPEN to OPENED
 )

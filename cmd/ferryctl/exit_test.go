@@ -55,7 +55,7 @@ func TestExitCodes(t *testing.T) {
 			[]string{"refused: main/a is the last usable backend of its pool", "instead: ferryctl restart it in place"}},
 		{"hold without driver", nil, "hold web/c", 5, nil, []string{"refused: backend web/c has no driver", "instead: ferryctl drain web/c"}},
 		{"dry run", func(d *daemon) { d.plan = handoff.Plan{Pool: "main", From: "a", To: "b", Users: 5, Channels: 2} }, "drain main/a --dry-run", 0,
-			[]string{"dry run of main/a to main/b; nothing was changed", "USERS  CHANNELS"}, nil},
+			[]string{"dry run of main/a to main/b; nothing was changed", "USERS  CHANNELS", "nothing is in the way, and main/b warns of nothing"}, nil},
 		{"dry run that would be refused", func(d *daemon) { d.plan = handoff.Plan{Refusals: []string{"too many"}} }, "drain main/a --dry-run", 5,
 			[]string{"would be refused: too many"}, nil},
 		{"dry run with a conflict", func(d *daemon) {

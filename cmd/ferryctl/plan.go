@@ -46,4 +46,7 @@ func (c *ctl) writePlan(w io.Writer, p handoff.Plan, note string) {
 	}
 	writeWarnings(w, "NOT EXACTLY", p.Warnings)
 	writeWarnings(w, "CONFLICT", p.Conflicts)
+	if p.To != "" && len(p.Refusals)+len(p.Conflicts)+len(p.Warnings)+len(p.CapsLost)+len(p.ISupport) == 0 {
+		fmt.Fprintf(w, "nothing is in the way, and %s/%s warns of nothing\n", p.Pool, p.To)
+	}
 }
