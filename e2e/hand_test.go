@@ -148,8 +148,13 @@ func (h *hand) attach(tx, tok, u string) *rawStream {
 // prepare imports records up to PREPARED.
 func (h *hand) prepare(records ...protocol.Message) (tx string, p protocol.Prepared) {
 	h.t.Helper()
+	return h.prepareKicking("", records...)
+}
+
+func (h *hand) prepareKicking(kick string, records ...protocol.Message) (tx string, p protocol.Prepared) {
+	h.t.Helper()
 	tx = protocol.NewSecret()
-	h.ok(h.c.Import(h.t.Context(), tx, tx, time.Minute))
+	h.ok(h.c.Import(h.t.Context(), tx, tx, time.Minute, kick))
 	for _, r := range records {
 		h.ok(h.c.Record(h.t.Context(), r))
 	}

@@ -178,7 +178,7 @@ func (h *hand) peek(sel []protocol.Selection) (records []protocol.Message) {
 func (h *hand) tryRecords(t *testing.T, eye *rawStream, sent []protocol.Message) string {
 	t.Helper()
 	tx, ctx := protocol.NewSecret(), t.Context()
-	h.ok(h.c.Import(ctx, tx, tx, time.Minute))
+	h.ok(h.c.Import(ctx, tx, tx, time.Minute, ""))
 	for _, r := range sent {
 		h.ok(h.c.Record(ctx, r))
 	}

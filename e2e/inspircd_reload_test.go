@@ -25,7 +25,7 @@ const (
 func (h *hand) midImport(step string) (tx string, named, unnamed *rawStream) {
 	h.t.Helper()
 	tx, ctx := protocol.NewSecret(), h.t.Context()
-	h.ok(h.c.Import(ctx, tx, tx, time.Minute))
+	h.ok(h.c.Import(ctx, tx, tx, time.Minute, ""))
 	named, unnamed = h.attach(tx, tx, "i.7"), h.attach(tx, tx, "i.8")
 	sea := protocol.NewChan("#moved", 1700000000).Message
 	sea.SetBare("m.secret")

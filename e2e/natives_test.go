@@ -181,7 +181,7 @@ func refusesRecords(t *testing.T, h *hand, records string) {
 // refusesStreams: first lines that make no user.
 func refusesStreams(t *testing.T, h *hand) {
 	tx, tok := protocol.NewSecret(), protocol.NewSecret()
-	h.ok(h.c.Import(t.Context(), tx, tok, time.Minute))
+	h.ok(h.c.Import(t.Context(), tx, tok, time.Minute, ""))
 	h.attach(tx, tok, "i.1")
 	h.open("i.6", "six", nil)
 	open := func(change func(*protocol.Open)) string {

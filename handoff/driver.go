@@ -26,7 +26,7 @@ type Party interface {
 	Resume(ctx context.Context, tx string) error
 
 	// As destination.
-	Import(ctx context.Context, tx, tok string, lease time.Duration) error
+	Import(ctx context.Context, tx, tok string, lease time.Duration, kick string) error
 	Record(ctx context.Context, rec protocol.Message) error
 	Prepare(ctx context.Context, tx string) (protocol.Prepared, error)
 	Commit(ctx context.Context, tx string) (users int, err error)

@@ -106,7 +106,7 @@ func (c *Coordinator) rehearse(ctx context.Context, plan *Plan, r Request, from,
 func (c *Coordinator) rehearseRecords(ctx context.Context, plan *Plan, src, dst Party, to *backend.Backend, refs []backend.SessionRef) error {
 	tx := token(16)
 	const lease = 30 * time.Second // a rehearsal that is given up frees its nicks by then
-	if err := dst.Import(ctx, tx, token(16), lease); err != nil {
+	if err := dst.Import(ctx, tx, token(16), lease, ""); err != nil {
 		return &Error{StepPush, plan.To, err}
 	}
 	defer c.abandon(dst, to, tx)

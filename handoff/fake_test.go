@@ -190,7 +190,7 @@ func (p *fakeParty) Resume(ctx context.Context, tx string) error {
 	return p.do(ctx, "RESUME", func() error { p.i.source[tx] = protocol.SourceResumed; return nil })
 }
 
-func (p *fakeParty) Import(ctx context.Context, tx, tok string, lease time.Duration) error {
+func (p *fakeParty) Import(ctx context.Context, tx, tok string, lease time.Duration, kick string) error {
 	return p.do(ctx, "IMPORT", func() error {
 		if lease > protocol.MaxLease {
 			return &protocol.Error{Code: protocol.CodeBadValue, Tx: tx}

@@ -169,7 +169,7 @@ func (x *run) buildAt(ctx context.Context, dst Party, to *backend.Backend, tx, t
 	if err := x.journal.mark(protocol.NewMessage("IMPORT", "tx", tx, "to", to.Name())); err != nil {
 		x.log.Warn("journal not written; the move goes on from memory", "err", err)
 	}
-	if err := dst.Import(ctx, tx, tok, lease(x.limits.Park)); err != nil {
+	if err := dst.Import(ctx, tx, tok, lease(x.limits.Park), ""); err != nil {
 		return &Error{StepPush, to.FullName(), err}
 	}
 	for _, rec := range x.snap.Records {

@@ -30,7 +30,7 @@ func (x *run) prepare(ctx context.Context) error {
 		}
 	}
 	if x.dst != nil {
-		if err := x.dst.Import(ctx, x.tx, x.tok, lease(x.r.Timeout)); err != nil {
+		if err := x.dst.Import(ctx, x.tx, x.tok, lease(x.r.Timeout), ""); err != nil {
 			return fmt.Errorf("open import at %s: %w", x.to.FullName(), err)
 		}
 	}

@@ -24,11 +24,15 @@ type Prepared struct {
 }
 
 // Import opens a transaction at the destination; streams may attach with tok from its return on. lease is how long the ircd keeps
-// what is not committed, at least a second.
-func (c *Control) Import(ctx context.Context, tx, tok string, lease time.Duration) error {
+// what is not committed, at least a second. With kick, channels that were made anew after those of the records give way: who is on
+// them is kicked with that reason, one line. With "" they are conflicts. An ircd that does not know kick ignores it.
+func (c *Control) Import(ctx context.Context, tx, tok string, lease time.Duration, kick string) error {
 	c.sent = Tally{}
 	secs := int64((lease + time.Second - 1) / time.Second)
 	m := NewMessage("IMPORT", "tx", tx, "tok", tok, "lease", strconv.FormatInt(secs, 10))
+	if kick != "" {
+		m.Set("kick", kick)
+	}
 	_, err := c.ask(ctx, m, "IMPORTING", tx)
 	return err
 }

@@ -19,6 +19,7 @@ type fakeIrcd struct {
 	event     chan string // each call, too; tests wait on it
 	records   []Message   // to be exported
 	got       []Message   // at Prepare
+	kick      string      // at Begin
 	conflicts []Note
 	warns     []Note
 	freezeErr error
@@ -124,7 +125,10 @@ func (f *fakeIrcd) Export(x ExportScope, emit func(Message) error) (int, error) 
 func (f *fakeIrcd) Resume()             { f.did("resume") }
 func (f *fakeIrcd) Release(quit string) { f.did("release " + quit) }
 
-func (f *fakeIrcd) Begin(tx string) error {
+func (f *fakeIrcd) Begin(tx, kick string) error {
+	f.mu.Lock()
+	f.kick = kick
+	f.mu.Unlock()
 	f.did("begin")
 	return nil
 }

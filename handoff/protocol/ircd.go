@@ -56,8 +56,10 @@ type ExportScope struct {
 // Destination takes users in, one transaction at a time: Begin, perhaps Prepare, and then Commit or Abort. A Commit that returned an
 // error has changed nothing.
 type Destination interface {
-	// Begin opens a transaction, or refuses it.
-	Begin(tx string) error
+	// Begin opens a transaction, or refuses it. With kick, a channel that lives here and is younger than its record is no conflict: it is
+	// warned of (code replaced), and in the turn of Commit its members are visibly kicked by the server, with that reason, before the
+	// record's channel takes its place. With "" it is a conflict. An Ircd may leave kick alone.
+	Begin(tx, kick string) error
 
 	// Prepare builds all, with nothing visible or live, and reserves the nicks. The records have passed Validate, their names are
 	// unique and refer to each other; they have no in, out, rq or sq. Conflicts are told, not returned as an error.

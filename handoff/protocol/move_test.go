@@ -15,7 +15,7 @@ func TestMove(t *testing.T) {
 	src.ircd.records[2].Set("x.fake.long", long)
 	ctx, tx, tok := t.Context(), NewSecret(), NewSecret()
 
-	noError(t, dst.c.Import(ctx, tx, tok, time.Minute))
+	noError(t, dst.c.Import(ctx, tx, tok, time.Minute, ""))
 	s1, s2 := dst.attach(tx, "i.1", tok), dst.attach(tx, "i.2", tok)
 	left := dst.attach(tx, "i.3", tok) // selected, but not registered
 
@@ -211,7 +211,7 @@ func TestWarnsAndConflicts(t *testing.T) {
 	r.ircd.warns = []Note{{U: "i.1", Code: "unknown-key", Key: "x.a b", Text: "not kept"}}
 	r.ircd.conflicts = []Note{{U: "i.1", Code: "nick-in-use", Key: "nick"}, {C: "#a", Code: "channel-exists", Text: "x"}}
 	ctx, tx, tok := t.Context(), NewSecret(), NewSecret()
-	noError(t, r.c.Import(ctx, tx, tok, time.Minute))
+	noError(t, r.c.Import(ctx, tx, tok, time.Minute, ""))
 	noError(t, r.c.Record(ctx, NewUser("i.1", "a").Message))
 	p, err := r.c.Prepare(ctx, tx)
 	noError(t, err)
@@ -225,13 +225,29 @@ func TestWarnsAndConflicts(t *testing.T) {
 	noError(t, r.c.Abort(ctx, tx))
 	_, err = r.c.Commit(ctx, tx)
 	wantCode(t, err, CodeAborted)
-	noError(t, r.c.Import(ctx, tx, tok, time.Minute)) // an aborted tx may be opened anew
+	noError(t, r.c.Import(ctx, tx, tok, time.Minute, "")) // an aborted tx may be opened anew
+}
+
+// The reason goes as it is to the ircd, and of one import only.
+func TestImportTellsTheKick(t *testing.T) {
+	r := newRig(t, Config{})
+	for _, want := range []string{"This channel is coming back: join \\ again", ""} {
+		tx := NewSecret()
+		noError(t, r.c.Import(t.Context(), tx, tx, time.Minute, want))
+		r.ircd.mu.Lock()
+		got := r.ircd.kick
+		r.ircd.mu.Unlock()
+		if got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+		noError(t, r.c.Abort(t.Context(), tx))
+	}
 }
 
 func TestLeaseOverAborts(t *testing.T) {
 	r := newRig(t, Config{})
 	ctx, tx, tok := t.Context(), NewSecret(), NewSecret()
-	noError(t, r.c.Import(ctx, tx, tok, time.Second))
+	noError(t, r.c.Import(ctx, tx, tok, time.Second, ""))
 	s := r.attach(tx, "i.1", tok)
 	r.ircd.wait(t, "abort")
 	s.ended()
@@ -243,7 +259,7 @@ func TestLeaseOverAborts(t *testing.T) {
 func TestAttachMayComeUntilCommit(t *testing.T) {
 	r := newRig(t, Config{})
 	ctx, tx, tok := t.Context(), NewSecret(), NewSecret()
-	noError(t, r.c.Import(ctx, tx, tok, time.Minute))
+	noError(t, r.c.Import(ctx, tx, tok, time.Minute, ""))
 	noError(t, r.c.Record(ctx, NewUser("i.1", "a").Message))
 	_, err := r.c.Prepare(ctx, tx)
 	noError(t, err)
@@ -275,7 +291,7 @@ func TestImportAndExportInOneProcess(t *testing.T) {
 	r := newRig(t, Config{})
 	r.ircd.records = twoUsers()
 	ctx, tx, tok := t.Context(), NewSecret(), NewSecret()
-	noError(t, r.c.Import(ctx, tx, tok, time.Minute))
+	noError(t, r.c.Import(ctx, tx, tok, time.Minute, ""))
 	r.export(tx, time.Minute)
 	wantStatus(t, r.another(), tx, SourceFrozen, DestStaging)
 	noError(t, r.c.Release(ctx, tx, "moved"))

@@ -78,6 +78,8 @@ func TestVerbsAndTheirRefusals(t *testing.T) {
 		{"select without a number", []string{"SELECT u=a in=x", "SELECT u=b in=1", "EXPORT tx=" + tx + " freeze=100", "< ERROR code=bad-value"}},
 		{"import without lease", []string{"IMPORT tx=" + tx + " tok=" + tok, "< ERROR code=bad-value"}},
 		{"import with a short tok", []string{"IMPORT tx=" + tx + " tok=1 lease=60", "< ERROR code=bad-value"}},
+		{"import with a kick that is two lines", []string{import1 + ` kick=a\nb`, "< ERROR code=bad-value", import1 + ` kick=\r`, "< ERROR code=bad-value",
+			import1 + ` kick=\0`, "< ERROR code=bad-value", import1 + ` kick=join\sagain`, "< IMPORTING"}},
 		{"import twice", []string{import1, "< IMPORTING tx=" + tx, import1, "< ERROR code=state"}},
 		{"two imports", []string{import1, "< IMPORTING", "IMPORT tx=" + tok + " tok=" + tok + " lease=60", "< ERROR code=busy"}},
 		{"commit before prepare", []string{import1, "< IMPORTING", "COMMIT tx=" + tx, "< ERROR code=state"}},
@@ -187,7 +189,7 @@ func TestAnyMinorVersionIsTaken(t *testing.T) {
 func TestStreamsThatAreRefused(t *testing.T) {
 	r := newRig(t, Config{})
 	ctx, tx, tok := t.Context(), NewSecret(), NewSecret()
-	noError(t, r.c.Import(ctx, tx, tok, time.Minute))
+	noError(t, r.c.Import(ctx, tx, tok, time.Minute, ""))
 	r.attach(tx, "i.1", tok)
 	open := func(change func(*Open)) string {
 		o := Open{SKey: r.hello.SKey, U: "i.7", Remote: testRemote, Local: testLocal}
@@ -263,7 +265,7 @@ func TestExportThatFailsLeavesTheWorldRunning(t *testing.T) {
 func TestCommitThatFailsChangesNothing(t *testing.T) {
 	r := newRig(t, Config{})
 	ctx, tx, tok := t.Context(), NewSecret(), NewSecret()
-	noError(t, r.c.Import(ctx, tx, tok, time.Minute))
+	noError(t, r.c.Import(ctx, tx, tok, time.Minute, ""))
 	noError(t, r.c.Record(ctx, NewUser("i.1", "a").Message))
 	_, err := r.c.Prepare(ctx, tx)
 	noError(t, err)
@@ -281,7 +283,7 @@ func TestCommitThatFailsChangesNothing(t *testing.T) {
 func TestStreamThatSpeaksBeforeLiveIsNotAttached(t *testing.T) {
 	r := newRig(t, Config{})
 	ctx, tx, tok := t.Context(), NewSecret(), NewSecret()
-	noError(t, r.c.Import(ctx, tx, tok, time.Minute))
+	noError(t, r.c.Import(ctx, tx, tok, time.Minute, ""))
 	noError(t, r.c.Record(ctx, NewUser("i.1", "a").Message))
 	s := r.attach(tx, "i.1", tok)
 	io.WriteString(s, "QUIT\r\n")
@@ -299,7 +301,7 @@ func TestLimits(t *testing.T) {
 		"bytes":    {NewMessage(VerbUser, "u", "a", "nick", "a", "x.a", strings.Repeat("x", 5000))},
 	} {
 		tx := NewSecret()
-		noError(t, r.c.Import(ctx, tx, tx, time.Minute))
+		noError(t, r.c.Import(ctx, tx, tx, time.Minute, ""))
 		for _, m := range records {
 			noError(t, r.c.Record(ctx, m))
 		}
@@ -309,7 +311,7 @@ func TestLimits(t *testing.T) {
 		}
 	}
 	tx := NewSecret()
-	noError(t, r.c.Import(ctx, tx, tx, time.Minute))
+	noError(t, r.c.Import(ctx, tx, tx, time.Minute, ""))
 	r.attach(tx, "a", tx)
 	r.attach(tx, "b", tx)
 	s := r.stream(string(AppendAttach(nil, Attach{SKey: r.hello.SKey, Tx: tx, U: "c", Tok: tx})))
@@ -339,7 +341,7 @@ func TestRecordOverTheLimit(t *testing.T) {
 func TestRecordsAreOfOneConnection(t *testing.T) {
 	r := newRig(t, Config{})
 	ctx, tx := t.Context(), NewSecret()
-	noError(t, r.c.Import(ctx, tx, tx, time.Minute))
+	noError(t, r.c.Import(ctx, tx, tx, time.Minute, ""))
 	other := r.another()
 	noError(t, other.Record(ctx, NewUser("i.1", "a").Message))
 	_, err := other.Prepare(ctx, tx)

@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"net"
+	"strings"
 	"sync"
 	"time"
 )
@@ -39,13 +40,17 @@ func (c *controlConn) importTx(m Message) error {
 	if !ValidTx(tok) {
 		return &Error{Code: CodeBadValue, Text: "IMPORT tok: not 32 lower-case hex digits"}
 	}
-	if err := c.s.dst.begin(c, tx, tok, time.Duration(lease)*time.Second); err != nil {
+	kick := m.Get("kick")
+	if strings.ContainsAny(kick, "\x00\r\n") {
+		return &Error{Code: CodeBadValue, Text: "IMPORT kick: not one line"}
+	}
+	if err := c.s.dst.begin(c, tx, tok, time.Duration(lease)*time.Second, kick); err != nil {
 		return err
 	}
 	return c.send(answer("IMPORTING", tx))
 }
 
-func (d *dest) begin(c *controlConn, tx, tok string, lease time.Duration) error {
+func (d *dest) begin(c *controlConn, tx, tok string, lease time.Duration, kick string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if state := c.s.table.get(tx).dest; state != DestUnknown && state != DestAborted {
@@ -54,7 +59,7 @@ func (d *dest) begin(c *controlConn, tx, tok string, lease time.Duration) error 
 	if d.tx != "" {
 		return &Error{Code: CodeBusy, Text: "another import is open"}
 	}
-	if err := c.s.ircd.Begin(tx); err != nil {
+	if err := c.s.ircd.Begin(tx, kick); err != nil {
 		return err
 	}
 	d.tx, d.tok, d.owner = tx, tok, c

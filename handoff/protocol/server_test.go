@@ -82,10 +82,10 @@ func TestLeaseTime(t *testing.T) {
 		_, err := c.Hello(t.Context(), Hello{})
 		noError(t, err)
 		tx, begin := NewSecret(), time.Now()
-		noError(t, c.Import(t.Context(), tx, tx, 10*time.Second))
+		noError(t, c.Import(t.Context(), tx, tx, 10*time.Second, ""))
 		noError(t, c.Abort(t.Context(), tx))
 		time.Sleep(9 * time.Second)
-		noError(t, c.Import(t.Context(), tx, NewSecret(), 10*time.Second)) // the first lease's timer must not end this one
+		noError(t, c.Import(t.Context(), tx, NewSecret(), 10*time.Second, "")) // the first lease's timer must not end this one
 		time.Sleep(9 * time.Second)
 		wantStatus(t, c, tx, SourceUnknown, DestStaging)
 		time.Sleep(2 * time.Second)
@@ -100,7 +100,7 @@ func TestLeaseTime(t *testing.T) {
 func TestServerCloses(t *testing.T) {
 	r := newRig(t, Config{})
 	tx := NewSecret()
-	noError(t, r.c.Import(t.Context(), tx, tx, time.Minute))
+	noError(t, r.c.Import(t.Context(), tx, tx, time.Minute, ""))
 	s := r.attach(tx, "i.1", tx)
 	r.export(tx, time.Minute)
 	r.server.Close()
@@ -174,6 +174,7 @@ func FuzzControl(f *testing.F) {
 	f.Add([]byte("SELECT u=a in=1\nEXPORT tx=" + tx + " freeze=100\nRELEASE tx=" + tx + "\n"))
 	f.Add([]byte("IMPORT tx=" + tx + " tok=" + tx + " lease=9\nCHAN n=#a\nUSER u=a nick=b\nDATA u=a k=x d=y\nMEMB u=a c=#a\nPREPARE tx=" + tx + " records=3 sum=00000000\n"))
 	f.Add([]byte("IMPORT tx=" + tx + " tok=" + tx + " lease=9\nPREPARE tx=" + tx + " records=0 sum=00000000\nCOMMIT tx=" + tx + "\nABORT tx=" + tx + "\n"))
+	f.Add([]byte("IMPORT tx=" + tx + " tok=" + tx + " lease=9 kick=join\\sagain\nPREPARE tx=" + tx + " records=0 sum=00000000\nABORT tx=" + tx + "\n"))
 	f.Add([]byte("EXPORT tx=" + tx + " peek\nRESUME tx=" + tx + "\nFIND nick=alice\nHELLO v=1 role=coordinator\n"))
 	f.Fuzz(func(t *testing.T, input []byte) {
 		ircd := newFakeIrcd()

@@ -52,6 +52,9 @@ func (b *builder) channel(r protocol.Chan) {
 		b.conflict(protocol.Note{C: name, Code: "channel-exists", Key: "n", Text: "the name is taken"})
 	case live == nil:
 		b.reserve(fold(name))
+	case b.kick != "" && ch.ts > 0 && live.ts > ch.ts: // made since the record's was: its members go at the commit, and nobody new comes
+		b.reserve(fold(name))
+		b.warn(protocol.Note{C: name, Code: "replaced", Key: "n", Text: "a younger channel has the name; its members are kicked"})
 	case live.ts != ch.ts:
 		b.conflict(protocol.Note{C: name, Code: "channel-exists", Key: "n", Text: "another channel has the name"})
 	default: // users come back to where they were taken from: what is there is newer than the record

@@ -12,6 +12,7 @@ import (
 // staged is an import on its way. Nothing of it is in the server's maps but the reserved names.
 type staged struct {
 	tx       string
+	kick     string // why members of younger channels are kicked; "": they are conflicts
 	at       time.Time
 	users    []*stagedUser
 	byU      map[string]*stagedUser
@@ -44,13 +45,13 @@ type stagedMember struct {
 }
 
 // Begin opens an import.
-func (e *handoffEnd) Begin(tx string) error {
+func (e *handoffEnd) Begin(tx, kick string) error {
 	e.srv.mu.Lock()
 	defer e.srv.mu.Unlock()
 	if e.srv.closing {
 		return &protocol.Error{Code: protocol.CodeRefused, Tx: tx, Text: "shutting down"}
 	}
-	e.staged = &staged{tx: tx}
+	e.staged = &staged{tx: tx, kick: kick}
 	return nil
 }
 
@@ -85,8 +86,8 @@ func (e *handoffEnd) unreserve() {
 	}
 }
 
-// Commit makes all prepared users live in one turn: nobody is told, and the lines on the new streams begin with LIVE. Then the
-// server's bans are applied as they are now.
+// Commit makes all prepared users live in one turn: nobody is told but who is kicked, and the lines on the new streams begin with LIVE.
+// Then the server's bans are applied as they are now.
 func (e *handoffEnd) Commit(streams map[string]net.Conn) (int, error) {
 	s := e.srv
 	s.mu.Lock()
@@ -105,6 +106,7 @@ func (e *handoffEnd) Commit(streams map[string]net.Conn) (int, error) {
 	}
 	for _, ch := range st.channels {
 		if !ch.live {
+			s.clear(s.channel(ch.channel.name), st.kick)
 			s.insertChannel(ch.channel)
 		}
 	}
@@ -121,6 +123,15 @@ func (e *handoffEnd) Commit(streams map[string]net.Conn) (int, error) {
 	}
 	s.settle()
 	return len(st.users), nil
+}
+
+// clear ends a channel, which may be nil: the server kicks all members.
+func (s *Server) clear(ch *Channel, reason string) {
+	for ch != nil && len(ch.members) > 0 {
+		m := ch.members[0]
+		ch.broadcast(newServerMessage(s, "KICK", ch.name, m.client.nick, cut(reason, kickLen)), nil)
+		s.partQuietly(m)
+	}
 }
 
 // goLive gives a prepared client its stream and puts it into the maps. False: the stream could not be put into the loop; the client is

@@ -1,8 +1,10 @@
 package ircd
 
 import (
+	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -163,6 +165,74 @@ func TestHandoffConflicts(t *testing.T) {
 	mustContain(t, alice.Ask("NAMES #sea"), "@alice")
 }
 
+// With kick=, who has made a channel of an exported name after it does not keep the users out of theirs: the server kicks everybody, and the
+// channel is what it was. An older one is a conflict as ever, one of the same time is the one that they left.
+func TestHandoffYoungerChannelGivesWay(t *testing.T) {
+	a, b, f := twoShips(t)
+	alice := f.user("alice")
+	alice.Join("#sea", "#kept")
+	alice.Ask("MODE #sea +k hush")
+	op, other := b.client("op"), b.client("other")
+	for _, c := range []*ircclient.Tester{op, other} {
+		c.Join("#SEA", "#kept")
+	}
+	op.Ask("MODE #SEA +i")
+	op.Ask("MODE #SEA +b alice!*@*")
+	op.Fence()
+	other.Fence()
+	ts := a.srv.channel("#sea").ts
+	stage := func(age int64, kick string) (*move, protocol.Prepared) {
+		t.Helper()
+		b.srv.do(func() { b.srv.channel("#sea").ts, b.srv.channel("#kept").ts = ts+age, a.srv.channel("#kept").ts })
+		m := f.newMove(a, b)
+		noErr(t, b.c.Import(t.Context(), m.tx, m.tok, time.Minute, kick))
+		noErr(t, m.attach())
+		m.freeze()
+		noErr(t, m.export())
+		p, err := m.prepare()
+		noErr(t, err)
+		return m, p
+	}
+	for name, c := range map[string]struct {
+		age  int64
+		kick string
+	}{"without kick": {5, ""}, "an older one": {-5, "go"}} {
+		m, p := stage(c.age, c.kick)
+		if len(p.Conflicts) != 1 || p.Conflicts[0].Code != "channel-exists" {
+			t.Fatalf("%s: %+v", name, p)
+		}
+		noErr(t, b.c.Abort(t.Context(), m.tx))
+		noErr(t, a.c.Resume(t.Context(), m.tx))
+		m.thaw()
+	}
+	op.Silent()
+
+	m, p := stage(5, "coming back: join again")
+	if len(p.Conflicts) != 0 || len(p.Warns) != 2 || p.Warns[0].Code+p.Warns[1].Code != "replacedmerged" {
+		t.Fatalf("%+v", p)
+	}
+	mustContain(t, other.Ask("PART #sea"), " PART ")
+	mustContain(t, other.Ask("JOIN #sea"), " 437 ") // nobody comes into what is about to go
+	noErr(t, m.readUp())
+	noErr(t, a.c.Release(t.Context(), m.tx, ""))
+	_, err := b.c.Commit(t.Context(), m.tx)
+	noErr(t, err)
+	noErr(t, m.splice())
+	m.thaw()
+	op.Await("KICK #SEA op :coming back: join again")
+	op.Silent()
+	other.Silent()
+	mustContain(t, alice.Ask("MODE #sea"), " #sea +ntk hush")
+	mustContain(t, alice.Ask("MODE #sea"), fmt.Sprint(" 329 alice #sea ", ts))
+	mustContain(t, alice.Ask("NAMES #sea"), " #sea :@alice\n")
+	if got := alice.Ask("MODE #sea b"); strings.Contains(got, " 367 ") {
+		t.Errorf("the list of the one that went: %s", got)
+	}
+	mustContain(t, alice.Ask("NAMES #kept"), " #kept :@op other @alice\n")
+	mustContain(t, op.Ask("JOIN #sea hush"), " JOIN :#sea")
+	mustContain(t, op.Ask("NAMES #sea"), " #sea :@alice op\n")
+}
+
 // A ban that comes between PREPARE and COMMIT is no way in: an ordinary, visible quit follows.
 func TestHandoffBanAfterImport(t *testing.T) {
 	a, b, f := twoShips(t)
@@ -191,7 +261,7 @@ func TestHandoffLeaseOver(t *testing.T) {
 	a, b, f := twoShips(t)
 	f.user("alice")
 	m := f.newMove(a, b)
-	noErr(t, b.c.Import(t.Context(), m.tx, m.tok, time.Second))
+	noErr(t, b.c.Import(t.Context(), m.tx, m.tok, time.Second, ""))
 	noErr(t, m.attach())
 	m.freeze()
 	noErr(t, m.export())

@@ -264,7 +264,7 @@ func (f *ferry) newMove(from, to *ship) *move {
 }
 
 func (m *move) importTx() error {
-	return m.to.c.Import(m.f.t.Context(), m.tx, m.tok, time.Minute)
+	return m.to.c.Import(m.f.t.Context(), m.tx, m.tok, time.Minute, "")
 }
 
 func (m *move) attach() error {

@@ -200,7 +200,7 @@ func TestHandoffCountsUnmovable(t *testing.T) {
 func TestHandoffWarnsOfWhatItCannotKeep(t *testing.T) {
 	_, b, _ := twoShips(t)
 	ctx, tx := t.Context(), protocol.NewSecret()
-	noErr(t, b.c.Import(ctx, tx, tx, time.Minute))
+	noErr(t, b.c.Import(ctx, tx, tx, time.Minute, ""))
 	ch := protocol.NewChan("#sea", 1)
 	ch.SetMode("auditorium")
 	ch.Set("x.other.thing", "1")

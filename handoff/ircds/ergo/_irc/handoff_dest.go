@@ -63,8 +63,8 @@ func (h *handoffEnd) stopShortly() error {
 	return nil
 }
 
-// Begin opens an import.
-func (h *handoffEnd) Begin(string) error {
+// Begin opens an import. Nobody is kicked here: a younger channel is a conflict like others.
+func (h *handoffEnd) Begin(_, _ string) error {
 	h.staged = &handoffImport{byU: make(map[string]*handoffNewUser), byName: make(map[string]*handoffNewChannel)}
 	return nil
 }
