@@ -93,7 +93,7 @@ func refuses(t *testing.T, i native) {
 			"EXPORT tx=" + tx + " freeze=10", "< ERROR code=busy", "RELEASE tx=" + strings.Repeat("c", 32), "< RELEASED", "RESUME tx=" + strings.Repeat("c", 32), "< ERROR code=released",
 			"EXPORT tx=" + strings.Repeat("c", 32) + " freeze=100", "< ERROR code=state"},
 		"import": {hello, "< HELLO", "IMPORT tx=" + tx + " tok=" + tok, "< ERROR code=bad-value", "IMPORT tx=" + tx + " tok=1 lease=60", "< ERROR code=bad-value",
-			import1, "< IMPORTING tx=" + tx, import1, "< ERROR code=state", "IMPORT tx=" + tok + " tok=" + tok + " lease=60", "< ERROR code=busy",
+			import1 + ` kick=a\r\nb`, "< ERROR code=bad-value", import1 + " kick=", "< IMPORTING tx=" + tx, import1, "< ERROR code=state", "IMPORT tx=" + tok + " tok=" + tok + " lease=60", "< ERROR code=busy",
 			"COMMIT tx=" + tx, "< ERROR code=state", "ABORT tx=" + tx, "< ABORTED", "COMMIT tx=" + tx, "< ERROR code=aborted"},
 		"sum":    {hello, "< HELLO", import1, "< IMPORTING", "USER u=a nick=a", "PREPARE tx=" + tx + " records=1 sum=00000000", "< ERROR code=sum", "COMMIT tx=" + tx, "< ERROR code=aborted"},
 		"count":  {hello, "< HELLO", import1, "< IMPORTING", "USER u=a nick=a", "PREPARE tx=" + tx + " records=2 sum=00000000", "< ERROR code=count"},

@@ -75,6 +75,38 @@ namespace Handoff
 		}
 	}
 
+	/** Has m_permchannels write its database soon, if the channel is one of its. It looks for this event alone. */
+	inline void SavePermanent(Channel* chan)
+	{
+		Module* const perm = ServerInstance->Modules->Find("m_permchannels.so");
+		if (perm)
+			perm->OnPostTopicChange(ServerInstance->FakeClient, chan, chan->topic);
+	}
+
+	/** Whether a channel that lives here is the record's. */
+	inline bool IsSame(const Channel* live, const Line& r)
+	{
+		return live->name == r.Get("n") && static_cast<uint64_t>(live->age) == r.Num("ts");
+	}
+
+	/** Whether a channel was made since the record's was, and the import has a reason to kick its members. */
+	inline bool GivesWay(const Channel* live, const Line& r, const std::string& kick)
+	{
+		return !kick.empty() && r.Num("ts") && static_cast<uint64_t>(live->age) > r.Num("ts");
+	}
+
+	/** Kicks all members, visibly, and ends the channel even if +P keeps it. */
+	inline void EndChannel(Channel* chan, const std::string& kick)
+	{
+		while (chan->GetUserCounter()) // without the last one it is in the cull list, and still there
+			chan->KickUser(ServerInstance->FakeClient, chan->userlist.begin(), kick);
+		if (ServerInstance->FindChan(chan->name) != chan)
+			return;
+		SavePermanent(chan);
+		EmptyChannel(chan);
+		chan->CheckDestroy();
+	}
+
 	/** Makes an empty channel what its record says, but for extension items: these may name users. */
 	inline void FillChannel(Channel* chan, const Line& r)
 	{
@@ -93,14 +125,6 @@ namespace Handoff
 			else
 				chan->SetMode(mh, true);
 		}
-	}
-
-	/** Has m_permchannels write its database soon, if the channel is one of its. It looks for this event alone. */
-	inline void SavePermanent(Channel* chan)
-	{
-		Module* const perm = ServerInstance->Modules->Find("m_permchannels.so");
-		if (perm)
-			perm->OnPostTopicChange(ServerInstance->FakeClient, chan, chan->topic);
 	}
 
 	/** Adds a list entry with its setter and time. The mask as the list has it; empty: there is no such list, or it does not take it. */

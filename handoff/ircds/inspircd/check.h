@@ -39,6 +39,7 @@ namespace Handoff
 	class Checker
 	{
 		World& world;
+		const std::string& kick;
 		size_t newusers;
 		Rehearsal rehearsal;
 		std::set<std::string, irc::insensitive_swo> nicknames, channames; // of this import, as casemapping has them
@@ -48,7 +49,7 @@ namespace Handoff
 		std::vector<Note> warns, conflicts;
 		std::vector<std::string> nicks, channels; // free, and for this import
 
-		Checker(World& w) : world(w), newusers(0) { }
+		Checker(World& w, const std::string& Kick) : world(w), kick(Kick), newusers(0) { }
 
 		void Check(const Line& r)
 		{
@@ -141,7 +142,12 @@ namespace Handoff
 				Conflict(r, "channel-exists", "n", "the name is reserved");
 			else if (!live)
 				channels.push_back(name);
-			else if (live->name != name || static_cast<uint64_t>(live->age) != r.Num("ts"))
+			else if (GivesWay(live, r, kick))
+			{
+				channels.push_back(name); // so that nobody makes it anew if it ends before COMMIT
+				Warn(r, "replaced", "n", "a younger channel has the name; its members are kicked");
+			}
+			else if (!IsSame(live, r))
 				Conflict(r, "channel-exists", "n", "another channel has the name");
 			else if (live->GetUserCounter()) // an empty one, kept by +P, is what the record tells of
 				Warn(r, "merged", "n", "the channel lives here; its topic, modes and lists stay");

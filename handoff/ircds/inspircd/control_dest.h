@@ -28,6 +28,8 @@ namespace Handoff
 			return Error(Fault("bad-value", "IMPORT lease: not within 1 s and 1 h"), tx);
 		if (!IsHex32(line.Get("tok")))
 			return Error(Fault("bad-value", "IMPORT tok: not 32 lower-case hex digits"), tx);
+		if (line.Get("kick").find_first_of(std::string("\0\r\n", 3)) != std::string::npos)
+			return Error(Fault("bad-value", "IMPORT kick: not one line"), tx);
 		const std::string dest = Look(tx).dest;
 		if (dest != "unknown" && dest != "aborted")
 			return Error(Fault("state", "the tx is " + dest + " here"), tx);
@@ -35,7 +37,7 @@ namespace Handoff
 			return Error(Fault("busy", "another import is open"), tx);
 		if (hub.world.closing)
 			return Error(Fault("refused", "shutting down"), tx);
-		hub.import = new Import(hub.world, tx, line.Get("tok"), this, Now() + lease * 1000);
+		hub.import = new Import(hub.world, tx, line.Get("tok"), this, Now() + lease * 1000, line.Get("kick"));
 		hub.world.transactions.Note(tx).dest = "staging";
 		Answer("IMPORTING", tx);
 	}

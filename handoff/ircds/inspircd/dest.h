@@ -26,6 +26,7 @@ namespace Handoff
 		typedef std::map<std::string, User*> UserMap;
 
 		World& world;
+		const std::string kick; // why members of younger channels have to go; empty: these are conflicts
 		std::vector<Line> records;
 		UserMap users;                            // by stream id, during Commit
 		std::vector<std::string> nicks, channels; // reserved by this import
@@ -35,7 +36,7 @@ namespace Handoff
 	 public:
 		std::vector<Note> warns, conflicts;
 
-		Destination(World& w) : world(w) { }
+		Destination(World& w, const std::string& Kick) : world(w), kick(Kick) { }
 
 		~Destination() { Unreserve(); }
 
@@ -44,7 +45,7 @@ namespace Handoff
 		/** Looks for what cannot be kept and what cannot be, and reserves names. */
 		void Prepare()
 		{
-			Checker checker(world);
+			Checker checker(world, kick);
 			for (size_t i = 0; i < records.size(); ++i)
 				checker.Check(records[i]);
 			checker.CheckLimit();
@@ -73,14 +74,14 @@ namespace Handoff
 				else if (r.verb == "CHAN")
 				{
 					Channel* const live = ServerInstance->FindChan(r.Get("n"));
-					if (live && (live->name != r.Get("n") || static_cast<uint64_t>(live->age) != r.Num("ts")))
+					if (live && !IsSame(live, r) && !GivesWay(live, r, kick))
 						return Fault("conflict", "a channel of the name was made");
 				}
 			}
 			return Fault();
 		}
 
-		/** Makes all users live. fds: by stream id; each has got its LIVE line, or is -1. Nobody sees it but by bans as they are now. */
+		/** Makes all users live. fds: by stream id; each has got its LIVE line, or is -1. Nobody sees it but by kicks, and by bans as they are now. */
 		void Commit(std::map<std::string, int>& fds)
 		{
 			Unreserve();
@@ -90,6 +91,7 @@ namespace Handoff
 				if (camper)
 					static_cast<LocalUser*>(camper)->OverruleNick();
 			}
+			EndYounger();
 			std::vector<LocalUser*> live, lost;
 			{
 				Silence silence(world);
@@ -136,6 +138,17 @@ namespace Handoff
 				world.channels.erase(channels[i]);
 			nicks.clear();
 			channels.clear();
+		}
+
+		/** Those who made channels anew have to leave them. None of the import's users is there yet. */
+		void EndYounger()
+		{
+			for (size_t i = 0; i < records.size(); ++i)
+			{
+				Channel* const chan = records[i].verb == "CHAN" ? ServerInstance->FindChan(records[i].Get("n")) : NULL;
+				if (chan && GivesWay(chan, records[i], kick))
+					EndChannel(chan, kick);
+			}
 		}
 
 		/** Ends channels that nobody is on, but those that +P keeps. */

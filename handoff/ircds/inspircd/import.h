@@ -31,8 +31,8 @@ namespace Handoff
 		Destination dest;
 		std::set<std::string> users;
 
-		Import(World& world, const std::string& Tx, const std::string& Tok, const Control* Owner, uint64_t Over)
-			: tx(Tx), tok(Tok), owner(Owner), over(Over), dest(world), settings(world.settings), bytes(0)
+		Import(World& world, const std::string& Tx, const std::string& Tok, const Control* Owner, uint64_t Over, const std::string& kick)
+			: tx(Tx), tok(Tok), owner(Owner), over(Over), dest(world, kick), settings(world.settings), bytes(0)
 		{
 		}
 

@@ -1,0 +1,145 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ircferry/ircferry/handoff/protocol"
+)
+
+const kick = "join again: soon"
+
+// TestInspIRCdYoungerChannelsGiveWay: with kick= members of channels that were made after those of the records are kicked at COMMIT, whatever
+// modes these have, and nothing of the channels is left. Those of the same time and of an earlier one are what they are without it.
+func TestInspIRCdYoungerChannelsGiveWay(t *testing.T) {
+	h := newHand(t, startInspIRCd(t, "a"))
+	op, other, silent := h.open("i.1", "op", nil), h.open("i.2", "other", nil), h.open("i.3", "silent", nil)
+	op.ask("OPER root rootpw")
+	for _, s := range []*rawStream{op, other, silent} {
+		s.ask("JOIN #SEA,#empty,#same")
+	}
+	op.ask("JOIN #older")
+	op.ask("MODE #SEA +ikPQb key *!*@id.example")
+	op.ask("INVITE other #gone")
+	op.ask("TOPIC #SEA :not yours")
+	op.ask("MODE #empty +P")
+	for _, s := range []*rawStream{op, other, silent} {
+		s.ask("PART #empty")
+	}
+	var same int64
+	if _, numeric, _ := strings.Cut(op.ask("MODE #same"), " 329 op #same :"); numeric != "" {
+		fmt.Sscan(numeric, &same)
+	}
+	records := func(older bool) []protocol.Message {
+		all := []protocol.Message{protocol.NewChan("#sea", 1700000000).Message, protocol.NewChan("#Empty", 1700000000).Message, protocol.NewChan("#same", same).Message,
+			imported("i.7", "ann"), protocol.NewMemb("i.7", "#sea", "o").Message, protocol.NewMemb("i.7", "#Empty", "o").Message, protocol.NewMemb("i.7", "#same", "").Message}
+		all[0].SetBare("m.moderated")
+		if older {
+			all = append(all, protocol.NewChan("#older", time.Now().Unix()+3600).Message)
+		}
+		return all
+	}
+	codes := func(p protocol.Prepared) (told []string) {
+		for _, n := range append(p.Conflicts, p.Warns...) {
+			told = append(told, n.Code+" "+n.C)
+		}
+		return told
+	}
+
+	tx, p := h.prepare(records(true)...)
+	if want := []string{"channel-exists #sea", "channel-exists #Empty", "channel-exists #older", "merged #same"}; !slices.Equal(codes(p), want) {
+		t.Errorf("without kick=: %q, want %q", codes(p), want)
+	}
+	h.ok(h.c.Abort(t.Context(), tx))
+	tx, p = h.prepareKicking(kick, records(true)...)
+	if want := []string{"channel-exists #older", "replaced #sea", "replaced #Empty", "merged #same"}; !slices.Equal(codes(p), want) {
+		t.Errorf("with kick=: %q, want %q", codes(p), want)
+	}
+	h.ok(h.c.Abort(t.Context(), tx))
+	if got := other.ask("NAMES #sea"); strings.Contains(got, "KICK") || !strings.Contains(got, "silent") {
+		t.Errorf("after ABORT:\n%s", got)
+	}
+
+	tx, p = h.prepareKicking(kick, records(false)...)
+	if len(p.Conflicts) != 0 {
+		t.Fatalf("%+v", p.Conflicts)
+	}
+	ann := h.attach(tx, tx, "i.7")
+	_, err := h.c.Commit(t.Context(), tx)
+	h.ok(err)
+	h.ok(ann.answer(protocol.VerbLive))
+	for nick, s := range map[string]*rawStream{"op": op, "other": other, "silent": silent} {
+		got := s.ask("PING x")
+		if !strings.Contains(got, ":insp.example.org KICK #SEA "+nick+" :"+kick+"\r\n") {
+			t.Errorf("%s is not kicked:\n%s", nick, got)
+		}
+		for _, never := range []string{" MODE ", " JOIN ", " ann", " PART ", "#same"} {
+			if strings.Contains(got, never) {
+				t.Errorf("%s sees %q in:\n%s", nick, never, got)
+			}
+		}
+	}
+	for send, want := range map[string]string{
+		"MODE #sea":   " 324 ann #sea :+m\r\n",
+		"NAMES #sea":  " 353 ann = #sea :@ann\r\n",
+		"TOPIC #sea":  " 331 ann #sea :",
+		"MODE #EMPTY": " 324 ann #Empty :+\r\n",
+		"MODE #empty": " 329 ann #Empty :1700000000\r\n",
+		"NAMES #same": "@op",
+	} {
+		if got := ann.ask(send); !strings.Contains(got, want) {
+			t.Errorf("%s: no %q in\n%s", send, want, got)
+		}
+	}
+	if got := ann.ask("MODE #sea b"); strings.Contains(got, " 367 ") || !strings.Contains(ann.ask("MODE #sea"), " 329 ann #sea :1700000000\r\n") {
+		t.Errorf("something of the channel that went is left:\n%s", got)
+	}
+	other.ask("JOIN #sea")
+	if got := ann.ask("NAMES #sea"); !strings.Contains(got, " JOIN :#sea\r\n") || !strings.Contains(got, " :@ann other\r\n") && !strings.Contains(got, " :other @ann\r\n") {
+		t.Errorf("other does not come in again, or not as one like others:\n%s", got)
+	}
+}
+
+// TestInspIRCdLinkedChannelGivesWay: whoever made the channel on another server of the network is kicked there, too, and the network agrees on
+// whose channel it is.
+func TestInspIRCdLinkedChannelGivesWay(t *testing.T) {
+	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
+	a, hub := startLinked(t)
+	h := newHand(t, a)
+	eye := login(t, hub.port, "127.0.9.9", "eye")
+	eye.send("JOIN #sea")
+	eye.expect(" 366 ")
+	eye.send("MODE #sea +k key")
+	eye.expect(" MODE #sea ")
+	eventually(t, 5*time.Second, "the channel is known", func() bool {
+		hello, err := a.hello()
+		return err == nil && hello.Channels == 1
+	})
+	sea := protocol.NewChan("#sea", 1700000000).Message
+	tx, p := h.prepareKicking(kick, sea, imported("i.7", "ann"), protocol.NewMemb("i.7", "#sea", "o").Message)
+	if len(p.Conflicts) != 0 {
+		t.Fatalf("%+v", p.Conflicts)
+	}
+	ann := h.attach(tx, tx, "i.7")
+	_, err := h.c.Commit(t.Context(), tx)
+	h.ok(err)
+	h.ok(ann.answer(protocol.VerbLive))
+	eye.expect(" KICK #sea eye :" + kick)
+	eye.send("WHOIS ann") // behind the KICK came the user
+	eye.expect(" 311 eye ann ")
+	eye.send("JOIN #sea")
+	if names := eye.expect(" 353 "); !strings.Contains(names, "@ann") || strings.Contains(names, "@eye") {
+		t.Errorf("on the hub: %q", names)
+	}
+	ann.await(":eye!eye@127.0.9.9 JOIN ")
+	if got := ann.ask("MODE #sea"); !strings.Contains(got, " 324 ann #sea :+\r\n") || !strings.Contains(got, " 329 ann #sea :1700000000\r\n") {
+		t.Errorf("here:\n%s", got)
+	}
+	eye.send("MODE #sea")
+	eye.expect(" 329 eye #sea :1700000000")
+}
