@@ -3,9 +3,11 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -103,6 +105,82 @@ func TestInspIRCdYoungerChannelsGiveWay(t *testing.T) {
 	if got := ann.ask("NAMES #sea"); !strings.Contains(got, " JOIN :#sea\r\n") || !strings.Contains(got, " :@ann other\r\n") && !strings.Contains(got, " :other @ann\r\n") {
 		t.Errorf("other does not come in again, or not as one like others:\n%s", got)
 	}
+}
+
+// TestInspIRCdChannelMadeDuringARestart: one JOIN by somebody past ircferry, while its users are in the journal, keeps nobody out of the ircd
+// that came back, and takes no channel from anybody: users, modes and operators are as before, he is kicked and told why. Neither does a
+// channel that the configuration makes, with the time of the start.
+func TestInspIRCdChannelMadeDuringARestart(t *testing.T) {
+	t.Parallel() // a channel of another second has to be made
+	a := newInspIRCd(t, "a")
+	writeFile(t, a.conf, readFile(a.conf)+`<permchannels channel="#config" modes="nt">`+"\n")
+	a.run()
+	f := startFerry(t, nil, "", a.backend())
+	ann, ben := login(t, f.port, "127.0.9.9", "ann"), login(t, f.port, "127.0.9.8", "ben")
+	for _, c := range []*irc{ann, ben} {
+		c.send("JOIN #sea")
+		c.expect(" 366 ")
+	}
+	ann.expect(" JOIN ")
+	ann.send("JOIN #config")
+	ann.expect(" 366 ")
+	made := time.Now()
+	ann.send("MODE #sea +mb bad!*@*")
+	ben.expect(" MODE ")
+	ann.expect(" MODE ")
+	before := [2]int{ann.count(), ben.count()}
+
+	if out, code := f.ctl("hold", "main/a"); code != 0 {
+		t.Fatalf("hold: exit %d\n%s", code, out)
+	}
+	a.proc.signal(syscall.SIGTERM)
+	a.proc.await(10 * time.Second)
+	eventually(t, 5*time.Second, "it is another second", func() bool { return time.Now().Unix() > made.Unix()+1 })
+	a.run()
+	outsider := login(t, a.port, "127.0.9.7", "outsider")
+	outsider.send("JOIN #Sea")
+	outsider.expect("@outsider")
+	out, code := f.ctl("-o", "json", "release", "main/a")
+	var r struct {
+		result
+		Warnings []struct{ Channel, Code string }
+	}
+	if err := json.Unmarshal([]byte(out), &r); err != nil || code != 0 || r.State != "done" || r.Moved != 2 || r.Failed != 0 {
+		t.Fatalf("release: exit %d, %v\n%s", code, err, out)
+	}
+	var told []string
+	for _, w := range r.Warnings {
+		told = append(told, w.Code+" "+w.Channel)
+	}
+	if slices.Sort(told); !slices.Equal(told, []string{"replaced #config", "replaced #sea"}) {
+		t.Errorf("the operator is told %q", told)
+	}
+	outsider.expect(":insp.example.org KICK #Sea outsider :This channel is coming back with its users, please join again")
+	for i, c := range []*irc{ann, ben} {
+		c.fence()
+		if lines := c.since(before[i]); len(lines) != 1 { // the fence
+			t.Errorf("%s saw %q", c.nick, lines)
+		}
+	}
+	outsider.send("JOIN #sea")
+	names := outsider.expect(" 353 ")
+	for _, want := range []string{"@ann", " ben", "outsider"} {
+		if !strings.Contains(strings.ReplaceAll(names, ":", " "), want) || strings.Contains(names, "@outsider") {
+			t.Errorf("no %s in %q", want, names)
+		}
+	}
+	ann.expect(":outsider!outsider@127.0.9.7 JOIN ")
+	ann.send("MODE #sea")
+	if modes := ann.expect(" 324 "); !strings.HasSuffix(modes, " #sea :+mnt") {
+		t.Errorf("modes %q", modes)
+	}
+	ann.send("MODE #sea b")
+	ann.expect(" bad!*@* ")
+	ben.send("PRIVMSG #sea :not voiced")
+	ben.expect(" 404 ")
+	ann.send("PRIVMSG #sea :here again")
+	ben.expect("here again")
+	outsider.expect("here again")
 }
 
 // TestInspIRCdLinkedChannelGivesWay: whoever made the channel on another server of the network is kicked there, too, and the network agrees on

@@ -32,6 +32,9 @@
 //	commit   destination dies                                import again from the journal: into it when it is back with a
 //	                                                         new epoch, back into the source, or into another backend
 //	push     after RELEASED: conversation lost, stall        ABORT until it is answered, then import again
+//	push     after RELEASED: a user's CONFLICT               that session is closed and named; import again without it
+//	push     after RELEASED: somebody has made a channel     where the users came from or were meant to go, its members are kicked at
+//	         of an exported name since                       COMMIT; elsewhere, or if it is older, tried again until it is gone
 //	commit   no answer up to the end of the park time        its streams are closed, so that whatever it did ends there, it is
 //	                                                         asked to abort, and the users are lost or go back as in park
 //	park     nobody takes the users within the park time     the process of before is asked once more: reverted; if it is gone,

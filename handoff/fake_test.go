@@ -37,6 +37,7 @@ type fakeIrcd struct {
 	extra string            // a user whom nobody selected, exported all the same
 	deaf  bool              // does not notice the end of a conversation
 	quit  string            // of the last RELEASE
+	kicks []string          // of each IMPORT
 	hello protocol.Hello
 }
 
@@ -192,6 +193,7 @@ func (p *fakeParty) Resume(ctx context.Context, tx string) error {
 
 func (p *fakeParty) Import(ctx context.Context, tx, tok string, lease time.Duration, kick string) error {
 	return p.do(ctx, "IMPORT", func() error {
+		p.i.kicks = append(p.i.kicks, kick)
 		if lease > protocol.MaxLease {
 			return &protocol.Error{Code: protocol.CodeBadValue, Tx: tx}
 		}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -470,6 +471,56 @@ func TestRestartWaitsForANewEpoch(t *testing.T) {
 		}
 		r.owners()
 	})
+}
+
+// Channels that somebody has made in the meantime give way to those of the users behind the point of no return, and where the users
+// belong: never in a move that can still go back, and never in an ircd that was only meant to help out.
+func TestYoungerChannelsGiveWayBehindTheRelease(t *testing.T) {
+	refusal := &protocol.Error{Code: protocol.CodeConflict}
+	hold := func(to string) func(*testing.T, *rig) {
+		return func(t *testing.T, r *rig) {
+			m, err := r.c.Hold(Request{Pool: "main", From: "a"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			<-m.Parked()
+			if _, err := r.c.Release("main", "a", to, "test"); err != nil {
+				t.Fatal(err)
+			}
+			if report := r.await(m); report.State != StateDone || report.Moved != 3 {
+				t.Fatalf("%+v", report)
+			}
+		}
+	}
+	drain := func(fail func(r *rig)) func(*testing.T, *rig) {
+		return func(t *testing.T, r *rig) {
+			fail(r)
+			if report, err := r.drain(Request{}); err != nil || report.Failed+report.Left > 0 {
+				t.Fatalf("%+v, %v", report, err)
+			}
+		}
+	}
+	for name, c := range map[string]struct {
+		move func(*testing.T, *rig)
+		a, b []string // of each IMPORT there
+	}{
+		"a dry run":                {func(t *testing.T, r *rig) { r.dryRun(t) }, nil, []string{""}},
+		"a replace":                {drain(func(*rig) {}), nil, []string{""}},
+		"a replace, refused late":  {drain(func(r *rig) { r.b.fault = on("COMMIT", 1, fault{err: refusal}) }), nil, []string{"", kickReason}},
+		"a replace, put back":      {drain(func(r *rig) { r.b.fault = on("COMMIT", 1, fault{err: errLost, kill: true}) }), []string{kickReason}, []string{""}},
+		"a hold":                   {hold(""), []string{kickReason}, nil},
+		"a hold, to another ircd":  {hold("b"), nil, []string{""}},
+		"a hold that is forgotten": {func(t *testing.T, r *rig) { m, _ := r.c.Hold(Request{Pool: "main", From: "a"}); r.await(m) }, []string{kickReason}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in(t, func(t *testing.T, r *rig) {
+				c.move(t, r)
+				if !slices.Equal(r.a.kicks, c.a) || !slices.Equal(r.b.kicks, c.b) {
+					t.Errorf("kicks at a %q, want %q; at b %q, want %q", r.a.kicks, c.a, r.b.kicks, c.b)
+				}
+			})
+		})
+	}
 }
 
 // TestConflictOfAChannelIsNamed: while users wait for a channel that should not be there, the operator is told which it is; once it is gone the

@@ -169,7 +169,7 @@ func (x *run) buildAt(ctx context.Context, dst Party, to *backend.Backend, tx, t
 	if err := x.journal.mark(protocol.NewMessage("IMPORT", "tx", tx, "to", to.Name())); err != nil {
 		x.log.Warn("journal not written; the move goes on from memory", "err", err)
 	}
-	if err := dst.Import(ctx, tx, tok, lease(x.limits.Park), ""); err != nil {
+	if err := dst.Import(ctx, tx, tok, lease(x.limits.Park), x.kick(to)); err != nil {
 		return &Error{StepPush, to.FullName(), err}
 	}
 	for _, rec := range x.snap.Records {
@@ -194,8 +194,20 @@ func (x *run) buildAt(ctx context.Context, dst Party, to *backend.Backend, tx, t
 	return x.settle(prepared, to)
 }
 
+// kickReason is what somebody reads who came past the proxy and has made a channel of the name in the meantime.
+const kickReason = "This channel is coming back with its users, please join again"
+
+// kick is why those have to go who made channels anew while the users were in nobody's hands. One of them must not keep all users out
+// of the ircd that they came from or were meant for. Any other has a life of its own: what is there is a conflict.
+func (x *run) kick(to *backend.Backend) string {
+	if to.Name() == x.from.Name() || x.to != nil && to.Name() == x.to.Name() {
+		return kickReason
+	}
+	return ""
+}
+
 // settle closes the sessions whose users the destination refuses; the try then has to begin anew without them. A conflict that is no user's
-// (a channel of the name was made by somebody past the proxy) is for the operator to end: everybody waits for that.
+// (a channel of the name that does not give way, see kick) is for the operator to end: everybody waits for that.
 func (x *run) settle(prepared protocol.Prepared, to *backend.Backend) error {
 	if len(prepared.Conflicts) == 0 {
 		return nil
