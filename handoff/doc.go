@@ -35,10 +35,13 @@
 //	push     after RELEASED: a user's CONFLICT               that session is closed and named; import again without it
 //	push     after RELEASED: somebody has made a channel     where the users came from or were meant to go, its members are kicked at
 //	         of an exported name since                       COMMIT; elsewhere, or if it is older, tried again until it is gone
+//	                                                         or the park time is over: see park
 //	commit   no answer up to the end of the park time        its streams are closed, so that whatever it did ends there, it is
 //	                                                         asked to abort, and the users are lost or go back as in park
-//	park     nobody takes the users within the park time     the process of before is asked once more: reverted; if it is gone,
-//	                                                         failed: ERROR to the clients, the journal is kept
+//	park     nobody takes the users within the park time     the process of before is asked once more: reverted; if it is gone, the
+//	                                                         backend that was meant; both without who is on a channel in conflict,
+//	                                                         whose sessions are closed. Else failed: ERROR to the clients, the
+//	                                                         journal is kept
 //	splice   one stream gives no LIVE, or was lost           that session is closed with an ERROR line and named; the others go on
 //	any      cancel before RELEASED                          reverted
 //	any      cancel while parked                             the users are pushed back into the old backend

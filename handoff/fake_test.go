@@ -38,6 +38,8 @@ type fakeIrcd struct {
 	deaf  bool              // does not notice the end of a conversation
 	quit  string            // of the last RELEASE
 	kicks []string          // of each IMPORT
+	sea   []string          // exported as members of #sea
+	taken string            // the user or channel that PREPARE tells a conflict of, if it came
 	hello protocol.Hello
 }
 
@@ -89,6 +91,7 @@ type fakeParty struct {
 	frozen string
 	broken bool
 	got    []string
+	clash  []protocol.Note
 }
 
 func (p *fakeParty) Info() protocol.Hello { return p.info }
@@ -167,6 +170,16 @@ func (p *fakeParty) Export(ctx context.Context, r protocol.ExportRequest, emit f
 				return err
 			}
 		}
+		if len(p.i.sea) > 0 {
+			if err := emit(protocol.NewChan("#sea", 1).Message); err != nil {
+				return err
+			}
+		}
+		for _, u := range p.i.sea {
+			if err := emit(protocol.NewMemb(u, "#sea", "").Message); err != nil {
+				return err
+			}
+		}
 		return nil
 	})
 	return end, err
@@ -213,13 +226,22 @@ func (p *fakeParty) Record(ctx context.Context, rec protocol.Message) error {
 			return fmt.Errorf("record for a destination has %s", secret)
 		}
 	}
-	p.got = append(p.got, rec.Get("u"))
+	switch {
+	case rec.Verb == protocol.VerbUser:
+		p.got = append(p.got, rec.Get("u"))
+		if rec.Get("u") == p.i.taken {
+			p.clash = append(p.clash, protocol.Note{U: p.i.taken, Code: "nick-in-use"})
+		}
+	case rec.Verb == protocol.VerbChan && rec.Get("n") == p.i.taken:
+		p.clash = append(p.clash, protocol.Note{C: p.i.taken, Code: "channel-exists"})
+	}
 	return nil
 }
 
 func (p *fakeParty) Prepare(ctx context.Context, tx string) (answer protocol.Prepared, err error) {
 	err = p.do(ctx, "PREPARE", func() error {
 		answer = p.i.notes
+		answer.Conflicts = append(slices.Clone(answer.Conflicts), p.clash...)
 		answer.Users += len(p.got)
 		p.i.staged[tx], p.i.dest[tx] = p.got, protocol.DestPrepared
 		return nil

@@ -557,6 +557,55 @@ func TestConflictOfAChannelIsNamed(t *testing.T) {
 	})
 }
 
+// TestLastTryIsForThoseWhoCanBeTaken: what is in the way of one user or channel when the park time is over costs whom it concerns, not
+// everybody. Up to then the operator may end it.
+func TestLastTryIsForThoseWhoCanBeTaken(t *testing.T) {
+	for name, c := range map[string]struct {
+		taken string
+		to    string // of the release; "": none
+		gone  bool   // the old process, for good
+		state State
+		lost  string
+	}{
+		"a channel, in a restart":             {"#sea", "a", false, StateReverted, "u1"},
+		"a channel, in another ircd":          {"#sea", "b", true, StateDone, "u1"},
+		"a nick, in a hold that is forgotten": {"u2", "", false, StateReverted, "u2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in(t, func(t *testing.T, r *rig) {
+				r.a.sea = []string{"u1"}
+				m, err := r.c.Hold(Request{Pool: "main", From: "a"})
+				if err != nil {
+					t.Fatal(err)
+				}
+				<-m.Parked()
+				r.a.mu.Lock()
+				r.a.taken, r.b.taken, r.a.dead = c.taken, c.taken, c.gone
+				r.a.mu.Unlock()
+				began := time.Now()
+				if c.to != "" {
+					if _, err := r.c.Release("main", "a", c.to, "test"); err != nil {
+						t.Fatal(err)
+					}
+				}
+				report := r.await(m)
+				if report.State != c.state || report.Moved != 2 || report.Failed != 1 || report.Named[0].Session != c.lost ||
+					report.Named[0].Cause != string(backend.CauseConflict) {
+					t.Errorf("%+v", report)
+				}
+				if took := time.Since(began); took < 10*time.Minute {
+					t.Errorf("already after %v", took)
+				}
+				if r.sessions.at[c.lost] != "ended" || len(journals(t, r.dir)) > 0 {
+					t.Errorf("%s at %q, journals %v", c.lost, r.sessions.at[c.lost], journals(t, r.dir))
+				}
+				balanced(t, report)
+				r.owners()
+			})
+		})
+	}
+}
+
 func TestC3_25CancelOfAParkedMovePushesBack(t *testing.T) {
 	in(t, func(t *testing.T, r *rig) {
 		m, err := r.c.Hold(Request{Kind: KindRestart, Pool: "main", From: "a"})

@@ -42,7 +42,7 @@ func (x *run) putIn() {
 		select {
 		case where = <-x.m.placing:
 		case <-ctx.Done():
-			x.outOfTime(ctx, fmt.Errorf("nobody released %s within moves.park", x.from.FullName()))
+			x.outOfTime(ctx, where, fmt.Errorf("nobody released %s within moves.park", x.from.FullName()))
 			return
 		}
 	}
@@ -89,7 +89,7 @@ func (x *run) placeAnywhere(ctx context.Context, where placing) {
 			return
 		}
 		if ctx.Err() != nil {
-			x.outOfTime(ctx, cmp.Or(last, err))
+			x.outOfTime(ctx, where, cmp.Or(last, err))
 			return
 		}
 		last = err
@@ -206,22 +206,32 @@ func (x *run) kick(to *backend.Backend) string {
 	return ""
 }
 
-// settle closes the sessions whose users the destination refuses; the try then has to begin anew without them. A conflict that is no user's
-// (a channel of the name that does not give way, see kick) is for the operator to end: everybody waits for that.
+// settle closes the sessions whose users the destination refuses; the try then has to begin anew without them. A conflict about a channel
+// (one of the name that does not give way, see kick) is for the operator to end: everybody waits for that, and as long as there is time
+// he may send them elsewhere. In the last try those who are on it have to go, so that the others have not waited for nothing.
 func (x *run) settle(prepared protocol.Prepared, to *backend.Backend) error {
 	if len(prepared.Conflicts) == 0 {
 		return nil
 	}
 	for _, conflict := range prepared.Conflicts {
-		if conflict.U == "" {
-			continue
+		switch {
+		case conflict.U != "":
+			x.giveUp([]string{conflict.U}, conflict)
+		case conflict.C != "" && x.last:
+			x.giveUp(x.snap.dropChannel(conflict.C), conflict)
 		}
-		x.log.Warn("the destination cannot take a user", "session", conflict.U, "code", conflict.Code)
-		x.tally.addFailed(conflict.U, backend.CauseConflict)
-		x.snap.drop(conflict.U)
-		x.c.opt.Sessions.End([]string{conflict.U}, backend.CauseConflict, "your place on the new server is taken, please reconnect")
 	}
 	return &Error{StepPush, to.FullName(), conflicting(prepared.Conflicts)}
+}
+
+// giveUp closes the sessions of users whom a destination cannot take.
+func (x *run) giveUp(us []string, conflict protocol.Note) {
+	for _, u := range us {
+		x.log.Warn("the destination cannot take a user", "session", u, "code", conflict.Code, "channel", conflict.C)
+		x.tally.addFailed(u, backend.CauseConflict)
+		x.snap.drop(u)
+	}
+	x.c.opt.Sessions.End(us, backend.CauseConflict, "your place on the new server is taken, please reconnect")
 }
 
 // errDaemonEnds is the cause of what Close cancels.
@@ -234,23 +244,41 @@ func (c *Coordinator) whileAlive(ctx context.Context) (context.Context, func()) 
 	return ctx, func() { stop(); cancel(nil) }
 }
 
-// lastTry is what the process of before gets, when the park time is over, to take its users back.
+// lastTry is what the process of before, and the ircd that was meant, get when the park time is over to take the users.
 const lastTry = 10 * time.Second
 
 // outOfTime: the park time is over. If the process that the users came from still runs (a hold that nobody released, a restart
-// that did not restart anything), they go back into it; else they are lost.
-func (x *run) outOfTime(ctx context.Context, why error) {
+// that did not restart anything), they go back into it. Else the ircd that was meant is asked once more for those whom it can take, and the
+// rest is lost.
+func (x *run) outOfTime(ctx context.Context, where placing, why error) {
 	if !errors.Is(context.Cause(ctx), errDaemonEnds) {
 		back, cancel := context.WithTimeout(context.Background(), lastTry)
 		defer cancel()
 		back, stop := x.c.whileAlive(back)
 		defer stop()
-		if err := x.placeAt(back, x.from, false); err == nil {
+		x.last = true
+		if x.placeTheRest(back, x.from) {
 			x.state, x.why = StateReverted, fmt.Errorf("%w; the users were put back into %s", why, x.from.FullName())
+			return
+		}
+		if to, err := x.c.find(x.r.Pool, where.to); err == nil && to.Name() != x.from.Name() && x.placeTheRest(back, to) {
 			return
 		}
 	}
 	x.lose(ctx, why)
+}
+
+// placeTheRest is placeAt, again as long as conflicts take somebody out of the way.
+func (x *run) placeTheRest(ctx context.Context, to *backend.Backend) bool {
+	for {
+		records := len(x.snap.Records)
+		if err := x.placeAt(ctx, to, false); err == nil {
+			return true
+		}
+		if len(x.snap.Records) == records {
+			return false
+		}
+	}
 }
 
 // lose is the one way to lose users after the point of no return: the park time is over, or the daemon ends, who then closes the

@@ -49,6 +49,7 @@ type run struct {
 	state   State            // the outcome
 	why     error
 	behind  []string // sessions that lost output with their ircd's process
+	last    bool     // the park time is over: whom a conflict does not concern waits for it no longer
 }
 
 // start connects to both ircds and lets the guards look; what they let pass goes on in the move's own goroutine.

@@ -64,3 +64,14 @@ func (s *Snapshot) drop(u string) {
 		return rec.Verb != "CHAN" && rec.Get("u") == u
 	})
 }
+
+// dropChannel takes a channel out of what a destination gets, and answers who is on it: they are still to be dropped.
+func (s *Snapshot) dropChannel(name string) (members []string) {
+	s.Records = slices.DeleteFunc(s.Records, func(rec protocol.Message) bool {
+		if rec.Verb == protocol.VerbMemb && rec.Get("c") == name {
+			members = append(members, rec.Get("u"))
+		}
+		return rec.Verb == protocol.VerbChan && rec.Get("n") == name || rec.Get("c") == name
+	})
+	return members
+}
