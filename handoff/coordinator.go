@@ -72,6 +72,7 @@ func New(opt Options) (*Coordinator, []Interrupted, error) {
 // changes nothing. It returns when the move has begun. A backend without a driver is drained in HAProxy's sense: its
 // sessions stay, and the move ends at once and says so.
 func (c *Coordinator) Drain(r Request) (*Move, error) {
+	c.awaitEnding(r.Pool)
 	c.pools.RLock()
 	defer c.pools.RUnlock()
 	r.Kind = KindDrain
@@ -99,6 +100,7 @@ func (c *Coordinator) Hold(r Request) (*Move, error) {
 	if r.Kind != KindRestart {
 		r.Kind = KindHold
 	}
+	c.awaitEnding(r.Pool)
 	c.pools.RLock()
 	defer c.pools.RUnlock()
 	from, err := c.find(r.Pool, r.From)
@@ -227,6 +229,23 @@ func (c *Coordinator) of(pool string) *Move {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.active[pool]
+}
+
+// endingTime is how long a new move waits for one of the pool that is past its point of no return. That one is about to end; what may take
+// a while is that the checks see the ircd, and a slow disk.
+const endingTime = 20 * time.Second
+
+// awaitEnding lets a move end whose users are being put in, or are in. If it were refused, the hold of a second restart that follows on the
+// first at once would be, and the ircd would be stopped with the users in it.
+func (c *Coordinator) awaitEnding(pool string) {
+	m := c.of(pool)
+	if m == nil || !m.Report().ending() {
+		return
+	}
+	select {
+	case <-m.Done():
+	case <-time.After(endingTime):
+	}
 }
 
 // claim makes the pool's one move, with the context of its reversible part.

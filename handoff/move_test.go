@@ -964,3 +964,46 @@ func TestUserOfTwoRecordsIsRefused(t *testing.T) {
 		t.Error("taken twice")
 	}
 }
+
+// A restart that follows on one at once: its hold waits for the end of the first, however long the disk takes, and is not refused. The
+// unit of an ircd would stop it with the users in it.
+func TestHoldWaitsForTheEndOfTheMoveBefore(t *testing.T) {
+	in(t, func(t *testing.T, r *rig) {
+		slow := false
+		r.a.fault = func(verb string) fault {
+			slow = slow || verb == "RELEASE"
+			return fault{}
+		}
+		r.c.toDisk = func(f *os.File) error {
+			if slow {
+				slow = false
+				time.Sleep(10 * time.Second)
+			}
+			return f.Sync()
+		}
+		from, _ := r.c.find("main", "a")
+		to, _ := r.c.find("main", "b")
+		m, err := r.c.start(Request{Kind: KindDrain, Pool: "main", From: "a", To: "b"}, from, to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for m.Report().Step != StepThaw {
+			time.Sleep(time.Millisecond) // of the bubble
+		}
+		next, err := r.c.Hold(Request{Pool: "main", From: "b"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-m.Done():
+		default:
+			t.Error("two moves at once")
+		}
+		<-next.Parked()
+		if err := r.c.Cancel(next.ID()); err != nil {
+			t.Fatal(err)
+		}
+		r.await(next)
+		r.owners()
+	})
+}

@@ -158,6 +158,9 @@ func (r Report) waits() bool {
 	return r.State == StateParked || r.State == StateRunning && r.Step == StepPark
 }
 
+// ending reports whether the users are being put into an ircd after the point of no return, or are in.
+func (r Report) ending() bool { return r.State == StateRunning && r.out && !r.waits() }
+
 // Plan is what a dry run found: nothing was changed.
 type Plan struct {
 	Pool         string    `json:"pool"`
