@@ -127,17 +127,22 @@ func (b *handoffBuilder) channel(r protocol.Chan) {
 // began: the record is what it was before.
 func (b *handoffBuilder) place(c *handoffNewChannel, note protocol.Note, state handoffChannel, skeleton string) {
 	here := b.server.channels.Get(c.record.Name())
-	b.server.channels.RLock()
-	confusable := b.server.channels.chansSkeletons.Has(skeleton)
-	b.server.channels.RUnlock()
+	other, another := here, here != nil && here.uuid != state.UUID && here.createdTime.Unix() != c.record.TS() &&
+		(here.registeredFounder != "" || !deserted(here) || here.IsEmpty())
+	if here == nil {
+		other, another = b.end.likeness(skeleton)
+	}
 	switch {
 	case b.end.isReserved("c" + c.want.nameCasefolded):
 		b.conflict(note, "channel-exists", "n", "the name is reserved")
-	case here == nil && confusable:
+	case another && b.givesWay(other, c.record):
+		b.end.reserve("c" + c.want.nameCasefolded) // nobody makes it once more if it ends before COMMIT
+		b.warn(note, "replaced", "n", "a younger channel has the name, or one that looks the same; its members are kicked")
+	case another && here == nil:
 		b.conflict(note, "channel-exists", "n", "a channel of nearly the same name is here")
 	case here == nil:
 		b.end.reserve("c" + c.want.nameCasefolded)
-	case here.uuid != state.UUID && here.createdTime.Unix() != c.record.TS() && (here.registeredFounder != "" || !deserted(here) || here.IsEmpty()):
+	case another:
 		b.conflict(note, "channel-exists", "n", "another channel has the name")
 	default:
 		c.here = here

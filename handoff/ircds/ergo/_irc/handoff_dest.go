@@ -14,6 +14,7 @@ import (
 
 // handoffImport is an import on its way. Nothing of it is in Ergo's maps but the reserved names.
 type handoffImport struct {
+	kick     string // why members of younger channels have to go; "": these are conflicts
 	users    []*handoffNewUser
 	byU      map[string]*handoffNewUser
 	channels []*handoffNewChannel
@@ -63,9 +64,9 @@ func (h *handoffEnd) stopShortly() error {
 	return nil
 }
 
-// Begin opens an import. Nobody is kicked here: a younger channel is a conflict like others.
-func (h *handoffEnd) Begin(_, _ string) error {
-	h.staged = &handoffImport{byU: make(map[string]*handoffNewUser), byName: make(map[string]*handoffNewChannel)}
+// Begin opens an import.
+func (h *handoffEnd) Begin(_, kick string) error {
+	h.staged = &handoffImport{kick: kick, byU: make(map[string]*handoffNewUser), byName: make(map[string]*handoffNewChannel)}
 	return nil
 }
 
@@ -109,7 +110,7 @@ func (h *handoffEnd) unreserve() {
 	}
 }
 
-// Commit makes everybody live in one turn. Nobody is told, and bans are looked at when all are there.
+// Commit makes everybody live in one turn. Nobody is told, but who is kicked from a younger channel, and bans are looked at when all are there.
 func (h *handoffEnd) Commit(streams map[string]net.Conn) (int, error) {
 	began := time.Now()
 	if err := h.stopShortly(); err != nil {
@@ -129,6 +130,9 @@ func (h *handoffEnd) Commit(streams map[string]net.Conn) (int, error) {
 			u.client.rebuildPushSubscriptionCache()
 			h.vanish(u.ghost, left)
 		}
+	}
+	for _, c := range st.channels {
+		h.clear(st, c)
 	}
 	for _, u := range st.users {
 		h.goLive(u, streams[u.open.U].(*net.TCPConn))
@@ -165,7 +169,7 @@ func (h *handoffEnd) stillFree(st *handoffImport) error {
 		}
 	}
 	for _, c := range st.channels {
-		if h.server.channels.Get(c.want.name) != c.here {
+		if here := h.server.channels.Get(c.want.name); here != c.here && !st.givesWay(here, c.record) {
 			return &protocol.Error{Code: protocol.CodeInternal, Text: "a channel came or went after PREPARE"}
 		}
 	}
