@@ -113,6 +113,29 @@ func TestErgoCutIsExact(t *testing.T) {
 	}
 }
 
+// TestErgoFakelagHoldsNothingUp: a goroutine that sleeps in fakelag for longer than an EXPORT would wait is not waited for, its lines are not run,
+// and what a moved client says first is a line like others.
+func TestErgoFakelagHoldsNothingUp(t *testing.T) {
+	h := newHand(t, startErgo(t, "a", "@FAKELAG@", "true", "window: 1s, burst-limit: 5, messages-per-window: 2, cooldown: 2s",
+		"window: 60s, burst-limit: 5, messages-per-window: 1, cooldown: 90s"))
+	ann, ben := h.open("i.1", "ann", nil), h.open("i.2", "ben", nil)
+	ann.send(strings.Repeat("PRIVMSG ben :line\r\n", 10))
+	ben.await("line")
+	waited := -1
+	eventually(t, 10*time.Second, "the burst is over", func() bool {
+		tx, users, _ := h.export(ann)
+		h.ok(h.c.Resume(t.Context(), tx))
+		rq, _ := users["i.1"].Queues()
+		before := waited
+		waited = strings.Count(string(rq), "line\r\n")
+		return waited > 0 && waited == before
+	})
+	ben = h.toAndFro(ben)[0]
+	if got := ben.ask("PROXY TCP4"); !strings.Contains(got, " 421 ben PROXY ") {
+		t.Errorf("PROXY after a move:\n%s", got)
+	}
+}
+
 // TestErgoSlowReader: a command that writes more than the socket takes does not hold the world up, and its output is told as not sent.
 func TestErgoSlowReader(t *testing.T) {
 	h := newHand(t, startErgo(t, "a"))
