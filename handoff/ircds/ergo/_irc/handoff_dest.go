@@ -149,6 +149,7 @@ func (h *handoffEnd) Commit(streams map[string]net.Conn) (int, error) {
 	}
 	for _, u := range st.users {
 		h.befriend(u)
+		u.save()
 	}
 	for _, u := range st.users {
 		h.applyBans(u)

@@ -34,6 +34,9 @@ func (h *handoffEnd) likeness(skeleton string) (like *Channel, taken bool) {
 
 // clear ends what is younger than the record's channel and in its place at this moment, which PREPARE need not have seen.
 func (h *handoffEnd) clear(st *handoffImport, c *handoffNewChannel) {
+	if st.kick == "" {
+		return
+	}
 	here := h.server.channels.Get(c.want.name)
 	if here == c.here && here != nil {
 		return

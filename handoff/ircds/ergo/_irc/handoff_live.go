@@ -54,9 +54,6 @@ func (h *handoffEnd) goLive(u *handoffNewUser, tcp *net.TCPConn) {
 	server.clients.Unlock()
 	server.snomasks.AddMasks(client, u.snomasks...)
 	server.stats.AddRegistered(client.HasMode(modes.Invisible), client.HasMode(modes.Operator))
-	if client.alwaysOn {
-		client.markDirty(IncludeAllAttrs)
-	}
 }
 
 // openChannel makes a channel what its record says.
@@ -100,11 +97,21 @@ func (h *handoffEnd) join(members []handoffNewMember) {
 		channel.stateMutex.Lock()
 		channel.members[m.user.client] = m.data
 		channel.stateMutex.Unlock()
-		m.user.client.channels.Add(channel)
+		client := m.user.client
+		client.stateMutex.Lock()
+		client.channels.Add(channel)
+		client.stateMutex.Unlock()
 		joined[channel] = true
 	}
 	for channel := range joined {
 		channel.regenerateMembersCache()
+	}
+}
+
+// save has the database know who is always on. Its writer is a goroutine that asks nobody: the channels have to be there before.
+func (u *handoffNewUser) save() {
+	if u.first && u.client.alwaysOn {
+		u.client.markDirty(IncludeAllAttrs)
 	}
 }
 
