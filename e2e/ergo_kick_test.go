@@ -21,14 +21,6 @@ func anotherSecond(t *testing.T, made time.Time) {
 	eventually(t, 5*time.Second, "it is another second", func() bool { return time.Now().Unix() > made.Unix()+1 })
 }
 
-// notes are codes and channels of what PREPARE told.
-func notes(p protocol.Prepared) (told []string) {
-	for _, n := range append(p.Conflicts, p.Warns...) {
-		told = append(told, n.Code+" "+n.C)
-	}
-	return told
-}
-
 // TestErgoYoungerChannelsGiveWay: with kick= members of channels that were made after those of the records are kicked at COMMIT, also where they
 // are registered, and nothing of the channels is left. An older channel is what it is without kick=.
 func TestErgoYoungerChannelsGiveWay(t *testing.T) {
@@ -88,17 +80,7 @@ func TestErgoYoungerChannelsGiveWay(t *testing.T) {
 	h.ok(err)
 	h.ok(ann.answer(protocol.VerbLive))
 	for nick, s := range map[string]*rawStream{"op": op, "other": other} {
-		got := s.ask("PING x")
-		for _, name := range []string{"#SEA", "#mine"} {
-			if !strings.Contains(got, ":ergo.example.org KICK "+name+" "+nick+" :"+kick+"\r\n") {
-				t.Errorf("%s is not kicked of %s:\n%s", nick, name, got)
-			}
-		}
-		for _, never := range []string{" MODE ", " JOIN ", " ann", " PART ", "#older"} {
-			if strings.Contains(got, never) {
-				t.Errorf("%s sees %q in:\n%s", nick, never, got)
-			}
-		}
+		kickedOf(t, nick, s.ask("PING x"), "ergo.example.org", "#SEA", "#mine")
 	}
 	for send, want := range map[string]string{
 		"MODE #sea":                       " 324 ann #sea +m\r\n",

@@ -299,3 +299,26 @@ func bannedMeanwhile(t *testing.T, h *hand, s *rawStream, ban, unban func()) str
 	h.ok(s.answer(protocol.VerbLive))
 	return s.await("ERROR :")
 }
+
+// notes are codes and channels of what PREPARE told.
+func notes(p protocol.Prepared) (told []string) {
+	for _, n := range append(p.Conflicts, p.Warns...) {
+		told = append(told, n.Code+" "+n.C)
+	}
+	return told
+}
+
+// kickedOf is that nick was kicked of the channels by the server, and saw nothing else of what took their place.
+func kickedOf(t *testing.T, nick, saw, server string, channels ...string) {
+	t.Helper()
+	for _, name := range channels {
+		if !strings.Contains(saw, ":"+server+" KICK "+name+" "+nick+" :"+kick+"\r\n") {
+			t.Errorf("%s is not kicked of %s:\n%s", nick, name, saw)
+		}
+	}
+	for _, never := range []string{" MODE ", " JOIN ", " ann", " PART ", "#older", "#same"} {
+		if strings.Contains(saw, never) {
+			t.Errorf("%s sees %q in:\n%s", nick, never, saw)
+		}
+	}
+}

@@ -331,13 +331,20 @@ func secureBackend(t *testing.T, pair *certtest.Pair) *ircd {
 	return newIRCdOver(t, &tls.Config{Certificates: []tls.Certificate{pair.Cert}})
 }
 
-func TestBackendOverTLS(t *testing.T) {
+// rigOverTLS is a proxy with one backend, main/a, over TLS.
+func rigOverTLS(t *testing.T) (*rig, *ircd) {
+	t.Helper()
 	pair := certtest.SelfSigned(t, certtest.Options{Names: []string{"irc.test"}})
 	d := secureBackend(t, pair)
 	ca, _ := pair.Write(t, t.TempDir(), "ca")
 	r := newRig(t, rigOptions{backends: []config.Backend{{Name: "a", Address: d.addr(), Identity: config.IdentityNone,
 		TLS: &config.BackendTLS{CA: ca, ServerName: "irc.test"}}}})
 	r.up("main/a")
+	return r, d
+}
+
+func TestBackendOverTLS(t *testing.T) {
+	r, d := rigOverTLS(t)
 	client, server := r.joined(d, "ann")
 	text := strings.Repeat("PRIVMSG #x :"+strings.Repeat("y", 400)+"\r\n", 4000)
 	go client.send(text)
@@ -405,12 +412,7 @@ func TestHandshakesAtABackendWaitForOthers(t *testing.T) {
 
 // What a backend's TLS breaks by is in the log of the sessions that it costs; the backend is told by an alert, the client is.
 func TestForgedRecordOfABackend(t *testing.T) {
-	pair := certtest.SelfSigned(t, certtest.Options{Names: []string{"irc.test"}})
-	d := secureBackend(t, pair)
-	ca, _ := pair.Write(t, t.TempDir(), "ca")
-	r := newRig(t, rigOptions{backends: []config.Backend{{Name: "a", Address: d.addr(), Identity: config.IdentityNone,
-		TLS: &config.BackendTLS{CA: ca, ServerName: "irc.test"}}}})
-	r.up("main/a")
+	r, d := rigOverTLS(t)
 	client, server := r.joined(d, "ann")
 	server.send(":irc NOTICE ann :before\r\n")
 	server.TCPConn.Write(append([]byte{23, 3, 3, 0, 40}, make([]byte, 40)...))
