@@ -84,6 +84,9 @@ func runDemo(ctx context.Context, opt demoOptions, asJSON bool) error {
 		}
 		return exitError{code: 1, err: errors.New(why)}
 	}
+	if !asJSON && !opt.stay {
+		fmt.Fprintln(opt.err, "Half of the clients used TLS. For a client of your own: ircferry demo --stay (make demo DEMO_ARGS=--stay)")
+	}
 	return nil
 }
 
