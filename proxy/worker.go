@@ -187,6 +187,9 @@ func (w *worker) again(s *session) {
 	}
 }
 
+// TurnOver implements loop.Handler.
+func (w *worker) TurnOver() {}
+
 // Panicked implements loop.Handler: the session that it happened in is closed at once, the others go on.
 func (w *worker) Panicked(k loop.Key, value any, stack []byte) {
 	w.p.log.Error("panic in event loop", "loop", w.index, "panic", value, "stack", string(stack))

@@ -5,7 +5,7 @@
 // what belongs to a loop needs no lock. From other goroutines only Post, Stop, Done and the counters may be called.
 //
 // A turn is: wait; hand out descriptor events; continue what asked for another go (Again); hand out expired timers; run posted
-// work. Descriptors are watched edge-triggered: who stops reading must remember that there is something to read and try again
+// work; tell the handler that the turn is over. Descriptors are watched edge-triggered: who stops reading must remember that there is something to read and try again
 // later. Writable is asked for only after a write fell short, which spares new descriptors a wake-up each.
 //
 // Nothing in a handler may block. A panic in a handler or in posted work is caught, told to the handler with the key that it

@@ -9,4 +9,7 @@ type Handler interface {
 	Expired(k Key)
 	// Panicked is told of a panic under k (0: in posted work). The handler closes what k names; the loop goes on.
 	Panicked(k Key, value any, stack []byte)
+	// TurnOver is told that all of a turn was handed out: what was only marked as over can be given back now, because no caller is left
+	// that could go on with it.
+	TurnOver()
 }

@@ -124,6 +124,8 @@ func (l *Loop) deliver() {
 	l.goOn()
 	l.expire()
 	l.runPosted()
+	l.current = 0
+	l.handler.TurnOver()
 }
 
 // goOn gives those who asked their next go; who asks again meanwhile waits for the next turn.
@@ -170,6 +172,22 @@ func (l *Loop) runPosted() {
 		l.current = 0
 		f()
 	}
+}
+
+// Guard runs f as if it were handed out under k: a panic in it is caught, counted and told to the handler with k, and who called goes on. It
+// answers whether f came to its end. Only for the loop's goroutine, in posted work that is about several keys.
+func (l *Loop) Guard(k Key, f func()) (done bool) {
+	outer := l.current
+	defer func() {
+		if v := recover(); v != nil {
+			l.panics.Add(1)
+			l.report(v, debug.Stack())
+		}
+		l.current = outer
+	}()
+	l.current = k
+	f()
+	return true
 }
 
 func (l *Loop) stopNow() bool {

@@ -16,11 +16,17 @@ type recorder struct {
 	ready    func(Key, Events)
 	expired  func(Key)
 	panicked chan Key
+	turnOver func()
 }
 
 func (r *recorder) Ready(k Key, ev Events)          { r.ready(k, ev) }
 func (r *recorder) Expired(k Key)                   { r.expired(k) }
 func (r *recorder) Panicked(k Key, _ any, _ []byte) { r.panicked <- k }
+func (r *recorder) TurnOver() {
+	if r.turnOver != nil {
+		r.turnOver()
+	}
+}
 
 func start(t *testing.T, r *recorder) *Loop {
 	t.Helper()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -13,6 +14,10 @@ import (
 // What was queued before is whole, and what was offered is not queued at all.
 var ErrFull = errors.New("wire arena is full")
 
+// ErrQueueFull says that one queue would hold more than Options.MaxQueue: its owner's doing, whatever room there is. Nothing of what was offered
+// is queued.
+var ErrQueueFull = errors.New("queue is full")
+
 // DefaultMaxBytes is enough for 9,500 sessions with 64 KiB held each and some of them with 1 MiB.
 const DefaultMaxBytes = 1 << 30
 
@@ -21,6 +26,7 @@ type Options struct {
 	Slots    int   // most sessions at once, over all shards
 	Shards   int   // event loops
 	MaxBytes int64 // most bytes that the file may have allocated, 0: DefaultMaxBytes. Costs address space, not memory
+	MaxQueue int   // most bytes in one queue, so that no session can fill the arena alone; 0: no bound
 }
 
 // Arena is the shared-memory file. Its own methods may be called from any goroutine.
@@ -32,6 +38,9 @@ type Arena struct {
 	shards []*Shard
 	chunks uint32 // chunks that fit into the file
 	locked int64  // bytes under mlock, from the beginning on
+
+	maxQueue uint64 // most bytes in one queue
+	tight    atomic.Bool
 
 	blocks []block // one entry each; a block that a shard has belongs to its goroutine
 
@@ -60,6 +69,20 @@ func New(o Options) (*Arena, error) {
 		return nil, err
 	}
 	return a, nil
+}
+
+// maxQueue is the most that the fields of a Queue can count without danger of running over.
+const maxQueue = 1 << 31
+
+// Tight reports whether less than an eighth of MaxBytes is left: time to ask the largest holders for theirs, before somebody who asks for
+// little gets nothing. Any goroutine may call it.
+func (a *Arena) Tight() bool { return a.tight.Load() }
+
+// weighLocked notes whether the arena is tight, after allocated has changed.
+func (a *Arena) weighLocked() {
+	if tight := a.allocated > a.maxBytes-a.maxBytes/8; tight != a.tight.Load() {
+		a.tight.Store(tight)
+	}
 }
 
 // extent is where the parts of the file begin and how many there are, see the package comment. The areas begin behind the header.
@@ -98,7 +121,10 @@ func newArena(fd int, o Options, sealed bool) (*Arena, error) {
 		fd: fd, size: uintptr(e.size), maxBytes: o.MaxBytes, chunks: uint32(e.blocks) * blockChunks,
 		slots:   cells{off: e.slots, size: SlotSize, batch: slotBatch, highest: uint32(o.Slots), next: 1},
 		annexes: cells{off: e.annexes, size: annexSize, batch: annexBatch, highest: uint32(e.annexCount), next: 1},
-		blocks:  make([]block, e.blocks), fallocate: fallocate,
+		blocks:  make([]block, e.blocks), fallocate: fallocate, maxQueue: maxQueue,
+	}
+	if o.MaxQueue > 0 {
+		a.maxQueue = min(a.maxQueue, uint64(o.MaxQueue))
 	}
 	if err := a.mapFile(e, sealed); err != nil {
 		return nil, err
@@ -192,6 +218,7 @@ func (a *Arena) growLocked(off, n int64) error {
 		return ErrFull
 	}
 	a.allocated += n
+	a.weighLocked()
 	return nil
 }
 

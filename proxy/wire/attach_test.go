@@ -66,7 +66,7 @@ func attach(t testing.TB, fd int) *Arena {
 		t.Fatalf("header %+v", *h)
 	}
 	a := &Arena{
-		fd: fd, base: base, size: uintptr(st.Size), hdr: h, chunks: uint32(h.Chunks), maxBytes: st.Size, fallocate: fallocate,
+		fd: fd, base: base, size: uintptr(st.Size), hdr: h, chunks: uint32(h.Chunks), maxBytes: st.Size, maxQueue: maxQueue, fallocate: fallocate,
 		slots:   cells{off: int64(h.SlotsOff), size: SlotSize, batch: slotBatch, highest: uint32(h.Slots), next: 1},
 		annexes: cells{off: int64(h.AnnexesOff), size: annexSize, batch: annexBatch, highest: uint32(h.Annexes), next: 1},
 		blocks:  make([]block, h.Chunks/blockChunks),

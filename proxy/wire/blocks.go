@@ -60,6 +60,7 @@ func (a *Arena) giveBlocks(bs []int32) {
 		// If this is refused the memory stays; it is zero and populated, and populating it again is harmless.
 		_ = a.fallocate(a.fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, a.blockOff(bs[0]), bytes)
 		a.allocated -= bytes
+		a.weighLocked()
 		a.freeBlocks = append(a.freeBlocks, bs[:n]...)
 		bs = bs[n:]
 	}
@@ -103,11 +104,18 @@ func (s *Shard) freeChunk(c uint32) {
 	}
 }
 
+// OnFull has f called when there is no memory for a chunk. f may give back what other queues hold, never the one in use; if it answers true it is
+// tried again.
+func (s *Shard) OnFull(f func() bool) { s.relief = f }
+
 // reserve makes sure that takeChunk can be called n times.
 func (s *Shard) reserve(n int) error {
 	for s.free < n {
 		b, err := s.a.takeBlock()
 		if err != nil {
+			if s.relief != nil && s.relief() {
+				continue
+			}
 			s.trim()
 			return err
 		}

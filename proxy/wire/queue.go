@@ -2,14 +2,14 @@ package wire
 
 import "unsafe"
 
-// Append puts p at the end of the queue, all of it or, with ErrFull, nothing. Half is left alone.
+// Append puts p at the end of the queue, all of it or, with ErrFull or ErrQueueFull, nothing. Half is left alone.
 func (s *Shard) Append(q *Queue, p []byte) error {
 	s.check()
 	if len(p) == 0 {
 		return nil
 	}
-	if uint64(q.Bytes)+uint64(len(p)) > 1<<31 {
-		return ErrFull
+	if uint64(q.Bytes)+uint64(len(p)) > s.a.maxQueue {
+		return ErrQueueFull
 	}
 	room := 0
 	if q.Tail != 0 {
@@ -52,12 +52,15 @@ func (s *Shard) AppendLines(q *Queue, p []byte) error {
 	return nil
 }
 
-// Prepend puts p before all that is in the queue, all of it or, with ErrFull, nothing. It copies the whole queue: it is for the
+// Prepend puts p before all that is in the queue, all of it or, with ErrFull or ErrQueueFull, nothing. It copies the whole queue: it is for the
 // rare input that an old ircd had not run, not for the data path.
 func (s *Shard) Prepend(q *Queue, p []byte) error {
 	s.check()
 	if len(p) == 0 {
 		return nil
+	}
+	if q.Bytes > 0 && uint64(q.Bytes)+uint64(len(p)) > s.a.maxQueue {
+		return ErrQueueFull
 	}
 	var n Queue
 	if err := s.Append(&n, p); err != nil {

@@ -17,6 +17,7 @@ type Shard struct {
 	partial int32    // list of blocks of which some chunks are free
 	owned   int      // blocks of this shard
 	free    int      // free chunks in all its blocks
+	relief  func() bool
 
 	tls tlsShard // what TLS needs in process memory
 
