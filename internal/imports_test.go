@@ -27,6 +27,8 @@ var rooms = map[string][]string{
 	"proxy":            {"proxy", "backend", "internal/config"},
 	"proxy/loop":       {},
 	"proxy/wire":       {},
+	"proxy/lines":      {"proxy/wire"},
+	"proxy/leg":        {"proxy/loop", "proxy/wire"},
 	"handoff":          {"handoff", "backend", "internal/config"},
 	"handoff/protocol": {}, // other people's ircds may import it
 	"backend":          {"handoff/protocol", "internal/config"},
