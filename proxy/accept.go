@@ -73,44 +73,45 @@ func (w *worker) arrived(lst *listener, fd int, addr netip.AddrPort) {
 	if lst.tls.Load() != nil {
 		s.set(securing)
 	}
-	s.lst, s.clientFD, s.started = lst, int32(fd), w.loop.Now()
-	s.client = toEndpoint(addr)
-	if refusal != reasonNone {
-		w.refuse(s, refusal, "Too many connections")
+	s.lst, s.started, s.remote = lst, w.loop.Now(), toEndpoint(addr)
+	if refusal == reasonNone {
+		s.set(entered)
+		tally.live.Add(1)
+	}
+	if err := s.client.Take(w.legs, fd, s.key(portClient)); err != nil {
+		loop.Close(fd)
+		s.cutOff(ReasonMemory)
 		return
 	}
-	s.set(entered)
-	tally.live.Add(1)
-	if err := w.loop.Watch(fd, s.key(portClient), false); err != nil {
-		w.noteEnd(s, ReasonMemory)
-		w.finish(s)
+	if refusal != reasonNone {
+		s.refuse(refusal, "Too many connections")
 		return
 	}
 	s.local = toEndpoint(lst.localAddr(fd))
 	if lst.conf.Load().ProxyProtocol != nil && trusted(lst.conf.Load(), addr.Addr()) {
-		w.within(s, headerTime)
+		s.within(headerTime)
 		return
 	}
-	w.admit(s)
+	s.admit()
 }
 
 // admit applies the limits by address, when the address is certain.
-func (w *worker) admit(s *session) {
-	switch s.lst.limits.admit(s.client.addrPort().Addr(), time.Now()) {
+func (s *session) admit() {
+	switch s.lst.limits.admit(s.remote.addrPort().Addr(), time.Now()) {
 	case ReasonLimitPerIP:
-		w.refuse(s, ReasonLimitPerIP, "Too many connections from your address")
+		s.refuse(ReasonLimitPerIP, "Too many connections from your address")
 	case ReasonLimitRate:
-		w.refuse(s, ReasonLimitRate, "You are connecting too fast, please wait")
+		s.refuse(ReasonLimitRate, "You are connecting too fast, please wait")
 	default:
 		s.set(admitted)
-		w.secure(s)
+		s.secure()
 	}
 }
 
 // release gives back what the listener's limits had granted.
-func (w *worker) release(s *session) {
+func (s *session) release() {
 	if s.has(admitted) {
-		s.lst.limits.release(s.client.addrPort().Addr())
+		s.lst.limits.release(s.remote.addrPort().Addr())
 	}
 	if s.has(entered) {
 		s.lst.limits.leave()

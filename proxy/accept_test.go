@@ -267,14 +267,14 @@ func TestClientSocketsHaveTheirOptions(t *testing.T) {
 	r.onAll(ctxOf(t), func(w *worker) {
 		w.each(func(s *session) {
 			for _, o := range inherited {
-				if v, err := unix.GetsockoptInt(int(s.clientFD), o.level, o.name); err != nil || v != o.value {
+				if v, err := unix.GetsockoptInt(s.client.FD(), o.level, o.name); err != nil || v != o.value {
 					t.Errorf("option %d/%d is %d (%v), want %d", o.level, o.name, v, err, o.value)
 				}
 			}
-			if v, err := unix.GetsockoptInt(int(s.backendFD), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT); err != nil || v != 0 {
+			if v, err := unix.GetsockoptInt(s.backend.FD(), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT); err != nil || v != 0 {
 				t.Errorf("user timeout of the backend stream is %d (%v)", v, err)
 			}
-			if v, err := unix.GetsockoptInt(int(s.clientFD), unix.SOL_SOCKET, unix.SO_PROTOCOL); err != nil || v != unix.IPPROTO_TCP {
+			if v, err := unix.GetsockoptInt(s.client.FD(), unix.SOL_SOCKET, unix.SO_PROTOCOL); err != nil || v != unix.IPPROTO_TCP {
 				t.Errorf("protocol %d (%v)", v, err)
 			}
 		})

@@ -7,6 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ircferry/ircferry/backend"
+	"github.com/ircferry/ircferry/proxy/leg"
+	"github.com/ircferry/ircferry/proxy/lines"
 	"github.com/ircferry/ircferry/proxy/loop"
 )
 
@@ -37,11 +39,11 @@ const (
 
 // attached is the stream of a move. Its timers and events come under portAttached.
 type attached struct {
-	fd       int32
+	leg.Leg
 	state    attachState
 	to       *attachTo
 	deadline time.Duration
-	first    []byte // beginning of the answer
+	first    lines.Gather // the answer to ATTACH, and then LIVE
 }
 
 // attachTo is a backend.AttachTo for all sessions of a batch, with the batch for its count of streams under way.
@@ -52,25 +54,23 @@ type attachTo struct {
 
 // Attach dials a new stream for each session, beside its old one.
 func (p *Proxy) Attach(ctx context.Context, us []string, to backend.AttachTo) []backend.Moved {
-	return p.step(ctx, us, backend.CauseTimeout, func(w *worker, b *batch, us []string) {
-		b.queue = us
-		w.attachMore(b, &attachTo{to, b})
-	}, func(w *worker, s *session) { w.dropAttached(s) })
+	return p.step(ctx, us, step{
+		begin:  func(b *batch, s *session) { b.queue = append(b.queue, s.id()) },
+		behind: func(w *worker, b *batch) { w.attachMore(b, &attachTo{to, b}) },
+		late:   backend.CauseTimeout,
+		giveUp: (*session).dropAttached,
+	})
 }
 
 // Detach closes the attached streams of these sessions.
 func (p *Proxy) Detach(us []string) {
-	p.step(context.Background(), us, backend.CauseGone, func(w *worker, b *batch, us []string) {
-		for _, u := range us {
-			if s := w.find(u); s != nil {
-				w.dropAttached(s)
-				if s.state == StateRelay {
-					w.endMove(s)
-				}
-			}
-			b.add(backend.Moved{U: u})
+	p.step(context.Background(), us, step{late: backend.CauseGone, begin: func(b *batch, s *session) {
+		s.dropAttached()
+		if s.relays() {
+			s.endMove()
 		}
-	}, nil)
+		b.answer(backend.Moved{U: s.id()})
+	}})
 }
 
 // attachMore begins as many attaches as may be under way.
@@ -80,33 +80,33 @@ func (w *worker) attachMore(b *batch, to *attachTo) {
 		u := b.queue[0]
 		b.queue = b.queue[1:]
 		s := w.find(u)
-		if s == nil || s.state != StateRelay && s.state != StateFrozen && s.state != StateParked {
-			b.add(backend.Moved{U: u, Cause: backend.CauseGone})
+		if s == nil || !s.relays() && !s.held() {
+			b.answer(backend.Moved{U: u, Cause: backend.CauseGone})
 			continue
 		}
 		a := &s.move().attached
 		if a.state == attachAttached && a.to.Tx == to.Tx {
-			b.add(backend.Moved{U: u})
+			b.answer(backend.Moved{U: u})
 			continue
 		}
-		w.dropAttached(s)
+		s.dropAttached()
 		a.to = to
 		b.wait(s)
 		b.flying++
-		w.attachDial(s)
+		s.attachDial()
 	}
 }
 
 // attachDone ends a session's attach and lets the next one begin.
-func (w *worker) attachDone(s *session, cause backend.Cause) {
+func (s *session) attachDone(cause backend.Cause) {
 	a := &s.mv.attached
 	to := a.to
 	a.deadline = 0
 	if s.mv.batch == nil || s.mv.batch != to.batch {
 		return
 	}
-	w.attachFreed(to)
-	w.took(s, backend.Moved{Cause: cause})
+	s.w.attachFreed(to)
+	s.took(backend.Moved{Cause: cause})
 }
 
 func (w *worker) attachFreed(to *attachTo) {
@@ -122,153 +122,128 @@ func (w *worker) attachFreed(to *attachTo) {
 	}
 }
 
-func (w *worker) attachDial(s *session) {
+func (s *session) attachDial() {
 	a := &s.mv.attached
-	fd, errno := w.socketTo(backend.Opening{Addr: a.to.Stream, Native: true})
-	if errno != 0 {
-		w.attachRest(s)
-		return
+	fd, errno := s.w.socketTo(backend.Opening{Addr: a.to.Stream, Native: true})
+	if errno == 0 {
+		errno = a.Connect(s.w.legs, fd, a.to.Stream, s.key(portAttached))
 	}
-	a.fd = int32(fd)
-	errno = loop.Connect(fd, a.to.Stream)
-	if errno != 0 && errno != unix.EINPROGRESS {
-		loop.Close(fd)
-		a.fd = -1
-		w.attachRest(s)
-		return
+	switch errno {
+	case 0:
+		s.attachConnected()
+	case unix.EINPROGRESS:
+		a.state = attachDialling
+		s.attachWithin(attachTry)
+	default:
+		s.attachRest()
 	}
-	a.state = attachDialling
-	if err := w.loop.Watch(fd, s.key(portAttached), true); err != nil {
-		w.attachRest(s)
-		return
-	}
-	w.attachWithin(s, attachTry)
 }
 
-func (w *worker) attachWithin(s *session, d time.Duration) {
-	s.mv.attached.deadline = w.loop.Now() + d
-	w.loop.After(d, s.key(portAttached))
+func (s *session) attachWithin(d time.Duration) {
+	s.mv.attached.deadline = s.w.loop.Now() + d
+	s.w.loop.After(d, s.key(portAttached))
 }
 
 // attachRest waits a moment before the next try; the batch's time ends the tries.
-func (w *worker) attachRest(s *session) {
-	a := &s.mv.attached
-	w.closeAttached(s)
-	a.state = attachResting
-	w.attachWithin(s, attachRetry)
+func (s *session) attachRest() {
+	s.closeAttached()
+	s.mv.attached.state = attachResting
+	s.attachWithin(attachRetry)
 }
 
 // attachedTimer is called for timers under portAttached.
-func (w *worker) attachedTimer(s *session) {
+func (s *session) attachedTimer() {
 	if s.mv == nil {
 		return
 	}
 	a := &s.mv.attached
-	if a.deadline == 0 || a.deadline > w.loop.Now() {
+	if a.deadline == 0 || a.deadline > s.w.loop.Now() {
 		return
 	}
 	a.deadline = 0
 	switch a.state {
 	case attachResting:
-		w.attachDial(s)
+		s.attachDial()
 	case attachDialling, attachAsked:
-		w.attachRest(s)
+		s.attachRest()
 	}
 }
 
-func (w *worker) attachedEvent(s *session, ev loop.Events) {
-	if s.mv == nil || s.mv.attached.fd < 0 {
+func (s *session) attachedEvent(ev loop.Events) {
+	if s.mv == nil || !s.mv.attached.IsOpen() {
 		return
 	}
 	a := &s.mv.attached
-	switch a.state {
-	case attachDialling:
-		w.attachConnected(s)
-	case attachAsked:
-		w.attachAnswered(s)
-	case attachAttached:
-		if ev&(loop.PeerEnded|loop.Broken|loop.HangUp) != 0 {
-			w.closeAttached(s)
-			a.state = attachLost
+	if a.Connecting() {
+		if a.Decided(ev) != 0 {
+			s.attachRest()
+			return
 		}
+		s.attachConnected()
+	}
+	a.Event(ev)
+	switch {
+	case a.state == attachAsked:
+		s.attachAnswered()
+	case a.state == attachAttached && a.Ending():
+		s.closeAttached()
+		a.state = attachLost
 	}
 }
 
-func (w *worker) attachConnected(s *session) {
+func (s *session) attachConnected() {
 	a := &s.mv.attached
-	if errno := loop.SocketError(int(a.fd)); errno != 0 {
-		w.attachRest(s)
-		return
-	}
-	line := []byte("ATTACH k=" + a.to.SKey + " tx=" + a.to.Tx + " u=" + w.id(s) + " tok=" + a.to.Tok + "\n")
-	n, errno := loop.Write(int(a.fd), line)
-	if errno == unix.EAGAIN || errno == unix.ENOTCONN {
-		return // not connected yet
-	}
-	if n < len(line) {
-		w.attachRest(s)
+	if !a.Tell(s.w.legs, []byte("ATTACH k="+a.to.SKey+" tx="+a.to.Tx+" u="+s.id()+" tok="+a.to.Tok+"\n")) {
+		s.attachRest()
 		return
 	}
 	a.state = attachAsked
-	w.attachAnswered(s)
+	s.attachWithin(attachTry)
 }
 
 // attachAnswered reads the answer, a byte past its LF at most never: what follows waits in the kernel for the splice.
-func (w *worker) attachAnswered(s *session) {
+func (s *session) attachAnswered() {
 	a := &s.mv.attached
-	want := "ATTACHED u=" + w.id(s)
-	for {
-		room := len(want) + 1 - len(a.first)
-		if len(a.first) > 0 && a.first[0] == 'E' || room <= 0 {
-			room = 1
+	want := len("ATTACHED u=") + len(s.id()) + 1
+	for a.More() {
+		got := a.Read(s.w.legs, max(want-a.first.Len(), 1))
+		if got.End != leg.NotYet || a.first.Len() >= maxFirstLine {
+			s.attachRest()
+			return
 		}
-		buf := w.shard.Staging()[:room]
-		n, errno := loop.Read(int(a.fd), buf)
+		line, _ := a.first.Next(got.Data, maxFirstLine)
 		switch {
-		case errno == unix.EAGAIN:
+		case line == nil:
+		case isAnswer(line, "ATTACHED", s.id()):
+			a.state = attachAttached
+			s.attachDone("")
 			return
-		case errno != 0 || n == 0 || len(a.first) > maxFirstLine:
-			w.attachRest(s)
-			return
-		}
-		a.first = append(a.first, buf[:n]...)
-		if a.first[len(a.first)-1] != '\n' {
-			continue
-		}
-		ok := isAnswer(a.first, "ATTACHED", w.id(s))
-		a.first = nil
-		if !ok {
-			w.closeAttached(s)
+		default:
+			s.closeAttached()
 			a.state = attachNone
-			w.attachDone(s, backend.CauseAttach)
+			s.attachDone(backend.CauseAttach)
 			return
 		}
-		a.state = attachAttached
-		w.attachDone(s, "")
-		return
 	}
 }
 
-func (w *worker) closeAttached(s *session) {
+func (s *session) closeAttached() {
 	a := &s.mv.attached
-	if a.fd >= 0 {
-		w.loop.Unwatch(int(a.fd))
-		loop.Close(int(a.fd))
-		a.fd = -1
-	}
-	a.first, a.deadline = nil, 0
+	a.Close(s.w.legs)
+	a.first.Reset()
+	a.deadline = 0
 }
 
 // dropAttached closes the stream of a move, if there is one.
-func (w *worker) dropAttached(s *session) {
+func (s *session) dropAttached() {
 	if s.mv == nil {
 		return
 	}
 	a := &s.mv.attached
 	flying := a.state == attachDialling || a.state == attachAsked || a.state == attachResting
-	w.closeAttached(s)
+	s.closeAttached()
 	a.state = attachNone
 	if flying {
-		w.attachFreed(a.to)
+		s.w.attachFreed(a.to)
 	}
 }

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ircferry/ircferry/backend"
 	"github.com/ircferry/ircferry/internal/config"
 	"github.com/ircferry/ircferry/proxy/loop"
@@ -74,7 +76,7 @@ func TestBackendSpeaksBeforeTheConnectIsSeen(t *testing.T) {
 			w.loop.Post(func() { // behind accept and connect, and before the next look at events
 				w.each(func(s *session) {
 					late := time.After(patience)
-					for me, said := loop.LocalAddr(int(s.backendFD)).String(), ""; said != me; {
+					for me, said := loop.LocalAddr(s.backend.FD()).String(), ""; said != me; {
 						select {
 						case said = <-spoken:
 						case <-late:
@@ -104,9 +106,11 @@ func TestEndWithoutRoomForTheLastWords(t *testing.T) {
 		for w.shard.Append(&full, make([]byte, wire.ChunkBytes)) == nil {
 		}
 		w.each(func(s *session) {
-			if s.client.addrPort() == client.LocalAddr().(*net.TCPAddr).AddrPort() {
-				s.set(clientFull) // the kernel takes nothing for it
-				w.end(s, ReasonShutdown, "bye")
+			if s.remote.addrPort() == client.LocalAddr().(*net.TCPAddr).AddrPort() {
+				for errno := unix.Errno(0); errno == 0; { // until the kernel takes nothing for it
+					_, errno = loop.Write(s.client.FD(), make([]byte, 1<<16))
+				}
+				s.end(ReasonShutdown, "bye")
 			}
 		})
 		w.shard.Clear(&full)
@@ -198,7 +202,7 @@ func TestPasswordsAreZeroed(t *testing.T) {
 		err := r.onAll(ctxOf(t), func(w *worker) {
 			w.each(func(s *session) {
 				if g := s.reg; g != nil {
-					for _, b := range [][]byte{g.half, g.held, g.early, g.talk.lines} {
+					for _, b := range [][]byte{g.head, g.early, g.talk.lines} {
 						seen = append(seen, b[:cap(b)])
 					}
 				}
@@ -222,7 +226,7 @@ func TestPasswordsAreZeroed(t *testing.T) {
 		r.eventually("bytes at the proxy", func() bool {
 			look()
 			var in uint64
-			r.onAll(ctxOf(t), func(w *worker) { w.each(func(s *session) { in = s.slot.ClientIn }) })
+			r.onAll(ctxOf(t), func(w *worker) { w.each(func(s *session) { in = s.slot().ClientIn }) })
 			return in == sent
 		})
 	}

@@ -2,12 +2,16 @@ package proxy
 
 import (
 	"context"
+	"log/slog"
 	"sync"
 	"time"
 )
 
 // lagBound is the longest lag that is measured.
 const lagBound = time.Second
+
+// SetMoving tells whom to ask whether a move has sessions of a backend ("pool/name"): the coordinator. Any goroutine may call it.
+func (p *Proxy) SetMoving(f func(backend string) bool) { p.moving.Store(&f) }
 
 // lag asks each loop, which checks its books on the occasion, and answers how long that took to be heard.
 func (p *Proxy) lag() []time.Duration {
@@ -18,17 +22,39 @@ func (p *Proxy) lag() []time.Duration {
 	for i := range lags {
 		lags[i] = lagBound
 	}
+	held := map[string]int{}
 	var mu sync.Mutex
 	_ = p.onAll(ctx, func(w *worker) {
 		took := time.Since(start)
-		w.checkBooks()
+		mine := w.checkBooks()
 		mu.Lock()
 		defer mu.Unlock()
 		lags[w.index] = took
+		for from, n := range mine {
+			held[from] += n
+		}
 	})
 	mu.Lock()
 	defer mu.Unlock()
+	p.checkHeld(held)
 	return append([]time.Duration(nil), lags...)
+}
+
+// heldGrace is how long after a freeze, at least, a session is asked for its move.
+const heldGrace = time.Second
+
+// checkHeld looks whether whoever is frozen or parked has a living move: else nobody would ever let them go.
+func (p *Proxy) checkHeld(held map[string]int) {
+	f := p.moving.Load()
+	if f == nil {
+		return
+	}
+	for from, n := range held {
+		if !(*f)(from) {
+			p.unowned.Add(uint64(n))
+			p.log.Error("sessions are frozen and no move has them", "backend", from, "sessions", n)
+		}
+	}
 }
 
 const (
@@ -67,18 +93,28 @@ func (p *Proxy) trimCiphers() {
 }
 
 // checkBooks compares what is counted with what is there: each session with a stream at exactly one backend, each
-// state's count with the sessions in it.
-func (w *worker) checkBooks() {
+// state's count with the sessions in it. It answers how many sessions a move has had for a while, by the backend that it took them from.
+func (w *worker) checkBooks() (held map[string]int) {
 	streams := map[*peer]int64{}
 	var states [stateCount]int64
 	sessions := 0
-	w.each(func(s *session) {
-		sessions++
-		states[s.state]++
-		if s.peer != nil {
-			streams[s.peer]++
+	held = map[string]int{}
+	for _, slab := range w.slabs {
+		for i := range slab {
+			s := &slab[i]
+			if s.w == nil {
+				continue
+			}
+			sessions++
+			states[s.state]++
+			if s.peer != nil {
+				streams[s.peer]++
+			}
+			if s.frozenFor() > heldGrace {
+				held[s.mv.from]++
+			}
 		}
-	})
+	}
 	wrong := sessions != w.sessions
 	for _, p := range w.peers {
 		wrong = wrong || p.live.Load() != streams[p]
@@ -89,6 +125,7 @@ func (w *worker) checkBooks() {
 	w.forgetPeers()
 	if wrong {
 		w.counts.violations.Add(1)
-		w.p.log.Error("sessions do not add up", "loop", w.index, "counted", w.sessions, "found", sessions)
+		w.p.ends.say(slog.LevelError, "sessions do not add up", "loop", w.index, "counted", w.sessions, "found", sessions)
 	}
+	return held
 }

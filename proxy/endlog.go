@@ -21,24 +21,41 @@ type ended struct {
 	in, out              uint64
 }
 
-// endLog writes a line for each session that ends, without ever holding up a loop.
+// note is another line of a loop's.
+type note struct {
+	level slog.Level
+	text  string
+	args  []any
+}
+
+// endLog writes what the loops have to log, a line for each session that ends above all, without ever holding one up.
 type endLog struct {
 	log   *slog.Logger
 	lines chan ended
+	notes chan note
 	drops atomic.Uint64
 }
 
 func newEndLog(log *slog.Logger) *endLog {
-	return &endLog{log: log, lines: make(chan ended, endLogRoom)}
+	return &endLog{log: log, lines: make(chan ended, endLogRoom), notes: make(chan note, 256)}
+}
+
+// say is for loops: it logs a line, or drops and counts it when the log does not keep up.
+func (l *endLog) say(level slog.Level, text string, args ...any) {
+	select {
+	case l.notes <- note{level, text, args}:
+	default:
+		l.drops.Add(1)
+	}
 }
 
 // add is called by the loops.
-func (l *endLog) add(w *worker, s *session) {
+func (l *endLog) add(s *session) {
 	if !l.log.Enabled(context.Background(), slog.LevelInfo) {
 		return
 	}
-	e := ended{u: w.id(s), client: s.client, reason: s.reason, tlsWhy: s.tlsWhy, registered: s.registered(), lasted: w.loop.Now() - s.started,
-		in: s.slot.ClientIn, out: s.slot.ClientOut, listener: s.lst.name()}
+	e := ended{u: s.id(), client: s.remote, reason: s.reason, tlsWhy: s.tlsWhy, registered: s.registered(), lasted: s.w.loop.Now() - s.started,
+		in: s.slot().ClientIn, out: s.slot().ClientOut, listener: s.lst.name()}
 	if s.last != nil {
 		e.backend = s.last.name
 	}
@@ -51,16 +68,37 @@ func (l *endLog) add(w *worker, s *session) {
 
 // write is the writer's goroutine, until stop.
 func (l *endLog) write() {
-	for e := range l.lines {
-		attrs := []slog.Attr{slog.String("session", e.u), slog.String("client", e.client.addrPort().String()), slog.String("listener", e.listener),
-			slog.String("backend", e.backend), slog.String("reason", e.reason.String()), slog.Bool("registered", e.registered),
-			slog.Duration("lasted", e.lasted), slog.Uint64("bytes_in", e.in), slog.Uint64("bytes_out", e.out)}
-		if e.tlsWhy != 0 {
-			attrs = append(attrs, slog.String("tls", e.tlsWhy.String()))
+	lines, notes := l.lines, l.notes
+	for lines != nil || notes != nil {
+		select {
+		case e, ok := <-lines:
+			if !ok {
+				lines = nil
+				continue
+			}
+			l.writeEnded(e)
+		case n, ok := <-notes:
+			if !ok {
+				notes = nil
+				continue
+			}
+			l.log.Log(context.Background(), n.level, n.text, n.args...)
 		}
-		l.log.LogAttrs(context.Background(), slog.LevelInfo, "session ended", attrs...)
 	}
 }
 
+func (l *endLog) writeEnded(e ended) {
+	attrs := []slog.Attr{slog.String("session", e.u), slog.String("client", e.client.addrPort().String()), slog.String("listener", e.listener),
+		slog.String("backend", e.backend), slog.String("reason", e.reason.String()), slog.Bool("registered", e.registered),
+		slog.Duration("lasted", e.lasted), slog.Uint64("bytes_in", e.in), slog.Uint64("bytes_out", e.out)}
+	if e.tlsWhy != 0 {
+		attrs = append(attrs, slog.String("tls", e.tlsWhy.String()))
+	}
+	l.log.LogAttrs(context.Background(), slog.LevelInfo, "session ended", attrs...)
+}
+
 // stop ends write behind the lines that wait. No loop runs any more.
-func (l *endLog) stop() { close(l.lines) }
+func (l *endLog) stop() {
+	close(l.lines)
+	close(l.notes)
+}

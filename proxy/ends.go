@@ -6,9 +6,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ircferry/ircferry/backend"
-	"github.com/ircferry/ircferry/proxy/loop"
-	"github.com/ircferry/ircferry/proxy/wire"
+	"github.com/ircferry/ircferry/proxy/leg"
 )
+
+// How a session ends. Whoever ends one only marks it: it is over for everybody from then on, and what it has is given back by the worker at the end of
+// the turn (bury), so that no callee takes a session away from its caller.
 
 const (
 	// lingerTime is how long a client may take to read its last words and close. Closing at once could reset the connection
@@ -24,181 +26,222 @@ const (
 )
 
 // noteEnd notes why the session ends, if nothing was noted before: the first cause is the one that counts.
-func (w *worker) noteEnd(s *session, r CloseReason) {
+func (s *session) noteEnd(r CloseReason) {
 	if s.reason == reasonNone {
 		s.reason = r
 	}
 }
 
-// end dismisses the client with an ERROR line and ends the session. What the client has said before still reaches the backend,
-// followed by a FIN.
-func (w *worker) end(s *session, r CloseReason, text string) {
-	if s.state == stateFree {
+// fail ends a session for what its client does, or for want of memory: dismissed with an ERROR line. One that a move has stays, so that the move can
+// go on with it as with any client that has left.
+func (s *session) fail(r CloseReason, text string) {
+	if !s.held() {
+		s.end(r, text)
 		return
 	}
-	if s.has(dismissed) {
-		w.endAgain(s)
-		return
-	}
-	w.noteEnd(s, r)
-	w.leaveMove(s, backend.CauseGone)
-	w.dropAttached(s)
-	w.dropRegistration(s)
-	if w.lastWords(s, text); s.state == stateFree {
-		return // there was no room for them
-	}
+	s.noteEnd(r)
+	s.lastWords(text)
 	s.set(dismissed)
-	switch {
-	case s.state != StateRelay || s.slot.Flags.Has(wire.BackendFINSeen):
-		w.dropBackend(s)
-		w.enter(s, StateClosing)
-	default:
-		w.clientWillSayNoMore(s)
-	}
-	if s.state == stateFree {
-		return
-	}
-	w.within(s, lingerTime)
-	if s.has(clientGone | clientDeaf) {
-		w.closeClient(s)
-		w.checkDone(s)
-		return
-	}
-	if w.flushClient(s) {
-		s.set(clientMore) // input is read and forgotten from here on
-		w.again(s)
-	}
+	s.client.NoMore()
+	s.linger()
 }
 
-// endAgain is end for a session whose client has had its last words before: in a move nobody would go on with it.
-func (w *worker) endAgain(s *session) {
-	if s.state == StateRelay || s.state == StateClosing {
+// end dismisses the client with an ERROR line and ends the session, also one that a move has: the move is told. What the client has said before
+// still reaches the backend, followed by a FIN.
+func (s *session) end(r CloseReason, text string) {
+	if s.over() || s.has(dismissed) && (s.relays() || s.state == StateClosing) {
 		return
 	}
-	w.leaveMove(s, backend.CauseGone)
-	w.dropAttached(s)
-	w.dropBackend(s)
-	w.enter(s, StateClosing)
-	w.within(s, lingerTime)
-	w.checkDone(s)
+	s.leaveMove(backend.CauseGone)
+	s.dropAttached()
+	if !s.has(dismissed) {
+		s.noteEnd(r)
+		s.dropRegistration()
+		s.lastWords(text)
+		s.set(dismissed)
+	}
+	s.phase().dismiss(s)
+	s.linger()
+}
+
+// linger gives a dismissed client its time to read and close.
+func (s *session) linger() {
+	if s.over() {
+		return
+	}
+	s.within(lingerTime)
+	if !s.client.IsOpen() || s.client.Deaf() {
+		s.closeClient()
+		s.checkDone()
+		return
+	}
+	s.flushClient()
+	s.client.LookAgain() // input is read and forgotten from here on
+	s.again()
 }
 
 // refuse is end for clients that were never let in: they are not waited for.
-func (w *worker) refuse(s *session, r CloseReason, text string) {
-	w.noteEnd(s, r)
-	w.lastWords(s, text)
-	if s.state == stateFree || !w.flushClient(s) {
-		return
-	}
-	loop.Read(int(s.clientFD), w.shard.Staging()) // unread bytes would turn the close into a reset
-	w.finish(s)
+func (s *session) refuse(r CloseReason, text string) {
+	s.noteEnd(r)
+	s.lastWords(text)
+	s.flushClient()
+	s.client.ReadAway(s.w.legs)
+	s.finish()
 }
 
-// lastWords queues an ERROR line, on a line of its own.
-func (w *worker) lastWords(s *session, text string) {
-	if s.has(clientGone | clientDeaf | securing) {
+func (s *session) lineTooLong() { s.fail(ReasonLineTooLong, "Line too long") }
+
+// outOfMemory ends a session that there is no room for: its queue is at its bound, or the arena is full and nobody holds more. There are no last words:
+// it does not read them, or they have no room.
+func (s *session) outOfMemory(error) { s.cutOff(ReasonMemory) }
+
+// cutOff ends a session at once. One that a move has loses its client only.
+func (s *session) cutOff(r CloseReason) {
+	s.noteEnd(r)
+	if !s.held() {
+		s.finish()
 		return
 	}
-	line := "ERROR :Closing link: (ircferry) " + text + "\r\n"
-	if s.has(midLine) {
-		line = "\r\n" + line
-	}
-	w.toClient(s, []byte(line))
-}
-
-func (w *worker) lineTooLong(s *session) { w.end(s, ReasonLineTooLong, "Line too long") }
-
-// outOfMemory drops a session that the arena has no room for; there is none for last words either.
-func (w *worker) outOfMemory(s *session) {
-	w.noteEnd(s, ReasonMemory)
-	w.finish(s)
+	s.set(dismissed)
+	s.closeClient()
+	s.client.NoMore()
 }
 
 // halfClosed bounds the rest of a relaying session of which one side has ended. What goes out slowly first goes out.
-func (w *worker) halfClosed(s *session, d time.Duration) {
-	if s.state == StateRelay && !s.has(pacing) {
-		w.within(s, d)
+func (s *session) halfClosed(d time.Duration) {
+	if !s.has(pacing) {
+		s.within(d)
 	}
 }
 
 // checkDone finishes a session that has nothing left to do on either side.
-func (w *worker) checkDone(s *session) {
+func (s *session) checkDone() {
 	switch s.state {
 	case StateClosing:
-		if s.has(clientGone) {
-			w.finish(s)
+		if s.client.Gone() {
+			s.finish()
 		}
 	case StateRelay:
-		if !s.slot.Flags.Has(wire.BackendFINSeen) {
+		if !s.backend.Ended() {
 			return
 		}
-		if s.has(clientGone) || s.slot.Flags.Has(wire.ClientFINSeen) && !s.has(dismissed) && s.slot.ToClient.Len() == 0 {
-			w.finish(s)
+		if s.client.Gone() || s.client.Ended() && !s.has(dismissed) && s.slot().ToClient.Len() == 0 {
+			s.finish()
 		} else if s.has(dismissed) {
-			w.dropBackend(s)
-			w.enter(s, StateClosing)
+			s.dropBackend()
+			s.enter(StateClosing)
 		}
 	}
 }
 
-// finish closes what is open and gives everything back. The session is gone after it.
-func (w *worker) finish(s *session) {
-	if s.state == stateFree {
+// finish marks the session as over. It may be called by anybody, at any depth: bury gives back what the session has when the turn is over.
+func (s *session) finish() {
+	if s.over() {
 		return
 	}
-	w.leaveMove(s, backend.CauseGone)
-	w.dropAttached(s)
-	w.dropBackend(s)
-	w.closeClient(s)
-	w.dropRegistration(s)
-	w.release(s)
-	w.noteEnd(s, ReasonClientClosed)
-	s.tally.ended[s.reason].Add(1)
-	w.p.ends.add(w, s)
-	w.forget(s)
+	s.leaveMove(backend.CauseGone)
+	s.dropAttached()
+	s.dropRegistration()
+	s.noteEnd(ReasonClientClosed)
+	s.enter(stateOver)
+	s.w.dead = append(s.w.dead, s)
 }
 
-// timeOver is called when the time that the state allows is over.
-func (w *worker) timeOver(s *session) {
-	switch s.state {
-	case StateHeader:
-		w.refuse(s, ReasonHeaderTimeout, "PROXY header timeout")
-	case StateHandshake:
-		w.refuse(s, ReasonHandshakeTimeout, "")
-	case StateWaiting:
-		w.choose(s)
-	case StateDialing:
-		w.dialFailed(s, unix.ETIMEDOUT)
-	case StateBackendHandshake:
-		w.backendHandshakeTimeOver(s)
-	case StateOpening:
-		w.openingLost(s)
-	case StateRelay:
-		w.relayTimeOver(s)
-	case StateFrozen, StateParked:
-		w.frozenTimeOver(s)
-	case StateReopening:
-		w.reopenTimeOver(s)
-	case StateClosing:
-		w.closeClient(s)
-		w.finish(s)
-	}
-}
-
-func (w *worker) relayTimeOver(s *session) {
+// clientEnd takes how the client's direction has ended.
+func (s *session) clientEnd(got leg.Got) {
 	switch {
-	case s.has(pacing):
-		w.paceOn(s)
-	case s.has(dismissed) && !s.has(clientGone):
-		w.closeClient(s)
-		w.within(s, leaveTime)
-		w.checkDone(s)
-	case s.slot.Flags&(wire.ClientFINSeen|wire.BackendFINSeen) != 0:
-		if !s.has(clientGone) {
-			s.reason = ReasonHalfClosed
+	case got.End == leg.Lost:
+		s.clientBroken(got.Errno)
+	case got.End == leg.Refused:
+		s.clientTLSBroken(got.Err)
+	case s.has(dismissed):
+		s.closeClient()
+		s.checkDone()
+	case s.client.Deaf():
+		s.clientBroken(unix.ECONNRESET)
+	default:
+		if got.Err != nil {
+			s.refusedRecord(got.Err) // in the middle of a record
 		}
-		w.finish(s)
-	case s.reg != nil:
-		w.registrationTimeOver(s)
+		s.phase().clientEnded(s)
 	}
+}
+
+// discardClient reads a dismissed client, whose words do not count any more, for its end.
+func (s *session) discardClient() {
+	got := s.client.Discard(s.w.legs)
+	s.w.counts.bytesIn.Add(uint64(got.Read))
+	switch {
+	case got.End != leg.NotYet:
+		s.closeClient()
+		s.checkDone()
+	case got.Full:
+		s.again()
+	}
+}
+
+// clientBroken: the client's connection is dead and everything that it said was read.
+func (s *session) clientBroken(errno unix.Errno) {
+	s.noteEnd(resetOrTimeout(errno))
+	s.closeClient()
+	s.phase().clientLeft(s)
+}
+
+// clientTLSBroken ends a session whose client has sent what is no good record, or an alert. What it said before has gone to the ircd.
+func (s *session) clientTLSBroken(err error) {
+	s.noteEnd(ReasonTLS)
+	s.refusedRecord(err)
+	s.client.ReadAway(s.w.legs)
+	s.closeClient()
+	s.phase().clientLeft(s)
+}
+
+func resetOrTimeout(errno unix.Errno) CloseReason {
+	switch errno {
+	case unix.ETIMEDOUT, unix.EHOSTUNREACH, unix.ENETUNREACH:
+		return ReasonClientTimeout
+	case unix.ENOMEM:
+		return ReasonMemory
+	}
+	return ReasonClientReset
+}
+
+// leftEarly ends a session whose client has gone before a backend knew of it.
+func (s *session) leftEarly() {
+	s.noteEnd(ReasonClientClosed)
+	s.finish()
+}
+
+// closeClient closes the client's descriptor.
+func (s *session) closeClient() {
+	if s.client.IsOpen() {
+		s.client.Close(s.w.legs)
+	}
+}
+
+// backendEnd takes how the backend's direction has ended.
+func (s *session) backendEnd(got leg.Got) {
+	if got.End == leg.Refused {
+		s.tlsWhy = whyTLS(reasonOfTLS(got.Err))
+	}
+	s.phase().backendEnded(s)
+}
+
+// passBackendEnd sends the end of our side on to the client, behind the last byte.
+func (s *session) passBackendEnd() {
+	if s.checkDone(); s.over() {
+		return // the close says it
+	}
+	if s.has(dismissed) || s.relays() && s.backend.Ended() {
+		if !s.client.Deaf() {
+			s.client.End(s.w.legs)
+		}
+	}
+}
+
+// dropBackend ends the session's stream at its backend.
+func (s *session) dropBackend() {
+	s.endBackendsHandshake()
+	s.backend.Close(s.w.legs)
+	s.setPeer(nil)
 }

@@ -118,7 +118,7 @@ func (r *rig) turnTime(t *testing.T, d time.Duration) {
 			w.each(func(s *session) {
 				if s.deadline > 0 {
 					set.Store(true)
-					w.until(s, max(s.deadline-d, 1))
+					s.until(max(s.deadline-d, 1))
 				}
 			})
 		})

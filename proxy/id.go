@@ -18,11 +18,11 @@ func (w *worker) number(s *session) uint64 {
 	return (uint64(s.gen)<<24|uint64(s.index))*uint64(len(w.p.workers)) + uint64(w.index)
 }
 
-func (w *worker) id(s *session) string {
+func (s *session) id() string {
 	b := make([]byte, 0, 32)
-	b = append(b, w.p.instance...)
+	b = append(b, s.w.p.instance...)
 	b = append(b, '.')
-	return string(strconv.AppendUint(b, w.number(s), 36))
+	return string(strconv.AppendUint(b, s.w.number(s), 36))
 }
 
 // find is the living session of a stream id, if it is one of this worker's.

@@ -51,7 +51,7 @@ func (p *Proxy) Sessions(ctx context.Context) ([]SessionInfo, error) {
 		now := time.Now()
 		w.each(func(s *session) {
 			if s.state != StateClosing {
-				mine = append(mine, w.info(s, now))
+				mine = append(mine, s.info(now))
 			}
 		})
 		mu.Lock()
@@ -63,14 +63,15 @@ func (p *Proxy) Sessions(ctx context.Context) ([]SessionInfo, error) {
 	return all, err
 }
 
-func (w *worker) info(s *session, now time.Time) SessionInfo {
+func (s *session) info(now time.Time) SessionInfo {
+	w, slot := s.w, s.slot()
 	i := SessionInfo{
-		ID: w.id(s), Client: s.client.addrPort(), Listener: s.lst.name(), Pool: w.pool(s), State: s.state.String(),
-		Registered: s.registered(), Since: now.Add(s.started - w.loop.Now()), BytesIn: s.slot.ClientIn, BytesOut: s.slot.ClientOut,
-		Held: s.slot.ToBackend.Len() + s.slot.ToClient.Len(),
+		ID: s.id(), Client: s.remote.addrPort(), Listener: s.lst.name(), Pool: s.pool(), State: s.state.String(),
+		Registered: s.registered(), Since: now.Add(s.started - w.loop.Now()), BytesIn: slot.ClientIn, BytesOut: slot.ClientOut,
+		Held: slot.ToBackend.Len() + s.unread(),
 	}
-	if s.slot.ClientTLS != 0 {
-		t := w.shard.TLS(s.slot.ClientTLS)
+	if slot.ClientTLS != 0 {
+		t := w.shard.TLS(slot.ClientTLS)
 		version, suite := handshake.Words(t.Version, t.Suite)
 		i.TLS = version + "/" + suite
 		if t.Flags.Has(wire.TLSHasCert) {
@@ -82,7 +83,7 @@ func (w *worker) info(s *session, now time.Time) SessionInfo {
 	}
 	if s.reg != nil {
 		i.Nick = s.reg.nick
-		i.Held += len(s.reg.half) + len(s.reg.held)
+		i.Held += s.reg.held()
 	}
 	return i
 }
@@ -94,7 +95,7 @@ func (p *Proxy) Counts() Counts {
 		c.Listeners[t.listener] = int(t.live.Load())
 	}
 	for _, w := range p.workers {
-		for st := StateHeader; st < stateCount; st++ {
+		for st := StateHeader; st < stateOver; st++ {
 			n := int(w.counts.states[st].Load())
 			c.States[st.String()] += n
 			c.Sessions += n
@@ -127,12 +128,6 @@ func descriptors() (used, limit int) {
 		used = len(names) - 1 // the one that reads the directory
 	}
 	return used, limit
-}
-
-// streaming reports whether the session has a stream that lives, at a backend of this name.
-func (s *session) streaming(name string) bool {
-	return s.peer != nil && s.peer.name == name && (s.state == StateRelay || s.state == StateFrozen) &&
-		!s.slot.Flags.Has(wire.BackendFINSeen)
 }
 
 // Arena answers how full the wire arena is.

@@ -138,5 +138,5 @@ func (m *metrics) loops(gauge func(*prometheus.Desc, float64, ...string), counte
 	counter(descBytes, in, "client")
 	counter(descBytes, out, "backend")
 	counter(descPauses, pauses)
-	counter(descInvariant, violations, "sessions")
+	counter(descInvariant, violations+m.p.unowned.Load(), "sessions")
 }

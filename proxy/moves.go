@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/ircferry/ircferry/backend"
+	"github.com/ircferry/ircferry/proxy/leg"
 )
 
 // The methods of Proxy in this file are what a move asks of it: handoff.Sessions, whose comments are the contract. Each is one batch
@@ -21,9 +22,9 @@ type moving struct {
 	cut     uint64 // how far the old stream is to be read, if cutting
 	cutting bool
 
+	from     string // the backend whose move it is
 	server   string // parked: who answers PINGs
 	awake    bool   // parked for so long that the client is read
-	half     []byte // the client's half line while awake
 	wasAwake bool   // what is held goes out slowly
 	pace     int    // bytes that are still to go out slowly
 
@@ -38,7 +39,7 @@ type moving struct {
 // move is the session's part in a move, made when it is first needed.
 func (s *session) move() *moving {
 	if s.mv == nil {
-		s.mv = &moving{attached: attached{fd: -1}}
+		s.mv = &moving{attached: attached{Leg: leg.New(s.slot(), leg.Attached)}}
 	}
 	return s.mv
 }
@@ -52,26 +53,15 @@ func (p *Proxy) Gate(pool string) {
 				switch s.state {
 				case StateDialing, StateOpening:
 					if s.peer != nil && s.peer.pool == pool {
-						w.goBack(s)
+						s.goBack()
 					}
 				case StateWaiting:
-					if w.pool(s) == pool {
-						w.noDeadline(s)
+					if s.pool() == pool {
+						s.noDeadline()
 					}
 				}
 			})
 		})
-	}
-}
-
-// goBack makes a session that is still connecting wait again. Nothing of the client was sent yet.
-func (w *worker) goBack(s *session) {
-	w.dropBackend(s)
-	s.reg.first = nil
-	w.enter(s, StateWaiting)
-	w.noDeadline(s)
-	if s.has(clientMore) {
-		w.readClient(s) // has it gone?
 	}
 }
 
@@ -84,8 +74,8 @@ func (p *Proxy) Ungate(pool string) {
 			}
 			delete(w.gated, pool)
 			w.each(func(s *session) {
-				if s.state == StateWaiting && (w.pool(s) == pool || s.deadline == 0) {
-					w.begin(s)
+				if s.state == StateWaiting && (s.pool() == pool || s.deadline == 0) {
+					s.begin()
 				}
 			})
 		})
@@ -101,7 +91,7 @@ func (p *Proxy) On(ctx context.Context, backendName string) ([]backend.SessionRe
 		defer mu.Unlock()
 		w.each(func(s *session) {
 			if s.streaming(backendName) {
-				all = append(all, backend.SessionRef{U: w.id(s), Registered: s.registered()})
+				all = append(all, backend.SessionRef{U: s.id(), Registered: s.registered()})
 			}
 		})
 	})
@@ -150,14 +140,146 @@ func (w *worker) whenRegistered(backendName string, f func()) {
 	f()
 }
 
+// Freeze stops the sessions of a backend and tells their counts. A loop that comes to it only when ctx is over thaws its sessions again,
+// since nobody would know of them.
+func (p *Proxy) Freeze(ctx context.Context, backendName string) ([]backend.Frozen, error) {
+	var mu sync.Mutex
+	var all []backend.Frozen
+	late := false
+	err := p.onAll(ctx, func(w *worker) {
+		var mine []*session
+		w.each(func(s *session) {
+			if !s.streaming(backendName) {
+				return
+			}
+			if s.freeze(); s.state == StateFrozen {
+				mine = append(mine, s)
+			}
+		})
+		mu.Lock()
+		defer mu.Unlock()
+		for _, s := range mine {
+			if late {
+				w.loop.Guard(s.key(portClient), s.thaw)
+				continue
+			}
+			all = append(all, backend.Frozen{U: s.id(), In: s.slot().BackendIn, Out: s.slot().BackendOut, Registered: s.registered()})
+		}
+	})
+	mu.Lock()
+	defer mu.Unlock()
+	late = true
+	return all, err
+}
+
+// ReadUp reads old streams up to their cuts.
+func (p *Proxy) ReadUp(ctx context.Context, cuts []backend.Cut) []backend.Moved {
+	us := make([]string, len(cuts))
+	at := make(map[string]uint64, len(cuts))
+	for i, c := range cuts {
+		us[i], at[c.U] = c.U, c.Out
+	}
+	return p.step(ctx, us, step{
+		begin: func(b *batch, s *session) {
+			u := s.id()
+			if s.state != StateFrozen {
+				b.answer(backend.Moved{U: u, Cause: backend.CauseGone})
+				return
+			}
+			b.wait(s)
+			s.readUp(at[u])
+		},
+		late:   backend.CauseTimeout,
+		giveUp: func(s *session) { s.mv.cutting = false },
+	})
+}
+
+// Thaw goes on with the old backend.
+func (p *Proxy) Thaw(us []string) []backend.Moved {
+	return p.step(context.Background(), us, step{late: backend.CauseGone, begin: func(b *batch, s *session) {
+		switch s.state {
+		case StateParked, StateSplicing, StateClosing:
+			b.answer(backend.Moved{U: s.id(), Cause: backend.CauseGone})
+		case StateFrozen:
+			s.dropAttached()
+			b.wait(s)
+			s.thaw()
+		default:
+			s.dropAttached()
+			s.endMove()
+			b.answer(backend.Moved{U: s.id()})
+		}
+	}})
+}
+
+// Park closes the old streams of frozen sessions.
+func (p *Proxy) Park(us []string, serverName string) {
+	p.step(context.Background(), us, step{late: backend.CauseGone, begin: func(b *batch, s *session) {
+		if s.state == StateFrozen {
+			s.park(serverName)
+		}
+		b.answer(backend.Moved{U: s.id()})
+	}})
+}
+
+// Splice puts attached streams in the place of the old ones.
+func (p *Proxy) Splice(ctx context.Context, to string, sessions []backend.Splice) []backend.Moved {
+	us := make([]string, len(sessions))
+	queues := make(map[string]backend.Splice, len(sessions))
+	for i, s := range sessions {
+		us[i], queues[s.U] = s.U, s
+	}
+	dest, ok := p.backends.Backend(to)
+	return p.step(ctx, us, step{
+		begin: func(b *batch, s *session) {
+			u := s.id()
+			switch {
+			case !s.held():
+				b.answer(backend.Moved{U: u, Cause: backend.CauseGone})
+			case !ok || s.mv.attached.state != attachAttached:
+				b.answer(backend.Moved{U: u, Cause: backend.CauseDetached})
+				s.end(ReasonMoveDetached, "Your connection to the new server was lost, please reconnect")
+			case s.slot().ToClient.Len()+len(queues[u].SQ) > carryRoom || s.overflowed():
+				b.answer(backend.Moved{U: u, Cause: backend.CauseOverflow})
+				s.end(ReasonMoveSendQ, "SendQ exceeded")
+			default:
+				b.wait(s)
+				s.splice(s.w.peerOf(dest), queues[u])
+			}
+		},
+		late: backend.CauseNoLive,
+		giveUp: func(s *session) {
+			s.end(ReasonMoveNoLive, "The new server did not take your connection, please reconnect")
+		},
+	})
+}
+
+// Reopen gives sessions that are not registered an entirely new stream.
+func (p *Proxy) Reopen(ctx context.Context, us []string, to string) []backend.Moved {
+	dest, ok := p.backends.Backend(to)
+	return p.step(ctx, us, step{
+		begin: func(b *batch, s *session) {
+			u := s.id()
+			switch {
+			case !s.held():
+				b.answer(backend.Moved{U: u, Cause: backend.CauseGone})
+			case !ok || s.reg == nil || s.has(midLine|dismissed) || !s.reg.talk.reopenable():
+				b.answer(backend.Moved{U: u, Cause: s.whyNotReopened()})
+				s.cannotReopen()
+			default:
+				b.wait(s)
+				s.reopen(s.w.peerOf(dest))
+			}
+		},
+		late:   backend.CauseRegistration,
+		giveUp: (*session).cannotReopen,
+	})
+}
+
 // End closes sessions with an ERROR line.
 func (p *Proxy) End(us []string, cause backend.Cause, text string) {
-	p.step(context.Background(), us, backend.CauseGone, func(w *worker, b *batch, us []string) {
-		for _, u := range us {
-			if s := w.find(u); s != nil {
-				w.end(s, reasonOf(cause), text)
-			}
-			b.add(backend.Moved{U: u})
-		}
-	}, nil)
+	p.step(context.Background(), us, step{late: backend.CauseGone, begin: func(b *batch, s *session) {
+		b.answer(backend.Moved{U: s.id()})
+		s.end(reasonOf(cause), text)
+	}})
 }

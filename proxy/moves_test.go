@@ -73,11 +73,11 @@ func (r *rig) arrived(n int) {
 		var there atomic.Int64
 		err := r.onAll(ctxOf(r.t), func(w *worker) {
 			w.each(func(s *session) {
-				unread, err := unix.IoctlGetInt(int(s.clientFD), unix.SIOCINQ)
+				unread, err := unix.IoctlGetInt(s.client.FD(), unix.SIOCINQ)
 				if err != nil {
 					r.t.Error(err)
 				}
-				there.Add(int64(s.slot.ToBackend.Len() + unread))
+				there.Add(int64(s.slot().ToBackend.Len() + unread))
 			})
 		})
 		return err == nil && there.Load() >= int64(n)

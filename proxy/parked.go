@@ -3,31 +3,26 @@ package proxy
 import (
 	"bytes"
 
-	"github.com/ircferry/ircferry/proxy/wire"
+	"github.com/ircferry/ircferry/proxy/lines"
 )
 
-// parkedLines goes through whole client lines that came while the session is parked, in place. Untagged PINGs are answered here, as
-// server, and taken out; untagged PONGs are taken out, since they answer an ircd that is gone; everything else is kept in order. A
-// tagged line is always kept: its label may want an answer that only an ircd can give. The answers are appended to answers.
+// parkedLine looks at a line of a client that is parked. Untagged PINGs are answered here, as server, and not kept; untagged PONGs are not kept
+// either, since they answer an ircd that is gone; everything else is, in order. A tagged line is always kept: its label may want an answer that only
+// an ircd can give.
 //
-// The loop calls it for what it reads from a client that has been frozen for over 10 s; before that an answer would overtake lines that
-// the client fences with its PING. Bytes behind the last LF must not be passed.
-func parkedLines(lines []byte, server string, answers []byte) (kept, answersOut []byte) {
-	kept = lines[:0]
-	for line := range wire.Lines(lines) {
-		l := parseLine(line)
-		if !l.tagged && l.is("PONG") {
-			continue
-		}
-		if !l.tagged && l.is("PING") {
-			if token, ok := pingToken(l.params, server); ok {
-				answers = appendPong(answers, server, token)
-				continue
-			}
-		}
-		kept = append(kept, line...) // never behind line, so nothing unread is written over
+// The loop asks it for what it reads from a client that has been frozen for over 10 s; before that an answer would overtake lines that
+// the client fences with its PING.
+func parkedLine(line []byte, server string) (answer []byte, keep bool) {
+	l := lines.Parse(line)
+	if l.Tagged || l.Is("PONG") {
+		return nil, l.Tagged
 	}
-	return kept, answers
+	if l.Is("PING") {
+		if token, ok := pingToken(l.Params, server); ok {
+			return appendPong(nil, server, token), false
+		}
+	}
+	return nil, true
 }
 
 // pingToken is what a PONG must bring back. A PING without one, or for another server, is for an ircd to answer.
@@ -35,8 +30,8 @@ func pingToken(params []byte, server string) (token []byte, ok bool) {
 	if len(params) == 0 {
 		return nil, false
 	}
-	token, rest := param(params)
-	if other, _ := param(rest); len(other) > 0 && !bytes.EqualFold(other, []byte(server)) {
+	token, rest := lines.Param(params)
+	if other, _ := lines.Param(rest); len(other) > 0 && !bytes.EqualFold(other, []byte(server)) {
 		return nil, false
 	}
 	return token, len(token) > 0

@@ -8,6 +8,17 @@ import (
 	"github.com/ircferry/ircferry/proxy/wire"
 )
 
+// parkedLines asks parkedLine about each of the lines and gathers what is kept and what is answered.
+func parkedLines(lines []byte, server string, answers []byte) (kept, answersOut []byte) {
+	for line := range wire.Lines(lines) {
+		answer, keep := parkedLine(line, server)
+		if answers = append(answers, answer...); keep {
+			kept = append(kept, line...)
+		}
+	}
+	return kept, answers
+}
+
 func TestParkedLines(t *testing.T) {
 	pong := func(token string) string { return ":irc.example PONG irc.example :" + token + "\r\n" }
 	for _, c := range []struct{ name, in, kept, answers string }{

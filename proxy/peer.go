@@ -47,7 +47,7 @@ func (w *worker) forgetPeers() {
 }
 
 // setPeer notes whose stream the session has; nil: none.
-func (w *worker) setPeer(s *session, to *peer) {
+func (s *session) setPeer(to *peer) {
 	from := s.peer
 	if from == to {
 		return
@@ -71,11 +71,11 @@ func (w *worker) setPeer(s *session, to *peer) {
 	}
 }
 
-func (w *worker) setRegistered(s *session) {
+func (s *session) setRegistered() {
 	if s.registered() {
 		return
 	}
-	s.slot.Flags |= wire.Registered
+	s.slot().Flags |= wire.Registered
 	if s.peer != nil {
 		s.peer.unregistered.Add(-1)
 		s.peer.tellRegistered()

@@ -8,12 +8,15 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/ircferry/ircferry/backend"
 	"github.com/ircferry/ircferry/proxy/handshake"
+	"github.com/ircferry/ircferry/proxy/leg"
+	"github.com/ircferry/ircferry/proxy/lines"
 	"github.com/ircferry/ircferry/proxy/loop"
 	"github.com/ircferry/ircferry/proxy/wire"
 )
@@ -37,9 +40,12 @@ type Proxy struct {
 	arena    *wire.Arena
 	workers  []*worker
 	ends     *endLog
+	relief   *relief
 	metrics  *metrics
 	slots    *handshake.Slots
-	running  sync.WaitGroup // loops, the log's writer, the books
+	moving   atomic.Pointer[func(backend string) bool] // see SetMoving
+	unowned  atomic.Uint64                             // sessions that were found frozen without a move
+	running  sync.WaitGroup                            // loops, the log's writer, the books, relief
 	stop     chan struct{}
 
 	mu        sync.Mutex // held by SetListeners and the ends of life, never by a loop
@@ -64,7 +70,7 @@ func New(o Options) (*Proxy, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	arena, err := wire.New(wire.Options{Slots: o.MaxSessions, Shards: o.Loops, MaxBytes: o.MaxBytes})
+	arena, err := wire.New(wire.Options{Slots: o.MaxSessions, Shards: o.Loops, MaxBytes: o.MaxBytes, MaxQueue: maxQueue})
 	if err != nil {
 		return nil, err
 	}
@@ -77,13 +83,14 @@ func New(o Options) (*Proxy, error) {
 		}
 		p.workers = append(p.workers, w)
 	}
-	p.ends = newEndLog(o.Log)
+	p.ends, p.relief = newEndLog(o.Log), newRelief(p)
 	if p.metrics, err = newMetrics(p, o.Registerer); err != nil {
 		return nil, errors.Join(err, p.giveUp())
 	}
 	p.stop = make(chan struct{})
 	p.running.Go(p.ends.write)
 	p.running.Go(func() { p.keepBooks(p.stop) })
+	p.running.Go(func() { p.relief.run(p.stop) })
 	for _, w := range p.workers {
 		p.running.Go(w.run)
 	}
@@ -113,7 +120,8 @@ func newWorker(p *Proxy, i int) (*worker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("event loop %d: %w", i, err)
 	}
-	w.loop = l
+	w.loop, w.legs, w.framer = l, &leg.Loop{Loop: l, Shard: w.shard}, lines.NewFramer(w.shard)
+	w.shard.OnFull(w.makeRoom)
 	return w, nil
 }
 
@@ -168,7 +176,7 @@ func (p *Proxy) CloseAll(ctx context.Context, text string) error {
 	var gone []chan struct{}
 	var mu sync.Mutex
 	err := p.onAll(ctx, func(w *worker) {
-		w.each(func(s *session) { w.end(s, ReasonShutdown, text) })
+		w.each(func(s *session) { s.end(ReasonShutdown, text) })
 		c := make(chan struct{})
 		if w.sessions == 0 {
 			close(c)
@@ -206,8 +214,8 @@ func (p *Proxy) Close() error {
 	for _, w := range p.workers {
 		w.loop.Post(func() {
 			w.each(func(s *session) {
-				w.noteEnd(s, ReasonShutdown)
-				w.finish(s)
+				s.noteEnd(ReasonShutdown)
+				s.finish()
 			})
 			for len(w.old) > 0 {
 				w.closeOld()

@@ -4,34 +4,23 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/ircferry/ircferry/proxy/leg"
 	"github.com/ircferry/ircferry/proxy/loop"
 	"github.com/ircferry/ircferry/proxy/wire"
 )
 
-// flag is what a session knows of its two descriptors; what a successor process would have to know too is in wire.Flags.
-type flag uint32
+// flag is what a session knows of itself beside its state; what it knows of its two sides is in their legs, and what a successor process would
+// have to know too is in wire.Flags.
+type flag uint16
 
 const (
-	clientMore     flag = 1 << iota // there may be something to read from the client: an edge was seen and not followed to its end
-	backendMore                     // the same of the backend
-	clientEnding                    // the kernel has the client's FIN: read on to the end, also behind a short read
-	backendEnding                   // the same of the backend
-	clientFull                      // the kernel took less than offered: wait for the edge
-	backendFull                     // the same of the backend
-	clientWatched                   // Writable is reported for the client
-	backendWatched                  // the same for the backend
-	clientDeaf                      // a write to the client failed: what it has said is still read, nothing more is written
-	clientGone                      // the client's descriptor is closed: only the backend's end is awaited
-	dismissed                       // the client got its last words: nothing more is relayed to it or taken from it
-	midLine                         // the last byte queued or written for the client is not an LF
+	dismissed      flag = 1 << iota // the client got its last words: nothing more is relayed to it or taken from it
+	midLine                         // the last byte sent to the client is not an LF
 	askedAgain                      // another go was asked of the loop
 	pacing                          // what was held in a park goes out slowly
 	entered                         // counted in the listener's connections
 	admitted                        // counted for its address
-	owesRefusal                     // 691 is to be said when the backend's present line is complete
 	securing                        // the client is to have TLS and has not yet
-	saidBye                         // close_notify was sealed for the client
-	backendReset                    // the backend's stream ended with an error, not with a FIN
 	shakingBackend                  // one of peer.shaking
 )
 
@@ -45,32 +34,34 @@ const (
 )
 
 // session is one client from accept to close. It is what an idle client costs, together with its wire.Slot: keep it small.
-// What only some sessions have, and for a while, hangs on reg and mv.
+// What only some sessions have, and for a while, hangs on reg and mv. All methods are for the goroutine of its worker's loop.
 type session struct {
-	slot  *wire.Slot
+	w     *worker
 	lst   *listener
 	tally *tally   // of the listener's name when it came in
-	peer  *peer    // whose stream backendFD is; nil: none
+	peer  *peer    // whose stream the backend's leg is; nil: none
 	last  *peer    // the peer before it was nil, for the log
 	reg   *opening // until 001
 	mv    *moving  // in a move
 
+	client  leg.Leg
+	backend leg.Leg // not open while there is no stream
+
 	started  time.Duration // loop time of the accept
-	deadline time.Duration // loop time when something is to happen, 0: nothing. What, is by state
+	deadline time.Duration // loop time when something is to happen, 0: nothing. What, is the phase's
 	timerAt  time.Duration // when the earliest timer in the wheel comes, 0: none
 
-	clientFD  int32
-	backendFD int32
-	index     uint32 // in the worker's table
-	gen       uint32 // of that place
-	slotID    wire.SlotID
-	flags     flag
-	state     State
-	reason    CloseReason // first cause of the end
-	errorAt   uint8       // how much of "ERROR " the backend's present line has shown; see spotError
-	tlsWhy    tlsWhy      // why the client's TLS ended the session, or the backend's its stream
+	index   uint32 // in the worker's table
+	gen     uint32 // of that place
+	slotID  wire.SlotID
+	owed    uint16 // refusals of STARTTLS that wait for the end of the ircd's present line
+	flags   flag
+	state   State
+	reason  CloseReason // first cause of the end
+	errorAt errorSpot   // whether the ircd's present line is an ERROR line
+	tlsWhy  tlsWhy      // why the client's TLS ended the session, or the backend's its stream
 
-	client, local endpoint
+	remote, local endpoint // of the client's connection, or as its PROXY header says
 }
 
 // endpoint is a netip.AddrPort without its pointer.
@@ -89,6 +80,46 @@ func (s *session) has(f flag) bool { return s.flags&f != 0 }
 func (s *session) set(f flag)      { s.flags |= f }
 func (s *session) unset(f flag)    { s.flags &^= f }
 
-func (s *session) registered() bool { return s.slot.Flags.Has(wire.Registered) }
+// slot is the session's wire state.
+func (s *session) slot() *wire.Slot { return s.client.Slot }
+
+func (s *session) registered() bool { return s.slot().Flags.Has(wire.Registered) }
 
 func (s *session) key(port uint8) loop.Key { return loop.MakeKey(s.index, s.gen, port) }
+
+// within sets when the state's time is over, from now; a later call replaces it.
+func (s *session) within(d time.Duration) { s.until(s.w.loop.Now() + d) }
+
+func (s *session) until(at time.Duration) {
+	s.deadline = at
+	if s.timerAt == 0 || s.timerAt > at {
+		s.timerAt = at
+		s.w.loop.After(at-s.w.loop.Now(), s.key(portClient))
+	}
+}
+
+func (s *session) noDeadline() { s.deadline = 0 }
+
+// expired is told that a timer of the session has come: its deadline may be another by now.
+func (s *session) expired() {
+	now := s.w.loop.Now()
+	if s.timerAt <= now {
+		s.timerAt = 0 // else another timer is still to come
+	}
+	switch {
+	case s.deadline == 0:
+	case s.deadline > now:
+		s.until(s.deadline)
+	default:
+		s.deadline = 0
+		s.phase().timeOver(s)
+	}
+}
+
+// again asks the loop for another go, behind the others.
+func (s *session) again() {
+	if !s.has(askedAgain) {
+		s.set(askedAgain)
+		s.w.loop.Again(s.key(portClient))
+	}
+}

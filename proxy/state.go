@@ -26,11 +26,13 @@ package proxy
 //	    |                    |<------(LIVE)-------- splicing          reopening
 //	    |                    |<------(same answers)-----------------------+
 //	    v                    v
-//	  (every state) -> closing -> free
+//	  (every state) -> closing -> over -> free
 //
 // Closing is for the last words to the client: an ERROR line and FIN, at most two seconds. A session whose client has left
-// stays in relay (or frozen) until its backend has ended the stream, so that the ircd's QUIT is part of the ircd's state when users
-// are moved.
+// stays in relay until its backend has ended the stream, so that the ircd's QUIT is part of the ircd's state when users are moved; and
+// one that is frozen or parked stays until the move lets it go, whatever becomes of its client. Over is for the rest of the turn in which a
+// session ends: its place, its slot and its descriptors are given back when nobody is left who could go on with it. What a session does
+// in each state is in phase_<state>.go.
 type State uint8
 
 const (
@@ -47,9 +49,10 @@ const (
 	StateSplicing
 	StateReopening
 	StateClosing
+	stateOver
 	stateCount
 )
 
-var stateNames = [stateCount]string{"free", "header", "handshake", "waiting", "dialing", "backend_handshake", "opening", "relay", "frozen", "parked", "splicing", "reopening", "closing"}
+var stateNames = [stateCount]string{"free", "header", "handshake", "waiting", "dialing", "backend_handshake", "opening", "relay", "frozen", "parked", "splicing", "reopening", "closing", "over"}
 
 func (s State) String() string { return stateNames[s] }

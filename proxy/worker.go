@@ -1,10 +1,13 @@
 package proxy
 
 import (
+	"fmt"
+	"log/slog"
 	"sync"
-	"time"
 
 	"github.com/ircferry/ircferry/backend"
+	"github.com/ircferry/ircferry/proxy/leg"
+	"github.com/ircferry/ircferry/proxy/lines"
 	"github.com/ircferry/ircferry/proxy/loop"
 	"github.com/ircferry/ircferry/proxy/wire"
 )
@@ -19,6 +22,9 @@ type worker struct {
 	loop  *loop.Loop
 	shard *wire.Shard
 
+	legs   *leg.Loop     // what the legs of its sessions share
+	framer *lines.Framer // what goes through their lines
+
 	slabs    []*[slabSize]session
 	free     []uint32
 	spare    []*opening // of sessions that have registered, to be used again
@@ -30,10 +36,8 @@ type worker struct {
 	gated     map[string]bool // pools with a gate
 	paused    bool            // accept rests until descriptors are back
 
-	old []int32 // streams that were left at a splice and are still to be closed
-
-	room   loop.Iovecs
-	pieces [len(loop.Iovecs{})][]byte
+	old  []int32    // streams that were left at a splice and are still to be closed
+	dead []*session // over; what they have is given back at the end of the turn
 
 	counts workerCounts
 	empty  []chan struct{} // closed when sessions is 0
@@ -46,25 +50,33 @@ func (w *worker) at(k loop.Key) *session {
 		return nil
 	}
 	s := &w.slabs[i/slabSize][i%slabSize]
-	if s.gen != k.Gen() || s.state == stateFree {
+	if s.gen != k.Gen() || s.w == nil || s.over() {
 		return nil
 	}
 	return s
 }
 
-// each calls f for every session.
+// each calls f for every session that is not over, under a recover of its own: none keeps f from the others.
 func (w *worker) each(f func(*session)) {
 	for _, slab := range w.slabs {
 		for i := range slab {
-			if slab[i].state != stateFree {
-				f(&slab[i])
+			if s := &slab[i]; s.w != nil && !s.over() {
+				w.loop.Guard(s.key(portClient), func() { f(s) })
 			}
 		}
 	}
 }
 
+// postFor has f run on the loop on behalf of a session: a panic in it is that session's. It may be called from any goroutine.
+func (w *worker) postFor(k loop.Key, f func()) bool {
+	return w.loop.Post(func() { w.loop.Guard(k, f) })
+}
+
 func (w *worker) newSession() (*session, error) {
 	id, slot, err := w.shard.NewSlot()
+	if err != nil && w.makeRoom() {
+		id, slot, err = w.shard.NewSlot()
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -78,36 +90,43 @@ func (w *worker) newSession() (*session, error) {
 	i := w.free[len(w.free)-1]
 	w.free = w.free[:len(w.free)-1]
 	s := &w.slabs[i/slabSize][i%slabSize]
-	*s = session{slot: slot, slotID: id, index: i, gen: s.gen + 1, clientFD: -1, backendFD: -1}
+	*s = session{w: w, slotID: id, index: i, gen: s.gen + 1, client: leg.New(slot, leg.Client), backend: leg.New(slot, leg.Backend)}
 	slot.Session = w.number(s)
-	w.enter(s, StateHeader)
+	s.enter(StateHeader)
 	w.sessions++
 	return s, nil
 }
 
-// forget gives the place of a session back. Both descriptors are closed.
-func (w *worker) forget(s *session) {
-	w.enter(s, stateFree)
-	w.shard.FreeSlot(s.slotID)
-	*s = session{index: s.index, gen: s.gen, clientFD: -1, backendFD: -1}
-	w.free = append(w.free, s.index)
-	w.sessions--
-	if w.sessions == 0 {
+// TurnOver implements loop.Handler: what is over gives back what it has.
+func (w *worker) TurnOver() {
+	for len(w.dead) > 0 {
+		s := w.dead[len(w.dead)-1]
+		w.dead = w.dead[:len(w.dead)-1]
+		w.loop.Guard(0, func() { w.bury(s) })
+	}
+	if w.sessions == 0 && w.empty != nil {
 		for _, c := range w.empty {
 			close(c)
 		}
 		w.empty = nil
 	}
+	if w.p.arena.Tight() {
+		w.p.relief.ask()
+	}
 }
 
-// enter changes the state, and the counts by state with it.
-func (w *worker) enter(s *session, to State) {
-	w.counts.states[s.state].Add(-1)
-	w.counts.states[to].Add(1)
-	s.state = to
-	if s.slot != nil {
-		s.slot.State = uint8(to)
-	}
+// bury closes what a session that is over has open, and gives its place back.
+func (w *worker) bury(s *session) {
+	s.dropBackend()
+	s.closeClient()
+	s.release()
+	s.tally.ended[s.reason].Add(1)
+	w.p.ends.add(s)
+	s.enter(stateFree)
+	w.shard.FreeSlot(s.slotID)
+	*s = session{index: s.index, gen: s.gen}
+	w.free = append(w.free, s.index)
+	w.sessions--
 }
 
 // Ready implements loop.Handler.
@@ -121,17 +140,12 @@ func (w *worker) Ready(k loop.Key, ev loop.Events) {
 	if s == nil {
 		return
 	}
-	switch {
-	case ev == loop.Again:
+	if ev == loop.Again {
 		s.unset(askedAgain)
-		w.goOn(s)
-	case port == portClient:
-		w.clientEvent(s, ev)
-	case port == portBackend:
-		w.backendEvent(s, ev)
-	case port == portAttached:
-		w.attachedEvent(s, ev)
+		s.goOn()
+		return
 	}
+	s.event(port, ev)
 }
 
 // Expired implements loop.Handler.
@@ -149,55 +163,19 @@ func (w *worker) Expired(k loop.Key) {
 		return
 	}
 	if k.Port() == portAttached {
-		w.attachedTimer(s)
+		s.attachedTimer()
 		return
 	}
-	now := w.loop.Now()
-	if s.timerAt <= now {
-		s.timerAt = 0 // else another timer is still to come
-	}
-	switch {
-	case s.deadline == 0:
-	case s.deadline > now:
-		w.until(s, s.deadline)
-	default:
-		s.deadline = 0
-		w.timeOver(s)
-	}
+	s.expired()
 }
 
-// within sets when the state's time is over, from now; a later call replaces it.
-func (w *worker) within(s *session, d time.Duration) { w.until(s, w.loop.Now()+d) }
-
-func (w *worker) until(s *session, at time.Duration) {
-	s.deadline = at
-	if s.timerAt == 0 || s.timerAt > at {
-		s.timerAt = at
-		w.loop.After(at-w.loop.Now(), s.key(portClient))
-	}
-}
-
-func (w *worker) noDeadline(s *session) { s.deadline = 0 }
-
-// again asks the loop for another go, behind the others.
-func (w *worker) again(s *session) {
-	if !s.has(askedAgain) {
-		s.set(askedAgain)
-		w.loop.Again(s.key(portClient))
-	}
-}
-
-// TurnOver implements loop.Handler.
-func (w *worker) TurnOver() {}
-
-// Panicked implements loop.Handler: the session that it happened in is closed at once, the others go on.
+// Panicked implements loop.Handler: the session that it happened in ends at once, the others go on.
 func (w *worker) Panicked(k loop.Key, value any, stack []byte) {
-	w.p.log.Error("panic in event loop", "loop", w.index, "panic", value, "stack", string(stack))
+	w.p.ends.say(slog.LevelError, "panic in event loop", "loop", w.index, "panic", fmt.Sprint(value), "stack", string(stack))
 	if k == 0 || k.Port() >= portOld {
 		return
 	}
 	if s := w.at(k); s != nil {
-		w.noteEnd(s, ReasonInternal)
-		w.finish(s)
+		s.cutOff(ReasonInternal)
 	}
 }

@@ -174,6 +174,9 @@ func (l *Loop) runPosted() {
 	}
 }
 
+// Current is the key under which something is handed out now, 0 for posted work. Only for the loop's goroutine.
+func (l *Loop) Current() Key { return l.current }
+
 // Guard runs f as if it were handed out under k: a panic in it is caught, counted and told to the handler with k, and who called goes on. It
 // answers whether f came to its end. Only for the loop's goroutine, in posted work that is about several keys.
 func (l *Loop) Guard(k Key, f func()) (done bool) {

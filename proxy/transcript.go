@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 
+	"github.com/ircferry/ircferry/proxy/lines"
 	"github.com/ircferry/ircferry/proxy/wire"
 )
 
@@ -10,7 +11,7 @@ import (
 // can be opened anew on another ircd. Only the loop of the session uses it, and it lives only during registration, since a
 // client's lines hold passwords: wipe it when 001 comes or the session ends.
 //
-// The loop calls said for whole lines that it forwards to the backend, and heard for each line of the backend that goes to the client.
+// The loop calls said for each line that it forwards to the backend, and heard for each line of the backend that goes to the client.
 type transcript struct {
 	lines   []byte // of the client, as they were
 	answers []byte // of the ircd, as verb and parameters, each ended by LF
@@ -21,28 +22,28 @@ type transcript struct {
 // transcriptRoom bounds each direction: CAP, PASS, NICK, USER and a SASL exchange are under 2 KiB, a CAP LS answer under 1 KiB.
 const transcriptRoom = 8 << 10
 
-func (t *transcript) said(lines []byte) {
+func (t *transcript) said(line []byte) {
 	if !t.keeping() {
 		return
 	}
-	if len(t.lines)+len(lines) > transcriptRoom {
+	if len(t.lines)+len(line) > transcriptRoom {
 		t.give(&t.over)
 		return
 	}
-	t.lines = appendWiping(t.lines, lines)
+	t.lines = appendWiping(t.lines, line)
 }
 
 // heard takes one line of the backend. Blank lines say nothing. Whether it is registered by it is for the caller to see.
 func (t *transcript) heard(line []byte) {
-	l := parseLine(line)
-	if !t.keeping() || len(l.verb) == 0 {
+	l := lines.Parse(line)
+	if !t.keeping() || len(l.Verb) == 0 {
 		return
 	}
-	if !l.is("NOTICE") && !l.is("CAP") {
+	if !l.Is("NOTICE") && !l.Is("CAP") {
 		t.give(&t.other)
 		return
 	}
-	if len(t.answers)+len(l.verb)+len(l.params)+2 > transcriptRoom {
+	if len(t.answers)+len(l.Verb)+len(l.Params)+2 > transcriptRoom {
 		t.give(&t.over)
 		return
 	}
@@ -84,8 +85,8 @@ func (t *transcript) matcher() answerMatcher { return answerMatcher{want: bytes.
 
 // answerMatcher is used by the loop of its session. Tags and the source are not compared: server names and times differ.
 type answerMatcher struct {
-	want []byte // not answered yet, in the form of transcript.answers
-	half []byte // the second ircd's half line
+	want []byte       // not answered yet, in the form of transcript.answers
+	half lines.Gather // the second ircd's half line
 }
 
 // done reports whether all was answered: what comes from now on is the client's.
@@ -95,30 +96,26 @@ func (m *answerMatcher) done() bool { return len(m.want) == 0 }
 // first answer that differs; the session cannot be opened anew then.
 func (m *answerMatcher) feed(p []byte) (rest []byte, same bool) {
 	for !m.done() {
-		i := bytes.IndexByte(p, '\n') + 1
-		if i == 0 {
-			if len(m.half)+len(p) > wire.MaxLine {
-				return nil, false
-			}
-			m.half = append(m.half, p...)
-			return nil, true
+		line, behind := m.half.Next(p, wire.MaxLine)
+		if line == nil {
+			return nil, m.half.Len() < wire.MaxLine
 		}
-		line := p[:i]
-		if len(m.half) > 0 {
-			line = append(m.half, line...)
-			m.half = nil
-		}
-		p = p[i:]
-		if !m.take(line) {
+		if p = behind; !m.take(line) {
 			return nil, false
 		}
 	}
 	return p, true
 }
 
+func (m *answerMatcher) wipe() {
+	clear(m.want)
+	m.want = nil
+	m.half.Reset()
+}
+
 func (m *answerMatcher) take(line []byte) bool {
-	l := parseLine(line)
-	if len(l.verb) == 0 {
+	l := lines.Parse(line)
+	if len(l.Verb) == 0 {
 		return true
 	}
 	want := m.want[:bytes.IndexByte(m.want, '\n')+1]
@@ -129,10 +126,10 @@ func (m *answerMatcher) take(line []byte) bool {
 	return true
 }
 
-func appendAnswer(dst []byte, l ircLine) []byte {
-	dst = appendWiping(dst, bytes.ToUpper(l.verb))
+func appendAnswer(dst []byte, l lines.Line) []byte {
+	dst = appendWiping(dst, bytes.ToUpper(l.Verb))
 	dst = appendWiping(dst, []byte{' '})
-	dst = appendWiping(dst, l.params)
+	dst = appendWiping(dst, l.Params)
 	return appendWiping(dst, []byte{'\n'})
 }
 

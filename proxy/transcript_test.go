@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ircferry/ircferry/proxy/lines"
 	"github.com/ircferry/ircferry/proxy/wire"
 )
 
@@ -120,9 +121,9 @@ func FuzzMatcher(f *testing.F) {
 		last := ""
 		for line := range wire.Lines(in) {
 			tr.heard(line)
-			if l := parseLine(line); len(l.verb) > 0 {
-				second = append(append(append(append(append(second, "@x=1 :other "...), l.verb...), ' '), l.params...), "\r\n"...)
-				last = string(l.verb) + string(l.params)
+			if l := lines.Parse(line); len(l.Verb) > 0 {
+				second = append(append(append(append(append(second, "@x=1 :other "...), l.Verb...), ' '), l.Params...), "\r\n"...)
+				last = string(l.Verb) + string(l.Params)
 			}
 		}
 		if !tr.reopenable() || last == "" {

@@ -1,0 +1,89 @@
+package proxy
+
+import (
+	"time"
+
+	"github.com/ircferry/ircferry/backend"
+	"github.com/ircferry/ircferry/proxy/lines"
+)
+
+const (
+	dialTime = 3 * time.Second // one connect: lets one lost SYN be repeated
+	openTime = 5 * time.Second // from OPEN to OPENED
+)
+
+// opening is what a session has until it is registered at its backend, and what is forgotten then.
+type opening struct {
+	since   time.Duration // loop time when the present search for a backend began
+	tries   int
+	refused bool // the last try was answered with ERROR code=
+	step    reopenStep
+	match   answerMatcher // of a session that is opened anew
+	stream  backend.Opening
+	shake   *shaking          // TLS handshake under way, of the client or towards the backend
+	facts   *backend.TLSFacts // of the client's TLS; nil: plaintext
+	first   lines.Gather      // the backend's first line, which is not the client's
+
+	// The registration; see registering.go.
+	talk    transcript
+	head    []byte       // the beginning of a PROXY header, or of what may be one
+	early   []byte       // client bytes that came with the PROXY header
+	answer  lines.Gather // the backend's half line, as much as is needed to know it
+	nick    string       // as the client asked for it
+	user    string       // parameter 1 of USER
+	spotter headerSpotter
+	holding bool // lines wait in the queue until USER was seen (webirc_after)
+	headed  bool // a PROXY header was read
+	begun   bool // the first bytes of the client, or behind its header, were looked at
+}
+
+// held is what waits here and not in the arena.
+func (r *opening) held() int { return len(r.head) + len(r.early) + r.fed() }
+
+func (s *session) pool() string { return s.lst.conf.Load().Pool }
+
+// facts is what a backend is told of the client.
+func (s *session) facts() backend.Client {
+	c := backend.Client{U: s.id(), Addr: s.remote.addrPort(), Local: s.local.addrPort()}
+	if s.reg != nil {
+		c.TLS = s.reg.facts
+	}
+	return c
+}
+
+// spareOpenings bounds what a loop keeps of ended registrations. Their number rises to that of the registrations under way at a time;
+// without it a thousand new clients leave a megabyte for the garbage collector, more than they cost when they are registered.
+const spareOpenings = 64
+
+// newOpening is a fresh opening. A spare one keeps its fields until here, because the handler that ended the registration may still
+// look at them.
+func (w *worker) newOpening() *opening {
+	n := len(w.spare)
+	if n == 0 {
+		return &opening{}
+	}
+	r := w.spare[n-1]
+	w.spare = w.spare[:n-1]
+	*r = opening{talk: transcript{lines: r.talk.lines, answers: r.talk.answers}}
+	return r
+}
+
+// dropRegistration zeroes what the client has said, which may be a password.
+func (s *session) dropRegistration() {
+	r := s.reg
+	if r == nil {
+		return
+	}
+	s.reg = nil
+	if r.shake != nil {
+		r.shake.End(errOver)
+	}
+	r.talk.empty()
+	clear(r.head[:cap(r.head)])
+	clear(r.early[:cap(r.early)])
+	r.answer.Reset()
+	r.match.wipe()
+	if len(s.w.spare) < spareOpenings {
+		s.w.spare = append(s.w.spare, r)
+	}
+}

@@ -1,0 +1,147 @@
+package proxy
+
+import (
+	"time"
+
+	"github.com/ircferry/ircferry/proxy/lines"
+	"github.com/ircferry/ircferry/proxy/wire"
+)
+
+// The registration of a session that relays already: each line is looked at, in both directions, until 001.
+
+const (
+	// userTime is how long lines are held for USER, for ircds that want WEBIRC behind it.
+	userTime = 2 * time.Second
+	// userRoom is how much is held for it.
+	userRoom = 8 << 10
+	// answerRoom is how much of a backend's half line is kept to know what it is: tags alone may be 8,191 bytes.
+	answerRoom = wire.MaxLine
+)
+
+// registrationTime sets the deadline of a session that begins to relay.
+func (s *session) registrationTime() {
+	switch limit := s.lst.conf.Load().Limits.Registration.D(); {
+	case s.reg.holding:
+		s.within(userTime)
+	case limit > 0:
+		s.within(limit)
+	default:
+		s.noDeadline()
+	}
+}
+
+func (s *session) registrationTimeOver() {
+	if !s.reg.holding {
+		s.end(ReasonRegistration, "Registration timeout")
+		return
+	}
+	s.saidUser()
+}
+
+// waitsForUser reports whether the client's lines wait in the queue until USER was seen.
+func (s *session) waitsForUser() bool { return s.reg != nil && s.reg.holding }
+
+// registering takes client bytes of a session that is not registered yet: lines for us are answered, the others go on.
+func (s *session) registering(p []byte) {
+	r := s.reg
+	if !r.begun {
+		if p = s.firstWords(p); p == nil {
+			return
+		}
+		defer clear(r.head[:cap(r.head)])
+	}
+	q := &s.slot().ToBackend
+	p, err := s.w.framer.Filter(q, p, false, s.forBackend)
+	s.toBackend(p)
+	if s.waitsForUser() && (s.reg.user != "" || q.Whole() > userRoom) {
+		s.saidUser()
+	}
+	s.framed(err)
+}
+
+// firstWords looks at how a client begins, and keeps what may be the beginning of a PROXY header that it must not send. It answers what is to be
+// read as lines; nil: nothing yet, or the session has ended.
+func (s *session) firstWords(p []byte) []byte {
+	r := s.reg
+	if len(r.head) == 0 && p[0] == handshakeRecord && s.client.TLS() == 0 {
+		s.end(ReasonTLSOnPlaintext, notForTLS)
+		return nil
+	}
+	if !r.headed { // one header is enough: a second one is a line for the ircd
+		switch r.spotter.see(p) {
+		case headerBad:
+			s.end(ReasonHeaderRefused, "PROXY header refused: this address is not trusted to send one")
+			return nil
+		case headerMore:
+			r.head = appendWiping(r.head, p)
+			return nil
+		}
+	}
+	r.begun = true
+	if len(r.head) > 0 {
+		r.head = appendWiping(r.head, p)
+		p = r.head
+	}
+	return p
+}
+
+// forBackend is asked about each line of the client. What is for us is STARTTLS; what is passed on is noted for the case that the session is opened
+// anew on another ircd.
+func (s *session) forBackend(line []byte) bool {
+	r := s.reg
+	if r == nil {
+		return false // it was ended by a line before
+	}
+	l := lines.Parse(line)
+	switch {
+	case l.Is("STARTTLS"):
+		s.refuseSTARTTLS()
+		return false
+	case l.Is("NICK"):
+		nick, _ := lines.Param(l.Params)
+		r.nick = string(nick[:min(len(nick), 64)])
+	case l.Is("USER"):
+		user, _ := lines.Param(l.Params)
+		r.user = string(user[:min(len(user), 64)])
+	}
+	r.talk.said(line)
+	return true
+}
+
+// saidUser sends the WEBIRC line, and what has waited for it.
+func (s *session) saidUser() {
+	r := s.reg
+	r.holding = false
+	s.registrationTime()
+	if err := s.w.shard.Prepend(&s.slot().ToBackend, s.peer.b.WebIRC(s.facts(), r.user)); err != nil {
+		s.outOfMemory(err)
+		return
+	}
+	s.flushBackend()
+}
+
+// answered looks at what the backend says until 001, the first line of which it is known that the user is registered.
+func (s *session) answered(p []byte) {
+	r := s.reg
+	for len(p) > 0 {
+		line, rest := r.answer.Next(p, answerRoom)
+		if line == nil {
+			return
+		}
+		if lines.Parse(line).Is("001") {
+			s.welcomed()
+			return
+		}
+		r.talk.heard(line)
+		p = rest
+	}
+}
+
+// welcomed ends the registration: what was kept for it is zeroed, and lines are not looked at any more.
+func (s *session) welcomed() {
+	s.setRegistered()
+	if s.relays() && !s.client.Ended() && !s.backend.Ended() && !s.has(dismissed) {
+		s.noDeadline()
+	}
+	s.dropRegistration()
+}

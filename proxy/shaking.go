@@ -1,0 +1,45 @@
+package proxy
+
+import (
+	"errors"
+
+	"github.com/ircferry/ircferry/proxy/handshake"
+)
+
+// What the handshakes with clients and with backends share.
+
+const (
+	// handshakesPerCore compute at a time, so that a storm of reconnects leaves the loops their share.
+	handshakesPerCore = 2
+
+	// handshakeRoom is how much of a peer is read before its handshake is over: a chain of certificates, and what it says already behind the
+	// Finished. It fits into the shard's staging buffer.
+	handshakeRoom = 60 << 10
+)
+
+// shaking is a TLS handshake under way.
+type shaking struct {
+	*handshake.Handshake
+	fed int
+}
+
+// feed takes bytes in. Nothing more is read when they are handshakeRoom; the handshake may still end well, as what is behind the Finished
+// counts too, but it is not waited for.
+func (k *shaking) feed(p []byte) {
+	k.fed += len(p)
+	k.Feed(p)
+	if k.fed >= handshakeRoom {
+		k.End(handshake.ErrTooMuch)
+	}
+}
+
+// fed is how much the handshake under way has got.
+func (r *opening) fed() int {
+	if r == nil || r.shake == nil {
+		return 0
+	}
+	return r.shake.fed
+}
+
+// errOver ends a handshake whose session has ended.
+var errOver = errors.New("session is over")
