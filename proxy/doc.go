@@ -46,7 +46,7 @@
 //	Shard.Seal              into records, once
 //	session.flushClient     what waited, when the kernel has room
 //
-// The way of a session before that: accept (accept.go), limits (limits.go), header, handshake, waiting, dialing, backend_handshake, opening; and in a
+// The way of a session before that: bind, accept and limits (package admit), arrived (accept.go), header, handshake, waiting, dialing, backend_handshake, opening; and in a
 // move, which package handoff drives through the methods of Proxy in moves.go: frozen, parked, splicing, reopening. Each method is one batch for
 // each loop (batch.go), and each session of it gets exactly one outcome.
 //

@@ -55,7 +55,7 @@ func (l *endLog) add(s *session) {
 		return
 	}
 	e := ended{u: s.id(), client: s.remote, reason: s.reason, tlsWhy: s.tlsWhy, registered: s.registered(), lasted: s.w.loop.Now() - s.started,
-		in: s.slot().ClientIn, out: s.slot().ClientOut, listener: s.lst.name()}
+		in: s.slot().ClientIn, out: s.slot().ClientOut, listener: s.lst().Name()}
 	if s.last != nil {
 		e.backend = s.last.name
 	}

@@ -66,7 +66,7 @@ func (p *Proxy) Sessions(ctx context.Context) ([]SessionInfo, error) {
 func (s *session) info(now time.Time) SessionInfo {
 	w, slot := s.w, s.slot()
 	i := SessionInfo{
-		ID: s.id(), Client: s.remote.addrPort(), Listener: s.lst.name(), Pool: s.pool(), State: s.state.String(),
+		ID: s.id(), Client: s.remote.addrPort(), Listener: s.lst().Name(), Pool: s.pool(), State: s.state.String(),
 		Registered: s.registered(), Since: now.Add(s.started - w.loop.Now()), BytesIn: slot.ClientIn, BytesOut: slot.ClientOut,
 		Held: slot.ToBackend.Len() + s.unread(),
 	}
@@ -101,10 +101,18 @@ func (p *Proxy) Counts() Counts {
 			c.Sessions += n
 		}
 		c.Waiting += int(w.counts.states[StateWaiting].Load())
-		c.Paused += int(w.counts.paused.Load())
+		c.Paused += w.resting()
 		w.eachPeer(func(p *peer) { c.Backends[p.name] += int(p.live.Load()) })
 	}
 	return c
+}
+
+// resting is 1 while the loop takes no clients; any goroutine may ask.
+func (w *worker) resting() int {
+	if w.sockets.Paused() {
+		return 1
+	}
+	return 0
 }
 
 // eachPeer may be called from any goroutine.

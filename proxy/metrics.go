@@ -12,8 +12,6 @@ import (
 type workerCounts struct {
 	states            [stateCount]atomic.Int64
 	bytesIn, bytesOut atomic.Uint64 // from clients, from backends
-	paused            atomic.Int64  // 1 while accept rests
-	pauses            atomic.Uint64
 	violations        atomic.Uint64
 }
 
@@ -128,7 +126,7 @@ func (m *metrics) loops(gauge func(*prometheus.Desc, float64, ...string), counte
 		counter(descPanics, w.loop.Panics(), label)
 		in += w.counts.bytesIn.Load()
 		out += w.counts.bytesOut.Load()
-		pauses += w.counts.pauses.Load()
+		pauses += w.sockets.Pauses()
 		violations += w.counts.violations.Load()
 		w.eachPeer(func(p *peer) { streams[[2]string{p.pool, p.name[len(p.pool)+1:]}] += p.live.Load() })
 	}

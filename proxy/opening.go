@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/ircferry/ircferry/backend"
+	"github.com/ircferry/ircferry/proxy/admit"
 	"github.com/ircferry/ircferry/proxy/lines"
 )
 
@@ -26,12 +27,13 @@ type opening struct {
 
 	// The registration; see registering.go.
 	talk    transcript
-	head    []byte       // the beginning of a PROXY header, or of what may be one
-	early   []byte       // client bytes that came with the PROXY header
-	answer  lines.Gather // the backend's half line, as much as is needed to know it
-	nick    string       // as the client asked for it
-	user    string       // parameter 1 of USER
-	spotter headerSpotter
+	header  admit.HeaderReader // in StateHeader
+	head    []byte             // the beginning of what may be a PROXY header and must not be
+	early   []byte             // client bytes that came with the PROXY header
+	answer  lines.Gather       // the backend's half line, as much as is needed to know it
+	nick    string             // as the client asked for it
+	user    string             // parameter 1 of USER
+	spotter admit.Spotter
 	holding bool // lines wait in the queue until USER was seen (webirc_after)
 	headed  bool // a PROXY header was read
 	begun   bool // the first bytes of the client, or behind its header, were looked at
@@ -40,7 +42,7 @@ type opening struct {
 // held is what waits here and not in the arena.
 func (r *opening) held() int { return len(r.head) + len(r.early) + r.fed() }
 
-func (s *session) pool() string { return s.lst.conf.Load().Pool }
+func (s *session) pool() string { return s.lst().Config().Pool }
 
 // facts is what a backend is told of the client.
 func (s *session) facts() backend.Client {

@@ -84,7 +84,7 @@ func (w *worker) socketTo(o backend.Opening) (int, unix.Errno) {
 	fd, errno := loop.Socket(o.Addr.Addr())
 	if errno != 0 {
 		if outOfDescriptors(errno) {
-			w.pauseAccept()
+			w.sockets.Pause()
 		}
 		return -1, errno
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/ircferry/ircferry/backend"
+	"github.com/ircferry/ircferry/proxy/admit"
 	"github.com/ircferry/ircferry/proxy/handshake"
 	"github.com/ircferry/ircferry/proxy/loop"
 )
@@ -83,7 +84,7 @@ func (shakingHands) timeOver(s *session) { s.refuse(ReasonHandshakeTimeout, "") 
 
 // firstBytes tells a TLS client, or what crypto/tls may answer with an alert (reasonNone), from one that talks IRC or sends a PROXY header.
 func firstBytes(p []byte) CloseReason {
-	if n, verdict := findHeader(p); verdict == headerComplete || verdict == headerMore && len(p) > 4 || n > 0 {
+	if admit.BeginsHeader(p) {
 		return ReasonHeaderRefused
 	}
 	switch c := p[0]; {
@@ -101,7 +102,7 @@ func (s *session) newHandshake() *shaking {
 		}
 		return nil
 	}
-	return &shaking{Handshake: handshake.Server(s.lst.tls.Load(), handshake.Options{
+	return &shaking{Handshake: handshake.Server(s.lst().TLS(), handshake.Options{
 		Slots:  w.p.slots,
 		Local:  net.TCPAddrFromAddrPort(s.local.addrPort()),
 		Remote: net.TCPAddrFromAddrPort(s.remote.addrPort()),

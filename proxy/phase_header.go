@@ -3,6 +3,8 @@ package proxy
 import (
 	"bytes"
 	"time"
+
+	"github.com/ircferry/ircferry/proxy/admit"
 )
 
 // headerTime is how long a PROXY header may take.
@@ -20,33 +22,29 @@ func (header) fromClient(s *session, p []byte) {
 		s.reg = s.w.newOpening()
 	}
 	r := s.reg
-	r.head = append(r.head, p...)
-	n, verdict := findHeader(r.head)
+	h, rest, verdict := r.header.Take(p)
 	switch verdict {
-	case headerMore:
+	case admit.HeaderMore:
 		return
-	case headerNone:
+	case admit.HeaderNone:
 		s.refuse(ReasonHeaderBad, "A PROXY header is required from this address")
 		return
-	case headerBad:
+	case admit.HeaderBad:
 		s.refuse(ReasonHeaderBad, "Malformed PROXY header")
 		return
 	}
-	h, err := parseHeader(r.head[:n])
-	if err != nil {
-		s.refuse(ReasonHeaderBad, "Malformed PROXY header")
-		return
+	if h.Source.IsValid() {
+		s.remote, s.local = toEndpoint(h.Source), toEndpoint(h.Destination)
 	}
-	if h.source.IsValid() {
-		s.remote, s.local = toEndpoint(h.source), toEndpoint(h.destination)
-	}
-	if rest := r.head[n:]; len(rest) > 0 {
+	if len(rest) > 0 {
 		r.early = bytes.Clone(rest)
 	}
-	clear(r.head)
-	r.head = nil
-	r.headed = true
-	s.admit()
+	r.header, r.headed = admit.HeaderReader{}, true
+	if refusal := s.in.Admit(s.remote.addrPort().Addr(), time.Now()); refusal != admit.Admitted {
+		s.turnAway(refusal)
+		return
+	}
+	s.secure()
 }
 
 func (header) timeOver(s *session) { s.refuse(ReasonHeaderTimeout, "PROXY header timeout") }

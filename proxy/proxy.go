@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/ircferry/ircferry/backend"
+	"github.com/ircferry/ircferry/proxy/admit"
 	"github.com/ircferry/ircferry/proxy/handshake"
 	"github.com/ircferry/ircferry/proxy/leg"
 	"github.com/ircferry/ircferry/proxy/lines"
@@ -48,11 +49,11 @@ type Proxy struct {
 	running  sync.WaitGroup                            // loops, the log's writer, the books, relief
 	stop     chan struct{}
 
-	mu        sync.Mutex // held by SetListeners and the ends of life, never by a loop
-	listeners map[string]*listener
-	nextSlot  uint32
-	tally     map[string]*tally // by the listener's name
-	closed    bool
+	listeners *admit.Set
+
+	mu     sync.Mutex
+	tally  map[string]*tally // by the listener's name
+	closed bool
 }
 
 // New makes the arena and starts the loops; SetListeners lets clients in.
@@ -74,7 +75,7 @@ func New(o Options) (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Proxy{instance: o.Instance, backends: o.Backends, log: o.Log, arena: arena, listeners: map[string]*listener{}, tally: map[string]*tally{},
+	p := &Proxy{instance: o.Instance, backends: o.Backends, log: o.Log, arena: arena, tally: map[string]*tally{},
 		slots: handshake.NewSlots(handshakesPerCore * runtime.NumCPU())}
 	for i := range o.Loops {
 		w, err := newWorker(p, i)
@@ -87,6 +88,7 @@ func New(o Options) (*Proxy, error) {
 	if p.metrics, err = newMetrics(p, o.Registerer); err != nil {
 		return nil, errors.Join(err, p.giveUp())
 	}
+	p.listeners = admit.NewSet(p.sockets(), func(name string) any { return p.tallyOf(name) })
 	p.stop = make(chan struct{})
 	p.running.Go(p.ends.write)
 	p.running.Go(func() { p.keepBooks(p.stop) })
@@ -114,7 +116,7 @@ func checkInstance(id string) error {
 }
 
 func newWorker(p *Proxy, i int) (*worker, error) {
-	w := &worker{p: p, index: i, shard: p.arena.Shard(i), listeners: map[uint32]*accepting{}, peers: map[*backend.Backend]*peer{},
+	w := &worker{p: p, index: i, shard: p.arena.Shard(i), peers: map[*backend.Backend]*peer{},
 		gated: map[string]bool{}}
 	l, err := loop.New(w)
 	if err != nil {
@@ -122,6 +124,7 @@ func newWorker(p *Proxy, i int) (*worker, error) {
 	}
 	w.loop, w.legs, w.framer = l, &leg.Loop{Loop: l, Shard: w.shard}, lines.NewFramer(w.shard)
 	w.shard.OnFull(w.makeRoom)
+	w.sockets = admit.NewSockets(l, portListener, w.arrived)
 	return w, nil
 }
 
@@ -167,12 +170,10 @@ func (p *Proxy) Watchdog() error {
 	return nil
 }
 
-// CloseAll lets nobody in any more, ends every session with an ERROR line that has text in it, and returns when all are gone or ctx
+// CloseAll lets nobody in any more, for good, ends every session with an ERROR line that has text in it, and returns when all are gone or ctx
 // is over. Then call Close.
 func (p *Proxy) CloseAll(ctx context.Context, text string) error {
-	if err := p.SetListeners(nil, nil); err != nil {
-		return err
-	}
+	p.listeners.Close()
 	var gone []chan struct{}
 	var mu sync.Mutex
 	err := p.onAll(ctx, func(w *worker) {
@@ -203,7 +204,7 @@ func (p *Proxy) CloseAll(ctx context.Context, text string) error {
 // Close ends what is left at once: listeners, sessions, loops, arena. The order: nobody comes in, sessions end on their loops, the
 // loops end, then what they used.
 func (p *Proxy) Close() error {
-	err := p.SetListeners(nil, nil)
+	p.listeners.Close()
 	p.mu.Lock()
 	if p.closed {
 		p.mu.Unlock()
@@ -230,5 +231,5 @@ func (p *Proxy) Close() error {
 	p.metrics.unregister()
 	p.ends.stop()
 	p.running.Wait()
-	return errors.Join(err, p.arena.Close())
+	return p.arena.Close()
 }

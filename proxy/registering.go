@@ -3,6 +3,7 @@ package proxy
 import (
 	"time"
 
+	"github.com/ircferry/ircferry/proxy/admit"
 	"github.com/ircferry/ircferry/proxy/lines"
 	"github.com/ircferry/ircferry/proxy/wire"
 )
@@ -20,7 +21,7 @@ const (
 
 // registrationTime sets the deadline of a session that begins to relay.
 func (s *session) registrationTime() {
-	switch limit := s.lst.conf.Load().Limits.Registration.D(); {
+	switch limit := s.lst().Config().Limits.Registration.D(); {
 	case s.reg.holding:
 		s.within(userTime)
 	case limit > 0:
@@ -68,11 +69,11 @@ func (s *session) firstWords(p []byte) []byte {
 		return nil
 	}
 	if !r.headed { // one header is enough: a second one is a line for the ircd
-		switch r.spotter.see(p) {
-		case headerBad:
+		switch r.spotter.See(p) {
+		case admit.HeaderBad:
 			s.end(ReasonHeaderRefused, "PROXY header refused: this address is not trusted to send one")
 			return nil
-		case headerMore:
+		case admit.HeaderMore:
 			r.head = appendWiping(r.head, p)
 			return nil
 		}

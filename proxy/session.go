@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/ircferry/ircferry/proxy/admit"
 	"github.com/ircferry/ircferry/proxy/leg"
 	"github.com/ircferry/ircferry/proxy/loop"
 	"github.com/ircferry/ircferry/proxy/wire"
@@ -18,8 +19,6 @@ const (
 	midLine                         // the last byte sent to the client is not an LF
 	askedAgain                      // another go was asked of the loop
 	pacing                          // what was held in a park goes out slowly
-	entered                         // counted in the listener's connections
-	admitted                        // counted for its address
 	securing                        // the client is to have TLS and has not yet
 	shakingBackend                  // one of peer.shaking
 )
@@ -36,13 +35,12 @@ const (
 // session is one client from accept to close. It is what an idle client costs, together with its wire.Slot: keep it small.
 // What only some sessions have, and for a while, hangs on reg and mv. All methods are for the goroutine of its worker's loop.
 type session struct {
-	w     *worker
-	lst   *listener
-	tally *tally   // of the listener's name when it came in
-	peer  *peer    // whose stream the backend's leg is; nil: none
-	last  *peer    // the peer before it was nil, for the log
-	reg   *opening // until 001
-	mv    *moving  // in a move
+	w    *worker
+	in   admit.Token // where it came in, and what it holds of the limits there
+	peer *peer       // whose stream the backend's leg is; nil: none
+	last *peer       // the peer before it was nil, for the log
+	reg  *opening    // until 001
+	mv   *moving     // in a move
 
 	client  leg.Leg
 	backend leg.Leg // not open while there is no stream
@@ -82,6 +80,10 @@ func (s *session) unset(f flag)    { s.flags &^= f }
 
 // slot is the session's wire state.
 func (s *session) slot() *wire.Slot { return s.client.Slot }
+
+// lst is the listener that the client came in by, tally the counts of the name that it had then.
+func (s *session) lst() *admit.Listener { return s.in.Listener() }
+func (s *session) tally() *tally        { return s.in.Owner().(*tally) }
 
 func (s *session) registered() bool { return s.slot().Flags.Has(wire.Registered) }
 

@@ -14,8 +14,10 @@ type tally struct {
 	records    words // TLS: why a client's records were refused
 }
 
-// tallyLocked answers the tally of a name.
-func (p *Proxy) tallyLocked(name string) *tally {
+// tallyOf answers the tally of a name.
+func (p *Proxy) tallyOf(name string) *tally {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	t := p.tally[name]
 	if t == nil {
 		t = &tally{listener: name}

@@ -41,7 +41,7 @@ func (y tlsWhy) String() string { return tlsWords[y] }
 
 // shook counts a handshake's outcome.
 func (s *session) shook(res *handshake.Result) {
-	counts := &s.tally.handshakes
+	counts := &s.tally().handshakes
 	switch failed := (*handshake.Error)(nil); {
 	case res.Err == nil && res.Facts.Resumed:
 		counts.count("resumed")
@@ -58,7 +58,7 @@ func (s *session) shook(res *handshake.Result) {
 // refusedRecord counts why what the client has sent ends the session.
 func (s *session) refusedRecord(err error) {
 	reason := reasonOfTLS(err)
-	s.tally.records.count(reason)
+	s.tally().records.count(reason)
 	s.tlsWhy = whyTLS(reason)
 }
 

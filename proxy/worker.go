@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/ircferry/ircferry/backend"
+	"github.com/ircferry/ircferry/proxy/admit"
 	"github.com/ircferry/ircferry/proxy/leg"
 	"github.com/ircferry/ircferry/proxy/lines"
 	"github.com/ircferry/ircferry/proxy/loop"
@@ -30,11 +31,10 @@ type worker struct {
 	spare    []*opening // of sessions that have registered, to be used again
 	sessions int        // in the table, closing ones included
 
-	listeners map[uint32]*accepting
-	mu        sync.Mutex // for peers: the worker writes with it held, others read with it held
-	peers     map[*backend.Backend]*peer
-	gated     map[string]bool // pools with a gate
-	paused    bool            // accept rests until descriptors are back
+	sockets *admit.Sockets
+	mu      sync.Mutex // for peers: the worker writes with it held, others read with it held
+	peers   map[*backend.Backend]*peer
+	gated   map[string]bool // pools with a gate
 
 	old  []int32    // streams that were left at a splice and are still to be closed
 	dead []*session // over; what they have is given back at the end of the turn
@@ -120,7 +120,7 @@ func (w *worker) bury(s *session) {
 	s.dropBackend()
 	s.closeClient()
 	s.release()
-	s.tally.ended[s.reason].Add(1)
+	s.tally().ended[s.reason].Add(1)
 	w.p.ends.add(s)
 	s.enter(stateFree)
 	w.shard.FreeSlot(s.slotID)
@@ -133,7 +133,7 @@ func (w *worker) bury(s *session) {
 func (w *worker) Ready(k loop.Key, ev loop.Events) {
 	port := k.Port()
 	if port == portListener {
-		w.accept(k)
+		w.sockets.Accept(k)
 		return
 	}
 	s := w.at(k)
@@ -152,7 +152,7 @@ func (w *worker) Ready(k loop.Key, ev loop.Events) {
 func (w *worker) Expired(k loop.Key) {
 	switch k.Port() {
 	case portListener:
-		w.resumeAccept()
+		w.sockets.Resume()
 		return
 	case portOld:
 		w.closeOld()

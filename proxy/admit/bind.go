@@ -1,4 +1,4 @@
-package proxy
+package admit
 
 import (
 	"errors"
@@ -12,11 +12,11 @@ import (
 	"github.com/ircferry/ircferry/proxy/loop"
 )
 
-// bind makes the sockets of a listener, with a probe alone on its address for a moment before: with SO_REUSEPORT a second daemon
+// bind makes the sockets of a listener, one for each of n loops, with a probe alone on its address for a moment before: with SO_REUSEPORT a second daemon
 // would be let in beside us without a word. Where sockets of ours that are about to go stand in the way of the probe, they are the proof: nobody else
 // could have bound what they have, and a stranger's socket elsewhere on the address still stops those that share.
-func (p *Proxy) bind(l *listener, gone []*listener) error {
-	if !slices.ContainsFunc(gone, func(old *listener) bool { return overlap(old.addr, l.addr) }) {
+func (l *Listener) bind(n int, gone []*Listener) error {
+	if !slices.ContainsFunc(gone, func(old *Listener) bool { return overlap(old.addr, l.addr) }) {
 		probe, addr, err := bindSocket(l.addr, false)
 		if err != nil {
 			return err
@@ -24,9 +24,7 @@ func (p *Proxy) bind(l *listener, gone []*listener) error {
 		unix.Close(probe)
 		l.addr = addr
 	}
-	p.nextSlot++
-	l.slot = p.nextSlot
-	for range p.workers {
+	for range n {
 		fd, addr, err := bindSocket(l.addr, true)
 		if err != nil {
 			return err

@@ -1,4 +1,4 @@
-package proxy
+package admit
 
 import (
 	"net/netip"
@@ -60,15 +60,15 @@ func (l *limiter) set(limits config.Limits, now time.Time) {
 	l.limits = limits
 }
 
-// enter counts an accepted connection, or answers ReasonLimitConnections.
-func (l *limiter) enter() CloseReason {
+// enter counts an accepted connection, or answers RefusedConnections.
+func (l *limiter) enter() Refusal {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.limits.Connections > 0 && l.open >= l.limits.Connections {
-		return ReasonLimitConnections
+		return RefusedConnections
 	}
 	l.open++
-	return reasonNone
+	return Admitted
 }
 
 // leave takes an enter back.
@@ -76,13 +76,20 @@ func (l *limiter) leave() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.open == 0 {
-		panic("proxy: limiter left more often than entered")
+		panic("admit: limiter left more often than entered")
 	}
 	l.open--
 }
 
-// admit counts a connection from addr, or answers why not: ReasonLimitPerIP or ReasonLimitRate. What is refused does not count.
-func (l *limiter) admit(addr netip.Addr, now time.Time) CloseReason {
+// connections is how many have entered and not left.
+func (l *limiter) connections() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.open
+}
+
+// admit counts a connection from addr, or answers why not: RefusedPerIP or RefusedRate. What is refused does not count.
+func (l *limiter) admit(addr netip.Addr, now time.Time) Refusal {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	t := now.Sub(l.epoch)
@@ -91,19 +98,19 @@ func (l *limiter) admit(addr netip.Addr, now time.Time) CloseReason {
 	s := l.sources[key]
 	if !l.exemptLocked(addr) {
 		if l.limits.PerIP > 0 && int(s.open) >= l.limits.PerIP {
-			return ReasonLimitPerIP
+			return RefusedPerIP
 		}
 		if r := l.limits.PerIPRate; r.N > 0 {
 			full := max(s.full, t) + r.Per/time.Duration(r.N)
 			if full > t+r.Per {
-				return ReasonLimitRate
+				return RefusedRate
 			}
 			s.full = full
 		}
 	}
 	s.open++
 	l.sources[key] = s
-	return reasonNone
+	return Admitted
 }
 
 // release takes an admit of the same address back.
@@ -113,7 +120,7 @@ func (l *limiter) release(addr netip.Addr) {
 	key := sourceOf(addr)
 	s := l.sources[key]
 	if s.open == 0 {
-		panic("proxy: limiter released an address more often than admitted")
+		panic("admit: limiter released an address more often than admitted")
 	}
 	s.open--
 	if s.open == 0 && s.full == 0 { // never had a rate
