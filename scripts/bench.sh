@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures ircferry beside HAProxy in the same run; see scripts/bench/main.go for what and how.
 #
-#   BENCH=idle,sparse,sat,fan,new,move,inspircd,tls-idle,tls-sparse,tls-sat,tls-new   the parts to run (default: all)
+#   BENCH=idle,burst,sparse,sat,fan,new,move,inspircd,tls-idle,tls-burst,tls-sparse,tls-sat,tls-new   the parts to run (default: all)
 #   ROUNDS=2                             rounds of A B B A for each part (of CPU: ten times as many, a second a turn)
 #   PROXIES=haproxy,ircferry             what to run
 #   QUIET=0.2                            turns during which others use more cores than this are taken again
@@ -15,4 +15,4 @@ if [[ ,${BENCH:-inspircd}, == *,inspircd,* ]]; then make --no-print-directory mo
 pin=()
 if command -v taskset >/dev/null && [ "$(nproc)" -ge 2 ]; then pin=(taskset -c 0); fi
 ulimit -n "$(ulimit -H -n)" 2>/dev/null || true
-exec "${pin[@]}" bin/bench -bin bin -parts "${BENCH:-idle,sparse,sat,fan,new,move,inspircd,tls-idle,tls-sparse,tls-sat,tls-new}" -rounds "${ROUNDS:-2}" -quiet "${QUIET:-0.2}" -proxies "${PROXIES:-haproxy,ircferry}"
+exec "${pin[@]}" bin/bench -bin bin -parts "${BENCH:-idle,burst,sparse,sat,fan,new,move,inspircd,tls-idle,tls-burst,tls-sparse,tls-sat,tls-new}" -rounds "${ROUNDS:-2}" -quiet "${QUIET:-0.2}" -proxies "${PROXIES:-haproxy,ircferry}"

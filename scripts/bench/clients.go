@@ -23,9 +23,29 @@ type clients struct {
 	events []syscall.EpollEvent
 }
 
-// connect opens n connections and returns when each has been welcomed; at most 64 wait for it at a time, so that no listen queue
-// overflows.
-func connect(p proxy, n int) (*clients, error) {
+// arrival is how clients come.
+type arrival struct {
+	atATime int    // so many wait for their welcome at the same time
+	hello   []byte // what each says
+	answers int    // lines that it hears then
+}
+
+var (
+	// ordinary keeps every listen queue short.
+	ordinary = arrival{atATime: 64, hello: []byte("NICK b\r\n"), answers: 1}
+
+	// reconnect is what a proxy sees when an ircd or a network comes back: all at once, with all that a client says when it registers. The echo
+	// backend answers the first line with a 001, the others with themselves.
+	reconnect = arrival{atATime: 1 << 20, answers: 5,
+		hello: []byte("CAP LS 302\r\nNICK b\r\nUSER b 0 * :bench\r\nCAP REQ :server-time message-tags\r\nCAP END\r\n")}
+	reconnectTLS = arrival{atATime: 256, answers: reconnect.answers, hello: reconnect.hello} // a handshake costs the generator a thread
+)
+
+// connect has n clients come in the ordinary way.
+func connect(p proxy, n int) (*clients, error) { return arrive(p, n, ordinary) }
+
+// arrive opens n connections and returns when each has been welcomed.
+func arrive(p proxy, n int, how arrival) (*clients, error) {
 	ep, err := syscall.EpollCreate1(syscall.EPOLL_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("epoll_create: %w", err)
@@ -36,7 +56,7 @@ func connect(p proxy, n int) (*clients, error) {
 		return nil, fmt.Errorf("resolve %s: %w", p.address, err)
 	}
 	for len(c.fds) < n {
-		batch := min(64, n-len(c.fds))
+		batch := min(how.atATime, n-len(c.fds))
 		for range batch {
 			if err := c.add(sockaddr(addr)); err != nil {
 				return c, fmt.Errorf("client %d: %w", len(c.fds), err)
@@ -47,10 +67,10 @@ func connect(p proxy, n int) (*clients, error) {
 				return c, fmt.Errorf("handshakes of %d clients: %w", len(c.fds), err)
 			}
 		}
-		if err := c.register(len(c.fds) - batch); err != nil {
+		if err := c.sayAll(len(c.fds)-batch, how.hello); err != nil {
 			return c, err
 		}
-		if err := c.collect(batch, 10*time.Second, nil); err != nil {
+		if err := c.collect(batch*how.answers, 20*time.Second, nil); err != nil {
 			return c, fmt.Errorf("welcome of %d clients: %w", len(c.fds), err)
 		}
 	}
@@ -76,10 +96,10 @@ func (c *clients) add(to *syscall.SockaddrInet4) error {
 	return nil
 }
 
-// register has the clients from the given one on say who they are.
-func (c *clients) register(from int) error {
+// sayAll has the clients from the given one on say the same.
+func (c *clients) sayAll(from int, text []byte) error {
 	for i := from; i < len(c.fds); i++ {
-		if err := c.send(i, []byte("NICK b\r\n")); err != nil {
+		if err := c.send(i, text); err != nil {
 			return fmt.Errorf("client %d: %w", i, err)
 		}
 	}

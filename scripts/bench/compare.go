@@ -22,7 +22,7 @@ func (b *bench) compareMemory(p part) (string, error) {
 			if err != nil {
 				return "", err
 			}
-			grown, note, err := idle(px, p.idle)
+			grown, note, err := memory(px, p)
 			px.stop()
 			if err != nil {
 				return "", fmt.Errorf("%s: %w", name, err)

@@ -10,6 +10,7 @@
 // set with shared memory and memfds counted in; for memory each proxy is started afresh and alone.
 //
 //	idle    growth of the process per idle client, 1,000 and 9,000 clients after three lines each and 10 s of silence
+//	burst   as idle, 9,000 clients that come all at once, register with five lines and are silent for 14 s
 //	sparse  CPU per line, 1,000 clients, 20,000 lines/s, one line per write
 //	sat     CPU per line, 200 clients with 16 lines in flight each
 //	fan     CPU per delivery, one line to 3,000 clients, the next when all have it
@@ -20,6 +21,7 @@
 // With clients over TLS 1.3 (secure.go says how), the backend is plaintext as before:
 //
 //	tls-idle    as idle
+//	tls-burst   as burst, 256 handshakes at a time
 //	tls-sparse  as sparse, 500 clients, 10,000 lines/s, one record per line
 //	tls-sat     as sat; what is written together is one record
 //	tls-new     as new, with a full handshake and with a resumed one
@@ -37,7 +39,7 @@ import (
 
 func main() {
 	bin := flag.String("bin", "bin", "directory of ircferry, ferryctl and this program")
-	parts := flag.String("parts", "idle,sparse,sat,fan,new,move,inspircd,tls-idle,tls-sparse,tls-sat,tls-new", "what to measure")
+	parts := flag.String("parts", "idle,burst,sparse,sat,fan,new,move,inspircd,tls-idle,tls-burst,tls-sparse,tls-sat,tls-new", "what to measure")
 	rounds := flag.Int("rounds", 2, "rounds of A B B A (of CPU: ten times as many)")
 	proxies := flag.String("proxies", "haproxy,ircferry", "what to measure it on")
 	quiet := flag.Float64("quiet", 0.2, "turns during which others use more cores than this are taken again")
@@ -80,23 +82,26 @@ type part struct {
 	fan        bool // the backend sends each line to all
 	tls        bool // clients have TLS 1.3
 	open       func(p proxy) (load, error)
-	idle       int // clients of a figure of memory; open is nil
+	clients    int  // of a figure of memory; open is nil
+	burst      bool // they come all at once
 }
 
 var parts = map[string][]part{
 	"idle": {
-		{name: "memory per idle client, 1,000 clients", unit: "bytes", goal: 0.25, idle: 1000},
-		{name: "memory per idle client, 9,000 clients", unit: "bytes", goal: 0.25, idle: 9000},
+		{name: "memory per idle client, 1,000 clients", unit: "bytes", goal: 0.25, clients: 1000},
+		{name: "memory per idle client, 9,000 clients", unit: "bytes", goal: 0.25, clients: 9000},
 	},
+	"burst":  {{name: "memory per client, 9,000 that came at once", unit: "bytes", goal: 0.15, clients: 9000, burst: true}},
 	"sparse": {{name: "CPU per line, sparse (1,000 clients, 20,000 lines/s)", unit: "us", goal: 0.95, open: openSparse(1000, 20000)}},
 	"sat":    {{name: "CPU per line, saturated (200 clients, 16 in flight)", unit: "us", goal: 0.95, open: openSaturated}},
 	"fan":    {{name: "CPU per delivery, one line to 3,000 clients", unit: "us", goal: 0.87, fan: true, open: openFanOut}},
 	"new":    {{name: "CPU per new connection", unit: "us", goal: 0.96, open: openDialler}},
 
 	"tls-idle": {
-		{name: "memory per idle TLS client, 1,000 clients", unit: "bytes", goal: 0.15, tls: true, idle: 1000},
-		{name: "memory per idle TLS client, 9,000 clients", unit: "bytes", goal: 0.15, tls: true, idle: 9000},
+		{name: "memory per idle TLS client, 1,000 clients", unit: "bytes", goal: 0.15, tls: true, clients: 1000},
+		{name: "memory per idle TLS client, 9,000 clients", unit: "bytes", goal: 0.15, tls: true, clients: 9000},
 	},
+	"tls-burst":  {{name: "memory per TLS client, 9,000 that came at once", unit: "bytes", goal: 0.05, tls: true, clients: 9000, burst: true}},
 	"tls-sparse": {{name: "CPU per line, TLS, sparse (500 clients, 10,000 lines/s)", unit: "us", goal: 0.90, tls: true, open: openSparse(500, 10000)}},
 	"tls-sat":    {{name: "CPU per line, TLS, pipelined (200 clients, 16 in flight)", unit: "us", goal: 0.85, tls: true, open: openSaturated}},
 	"tls-new": {

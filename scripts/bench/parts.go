@@ -7,40 +7,47 @@ import (
 	"time"
 )
 
-const silence = 10 * time.Second
-
-// idle measures how much the process grows for each of n clients that have talked a little and are silent now.
-func idle(p proxy, n int) (bytesEach float64, note string, err error) {
+// memory measures how much the process grows for each of the part's clients, which have talked a little and are silent now.
+func memory(px proxy, p part) (bytesEach float64, note string, err error) {
 	time.Sleep(time.Second)
-	before, err := memoryOf(p.pid)
+	before, err := memoryOf(px.pid)
 	if err != nil {
 		return 0, "", err
 	}
-	c, err := connect(p, n)
+	how, silence := ordinary, 10*time.Second
+	if p.burst {
+		how, silence = reconnect, 14*time.Second
+		if p.tls {
+			how = reconnectTLS
+		}
+	}
+	c, err := arrive(px, p.clients, how)
 	if err != nil {
 		return 0, "", err
 	}
 	defer c.close()
 	for range 3 {
-		if err := c.echoAll(); err != nil {
+		if err := c.echoAll(how.atATime); err != nil {
 			return 0, "", err
 		}
 	}
 	time.Sleep(silence)
-	after, err := memoryOf(p.pid)
-	return float64(after-before) / float64(n), fmt.Sprintf("%.1f MB at start, %.1f MB now", mb(before), mb(after)), err
+	after, err := memoryOf(px.pid)
+	return float64(after-before) / float64(p.clients), fmt.Sprintf("%.1f MB at start, %.1f MB now", mb(before), mb(after)), err
 }
 
-// echoAll has each client say one line and hear it, 64 at a time.
-func (c *clients) echoAll() error {
+// echoAll has each client say one line and hear it, so many at a time.
+func (c *clients) echoAll(atATime int) error {
+	said := 0
 	for i := range c.fds {
 		if err := c.send(i, line); err != nil {
 			return err
 		}
-		if i%64 == 63 || i == len(c.fds)-1 {
-			if err := c.collect(i%64+1, 10*time.Second, nil); err != nil {
+		if said++; said == atATime || i == len(c.fds)-1 {
+			if err := c.collect(said, 10*time.Second, nil); err != nil {
 				return err
 			}
+			said = 0
 		}
 	}
 	return nil
