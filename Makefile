@@ -81,7 +81,7 @@ soak: build ## random moves and faults for SOAK=10m, in a seed's order (SEED=...
 	@IRCFERRY_BIN=$(CURDIR)/bin IRCFERRY_SOAK=$(or $(SOAK),10m) IRCFERRY_SOAK_SEED=$(SEED) \
 		$(GO) test -tags e2e -count=1 -timeout 0 -v -run '^TestSoak$$' ./e2e/
 
-bench: build ## beside HAProxy in the same run (BENCH=idle,burst,sparse,sat,fan,new,move,inspircd,tls-idle,tls-burst,tls-sparse,tls-sat,tls-new ROUNDS=4)
+bench: build ## beside the newest HAProxy in the same run (HAPROXY=path BEFORE=path/to/ircferry BENCH=idle,burst,sparse,sat,fan,new,move,inspircd,tls-idle,tls-burst,tls-sparse,tls-sat,tls-new ROUNDS=4)
 	@bash scripts/bench.sh
 
 deps: ## the Debian packages that tests and bench use, where root and apt are there

@@ -14,24 +14,24 @@ const (
 )
 
 // compareMemory starts each proxy afresh for each run, A B B A.
-func (b *bench) compareMemory(p part) (string, error) {
+func (b *bench) compareMemory(p part) (map[string][]float64, error) {
 	values := map[string][]float64{}
 	for range b.rounds {
 		for _, name := range append(slices.Clone(b.proxies), reversed(b.proxies)...) {
 			px, err := b.startProxy(name, p)
 			if err != nil {
-				return "", err
+				return nil, err
 			}
 			grown, note, err := memory(px, p)
 			px.stop()
 			if err != nil {
-				return "", fmt.Errorf("%s: %w", name, err)
+				return nil, fmt.Errorf("%s: %w", name, err)
 			}
 			fmt.Printf("%-9s %8.0f bytes, %s\n", name, grown, note)
 			values[name] = append(values[name], grown)
 		}
 	}
-	return tableLine(p, values["haproxy"], values["ircferry"]), nil
+	return values, nil
 }
 
 // contender is one proxy with its load.
@@ -44,29 +44,29 @@ type contender struct {
 }
 
 // compareCPU has all proxies up at once and lets them take turns.
-func (b *bench) compareCPU(p part) (string, error) {
+func (b *bench) compareCPU(p part) (map[string][]float64, error) {
 	all := make([]*contender, len(b.proxies))
 	for i, name := range b.proxies {
 		px, err := b.startProxy(name, p)
 		if err != nil {
-			return "", err
+			return nil, err
 		}
 		defer px.stop()
 		l, err := p.open(px)
 		if err != nil {
-			return "", fmt.Errorf("%s: %w", name, err)
+			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		defer l.close()
 		all[i] = &contender{px: px, load: l}
 		if _, _, err := all[i].turn(); err != nil { // to warm up
-			return "", fmt.Errorf("%s: %w", name, err)
+			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 	}
 	disturbed := 0
 	for good := 0; good < b.rounds*turnsARound; {
 		values, others, err := round(all)
 		if err != nil {
-			return "", err
+			return nil, err
 		}
 		if others > b.quiet && disturbed < disturbedMax*b.rounds*turnsARound {
 			disturbed++
@@ -87,7 +87,7 @@ func (b *bench) compareCPU(p part) (string, error) {
 	if disturbed == disturbedMax*b.rounds*turnsARound {
 		fmt.Println("THE MACHINE WAS BUSY: disturbed rounds are among the figures")
 	}
-	return tableLine(p, byName["haproxy"], byName["ircferry"]), nil
+	return byName, nil
 }
 
 // round is A B B A: two turns for each, and how many cores others used meanwhile at most.

@@ -9,6 +9,8 @@
 // A line is 100 bytes and is echoed, so it crosses the proxy twice. CPU is the proxy process's own clock, memory its resident
 // set with shared memory and memfds counted in; for memory each proxy is started afresh and alone.
 //
+// With -before a third takes turns, an ircferry of another commit, and a second table tells what became of each figure.
+//
 //	idle    growth of the process per idle client, 1,000 and 9,000 clients after three lines each and 10 s of silence
 //	burst   as idle, 9,000 clients that come all at once, register with five lines and are silent for 14 s
 //	sparse  CPU per line, 1,000 clients, 20,000 lines/s, one line per write
@@ -42,6 +44,8 @@ func main() {
 	parts := flag.String("parts", "idle,burst,sparse,sat,fan,new,move,inspircd,tls-idle,tls-burst,tls-sparse,tls-sat,tls-new", "what to measure")
 	rounds := flag.Int("rounds", 2, "rounds of A B B A (of CPU: ten times as many)")
 	proxies := flag.String("proxies", "haproxy,ircferry", "what to measure it on")
+	haproxy := flag.String("haproxy", "", "path of HAProxy (default: in PATH)")
+	beforePath := flag.String("before", "", "path of an ircferry of another commit, to compare with")
 	quiet := flag.Float64("quiet", 0.2, "turns during which others use more cores than this are taken again")
 	users := flag.Int("users", 6000, "users of the part move")
 	backend := flag.String("backend", "", "internal: serve as echo backend on this address")
@@ -54,7 +58,7 @@ func main() {
 		}
 		return
 	}
-	b, err := newBench(*bin, *rounds, strings.Split(*proxies, ","))
+	b, err := newBench(*bin, *haproxy, *beforePath, *rounds, strings.Split(*proxies, ","))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
@@ -111,7 +115,7 @@ var parts = map[string][]part{
 }
 
 func (b *bench) run(names []string, users int) error {
-	var table []string
+	var t tables
 	for _, name := range names {
 		if name == "move" || name == "inspircd" {
 			if slices.Contains(b.proxies, "ircferry") {
@@ -123,7 +127,7 @@ func (b *bench) run(names []string, users int) error {
 				if err != nil {
 					return fmt.Errorf("%s: %w", name, err)
 				}
-				table = append(table, lines...)
+				t.beside = append(t.beside, lines...)
 			}
 			continue
 		}
@@ -137,17 +141,14 @@ func (b *bench) run(names []string, users int) error {
 				compare = b.compareMemory
 			}
 			fmt.Printf("\n== %s\n", p.name)
-			line, err := compare(p)
+			values, err := compare(p)
 			if err != nil {
 				return fmt.Errorf("%s: %w", name, err)
 			}
-			table = append(table, line)
+			t.add(p, values)
 		}
 	}
-	fmt.Printf("\n%-56s %12s %12s %22s %8s\n", "figure", "HAProxy", "ircferry", "ratio (median, range)", "goal")
-	for _, line := range table {
-		fmt.Println(line)
-	}
+	t.print(b.version)
 	return nil
 }
 
@@ -155,39 +156,4 @@ func reversed(s []string) []string {
 	r := slices.Clone(s)
 	slices.Reverse(r)
 	return r
-}
-
-func tableLine(p part, ha, fe []float64) string {
-	show := func(v []float64) string {
-		if len(v) == 0 {
-			return "-"
-		}
-		return fmt.Sprintf("%.2f %s", median(v), p.unit)
-	}
-	ratio, verdict := "-", ""
-	if len(ha) > 0 && len(ha) == len(fe) {
-		rs := make([]float64, len(ha))
-		for i := range rs {
-			rs[i] = fe[i] / ha[i]
-		}
-		ratio = fmt.Sprintf("%.2f (%.2f-%.2f)", median(rs), slices.Min(rs), slices.Max(rs))
-		verdict = reached(median(rs) <= p.goal)
-	}
-	return fmt.Sprintf("%-56s %12s %12s %22s %8s %s", p.name, show(ha), show(fe), ratio, fmt.Sprintf("<= %.2f", p.goal), verdict)
-}
-
-func reached(ok bool) string {
-	if ok {
-		return "reached"
-	}
-	return "NOT reached"
-}
-
-func median(v []float64) float64 {
-	s := slices.Clone(v)
-	slices.Sort(s)
-	if n := len(s); n%2 == 0 {
-		return (s[n/2-1] + s[n/2]) / 2
-	}
-	return s[len(s)/2]
 }

@@ -180,12 +180,12 @@ func moveTable(of string, users int, all []moved, t *talkers) []string {
 		failed += m.Attempted - m.Moved
 	}
 	row := func(what, value, goal string, ok bool) string {
-		return fmt.Sprintf("%-56s %12s %12s %22s %8s %s", what, "", value, "", goal, reached(ok))
+		return fmt.Sprintf("%-56s %16s %16s %22s %8s %s", what, "", value, "", goal, reached(ok))
 	}
 	number := func(what string, n int) string { return row(what, fmt.Sprint(n), "0", n == 0) }
 	title := fmt.Sprintf("%s%d users replaced, %d moves: ", of, users, len(all))
 	return []string{
-		fmt.Sprintf("%-56s %12s %12.0f ms", title+"pause p50, median", "", median(p50)),
+		fmt.Sprintf("%-56s %16s %13.0f ms", title+"pause p50, median", "", median(p50)),
 		row(title+"pause p99, median", fmt.Sprintf("%.0f ms", median(p99)), "< 600", median(p99) < 600),
 		row(title+"pause max, worst", fmt.Sprintf("%.0f ms", slices.Max(longest)), "< 1000", slices.Max(longest) < 1000),
 		number(title+"not moved", failed),

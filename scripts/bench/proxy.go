@@ -10,12 +10,16 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 )
 
 // bench is one run of this program.
 type bench struct {
 	bin     string
+	haproxy string // path
+	version string // of HAProxy
+	before  string // path of the ircferry that is compared with
 	rounds  int
 	proxies []string
 	dir     string  // temporary: configurations, state, logs
@@ -26,7 +30,10 @@ type bench struct {
 	running []*exec.Cmd
 }
 
-func newBench(bin string, rounds int, proxies []string) (*bench, error) {
+// before is among the names of proxies where there is an ircferry of another commit.
+const before = "before"
+
+func newBench(bin, haproxy, beforePath string, rounds int, proxies []string) (*bench, error) {
 	abs, err := filepath.Abs(bin)
 	if err != nil {
 		return nil, fmt.Errorf("find %s: %w", bin, err)
@@ -35,10 +42,13 @@ func newBench(bin string, rounds int, proxies []string) (*bench, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make work directory: %w", err)
 	}
-	b := &bench{bin: abs, rounds: rounds, dir: dir}
+	b := &bench{bin: abs, haproxy: haproxy, before: beforePath, rounds: rounds, dir: dir}
+	if beforePath != "" {
+		proxies = append(proxies, before)
+	}
 	for _, p := range proxies {
-		if !b.has(p) {
-			fmt.Printf("skipped: no %s here\n", p)
+		if err := b.look(p); err != nil {
+			fmt.Printf("skipped: %s: %v\n", p, err)
 			continue
 		}
 		b.proxies = append(b.proxies, p)
@@ -51,20 +61,39 @@ func newBench(bin string, rounds int, proxies []string) (*bench, error) {
 	return b, nil
 }
 
-func (b *bench) has(proxy string) bool {
-	if proxy == "haproxy" {
-		_, err := exec.LookPath(haproxyPath())
-		return err == nil
+// look finds a proxy's binary and says which version it is.
+func (b *bench) look(name string) error {
+	if name == "haproxy" && b.haproxy == "" {
+		path, err := exec.LookPath("haproxy")
+		if err != nil {
+			path = "/usr/sbin/haproxy"
+		}
+		b.haproxy = path
 	}
-	_, err := os.Stat(filepath.Join(b.bin, proxy))
-	return err == nil
+	path, ask := b.path(name), "version"
+	if name == "haproxy" {
+		ask = "-v"
+	}
+	out, err := exec.Command(path, ask).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", path, ask, err)
+	}
+	first, _, _ := strings.Cut(string(out), "\n")
+	fmt.Printf("%s: %s (%s)\n", name, first, path)
+	if fields := strings.Fields(first); name == "haproxy" && len(fields) > 2 {
+		b.version = fields[2] // HAProxy version 3.2.1-... 2026/01/01 - https://haproxy.org/
+	}
+	return nil
 }
 
-func haproxyPath() string {
-	if p, err := exec.LookPath("haproxy"); err == nil {
-		return p
+func (b *bench) path(name string) string {
+	switch name {
+	case "haproxy":
+		return b.haproxy
+	case before:
+		return b.before
 	}
-	return "/usr/sbin/haproxy"
+	return filepath.Join(b.bin, name)
 }
 
 // close ends what still runs, by the process ids that were started here, and removes the work directory.
@@ -151,10 +180,10 @@ func (b *bench) startProxy(name string, p part) (proxy, error) {
 		px.tls = clientTLS()
 	}
 	file := filepath.Join(dir, name+".conf")
-	command := []string{haproxyPath(), "-db", "-f", file}
+	command := []string{b.path(name), "-db", "-f", file}
 	text := fmt.Sprintf(haproxyConfig, address, haproxyTLS, backend)
-	if name == "ircferry" {
-		command = []string{filepath.Join(b.bin, "ircferry"), "run", "-c", file}
+	if name != "haproxy" {
+		command = []string{b.path(name), "run", "-c", file}
 		text = fmt.Sprintf(relayConfig, address, relayTLS, backend, dir, dir)
 	}
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
