@@ -84,7 +84,7 @@ func (s *rawStream) answer(verb string) error {
 	if err != nil {
 		return err
 	}
-	return protocol.ParseStreamAnswer(bytes.TrimSuffix(line, []byte("\n")), verb, s.u)
+	return protocol.ParseStreamAnswer(bytes.TrimSuffix(line, []byte("\n")), verb, s.u, "")
 }
 
 func (s *rawStream) send(text string) {

@@ -164,7 +164,7 @@ func FuzzFirstLine(f *testing.F) {
 			endOf(m)
 		}
 		Validate(m)
-		ParseStreamAnswer([]byte(line), VerbOpened, "b")
+		ParseStreamAnswer([]byte(line), VerbOpened, "b", "")
 	})
 }
 

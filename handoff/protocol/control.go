@@ -21,8 +21,10 @@ type Control struct {
 	in      *lineReader
 	out     *bufio.Writer
 	broken  atomic.Bool
-	maxLine int   // what the ircd takes, from its HELLO
-	sent    Tally // records since Import
+	last    string // verb of the last answer
+	proven  bool   // both ends have shown that they know the pass
+	maxLine int    // what the ircd takes, from its HELLO
+	sent    Tally  // records since Import
 	scratch []byte
 }
 
@@ -103,10 +105,18 @@ func (c *Control) Broken() bool { return c.broken.Load() }
 // counts. Another major version is an Error with CodeVersion.
 func (c *Control) Hello(ctx context.Context, h Hello) (Hello, error) {
 	h.V, h.Role = Version, "coordinator"
+	if c.proven {
+		h.Pass = ""
+	}
 	m, err := c.ask(ctx, h.Message(), "HELLO", "")
 	if err != nil {
 		return Hello{}, err
 	}
+	return c.heard(m)
+}
+
+// heard takes the ircd's HELLO.
+func (c *Control) heard(m Message) (Hello, error) {
 	peer, err := HelloOf(m)
 	if err != nil {
 		return Hello{}, c.breakWith(err)
@@ -219,6 +229,7 @@ func (c *Control) read(want, tx string) (Message, error) {
 
 // expect returns the error of an ERROR line, and refuses any other verb or transaction.
 func (c *Control) expect(m Message, want, tx string) error {
+	c.last = m.Verb
 	switch {
 	case m.Verb == "ERROR":
 		return ErrorOf(m)

@@ -73,12 +73,18 @@ func (c *Control) Prepare(ctx context.Context, tx string) (Prepared, error) {
 	return p, err
 }
 
+// maxNotes bounds the WARN and CONFLICT lines of one PREPARE, which are kept in memory.
+const maxNotes = 64 << 20
+
 func (c *Control) readPrepared(tx string) (Prepared, error) {
 	var p Prepared
-	for {
-		m, _, err := c.in.next()
+	for size := 0; ; {
+		m, raw, err := c.in.next()
 		if err != nil {
 			return Prepared{}, c.readFailed(err)
+		}
+		if size += len(raw); size > maxNotes {
+			return Prepared{}, c.breakWith(&Error{Code: CodeLimit, Tx: tx, Text: "too many WARN and CONFLICT lines"})
 		}
 		switch m.Verb {
 		case "WARN":
@@ -124,15 +130,28 @@ func noteOf(m Message) Note {
 // Commit makes all users live in one turn and returns how many. Repeating it is answered alike. If a stream is missing it is an
 // Error with CodeNotAttached and its U, and nothing has happened.
 func (c *Control) Commit(ctx context.Context, tx string) (users int, err error) {
-	m, err := c.ask(ctx, NewMessage("COMMIT", "tx", tx), "COMMITTED", tx)
-	if err != nil {
-		return 0, err
+	users, _, err = c.commit(ctx, NewMessage("COMMIT", "tx", tx))
+	return users, err
+}
+
+// CommitMissing is Commit that lets the users without a stream quit, visibly and in the same turn. users are those who are live on a
+// stream, missing those who have quit. For an ircd with FeatMissing.
+func (c *Control) CommitMissing(ctx context.Context, tx string) (users, missing int, err error) {
+	return c.commit(ctx, NewMessage("COMMIT", "tx", tx, "missing", "quit"))
+}
+
+func (c *Control) commit(ctx context.Context, m Message) (users, missing int, err error) {
+	if m, err = c.ask(ctx, m, "COMMITTED", m.Get("tx")); err != nil {
+		return 0, 0, err
 	}
-	n, err := m.Uint("users")
-	if err != nil || n > 1<<31-1 {
-		return 0, m.badValue("users")
+	for key, to := range map[string]*int{"users": &users, "missing": &missing} {
+		n, err := m.Uint(key)
+		if err != nil || n > 1<<31-1 {
+			return 0, 0, c.breakWith(m.badValue(key)) // it has committed: STATUS may be asked, no ERROR was said
+		}
+		*to = int(n)
 	}
-	return int(n), nil
+	return users, missing, nil
 }
 
 // Abort drops a transaction that is not committed: its streams are closed, its nicks free. It may be repeated, also for a tx that is

@@ -78,6 +78,7 @@ func (c *Control) readExport(tx string, emit func(Message) error) (end End, fail
 	var (
 		tally  Tally
 		joiner Joiner
+		size   int
 	)
 	give := func(rec Message, done bool) {
 		if done && failed == nil {
@@ -90,6 +91,9 @@ func (c *Control) readExport(tx string, emit func(Message) error) (end End, fail
 			return End{}, nil, c.readFailed(err)
 		}
 		if IsRecord(m.Verb) {
+			if size += len(raw); size > MaxRecords {
+				return End{}, nil, c.breakWith(&Error{Code: CodeLimit, Tx: tx, Text: "the records are over 256 MiB"})
+			}
 			tally.Add(m.Verb, raw)
 			rec, done, err := joiner.Add(m, len(raw))
 			if failed == nil && err != nil {

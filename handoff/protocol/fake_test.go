@@ -27,6 +27,7 @@ type fakeIrcd struct {
 	commitErr error
 	opened    map[string]Open
 	streams   map[string]net.Conn // since Open and Commit
+	releasing func()              // called by Release, if set
 	gate      chan struct{}       // if set, Export waits for it after the first record
 }
 
@@ -122,8 +123,13 @@ func (f *fakeIrcd) Export(x ExportScope, emit func(Message) error) (int, error) 
 	return 1, f.exportErr
 }
 
-func (f *fakeIrcd) Resume()             { f.did("resume") }
-func (f *fakeIrcd) Release(quit string) { f.did("release " + quit) }
+func (f *fakeIrcd) Resume() { f.did("resume") }
+func (f *fakeIrcd) Release(quit string) {
+	if f.releasing != nil {
+		f.releasing()
+	}
+	f.did("release " + quit)
+}
 
 func (f *fakeIrcd) Begin(tx, kick string) error {
 	f.mu.Lock()
@@ -141,10 +147,10 @@ func (f *fakeIrcd) Prepare(records []Message) (Prepared, error) {
 	return Prepared{Warns: f.warns, Conflicts: f.conflicts}, nil
 }
 
-func (f *fakeIrcd) Commit(streams map[string]net.Conn) (int, error) {
+func (f *fakeIrcd) Commit(streams map[string]net.Conn) error {
 	f.did("commit")
 	if f.commitErr != nil {
-		return 0, f.commitErr
+		return f.commitErr
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -152,7 +158,7 @@ func (f *fakeIrcd) Commit(streams map[string]net.Conn) (int, error) {
 		f.streams[u] = conn
 		conn.Write(AppendLive(nil, u))
 	}
-	return len(streams), nil
+	return nil
 }
 
 func (f *fakeIrcd) Abort() { f.did("abort") }
@@ -277,7 +283,7 @@ func (s *streamEnd) line() string {
 
 func (s *streamEnd) answer(want, u string) error {
 	s.t.Helper()
-	return ParseStreamAnswer([]byte(s.line()), want, u)
+	return ParseStreamAnswer([]byte(s.line()), want, u, "")
 }
 
 // ended waits for the end of the stream, after whatever is still in it.

@@ -97,7 +97,7 @@ func (h Hello) Major() string {
 	return major
 }
 
-// Can reports whether the ircd has a feature: open, export, import, peek, find.
+// Can reports whether the ircd has a feature: open, export, import, peek, find, or one of the Feat constants.
 func (h Hello) Can(feat string) bool {
 	for _, f := range h.Feat {
 		if f == feat {

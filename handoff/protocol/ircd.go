@@ -66,8 +66,9 @@ type Destination interface {
 	Prepare(records []Message) (Prepared, error)
 
 	// Commit makes the prepared users live on their streams in one turn; it owns the connections if it returns nil. The first bytes that
-	// it writes to each are AppendLive's, and the byte counts begin after them.
-	Commit(streams map[string]net.Conn) (users int, err error)
+	// it writes to each are AppendLive's, and the byte counts begin after them. A user who has no stream in the map is made live too
+	// and quits in the same turn, visibly, when all are live (COMMIT missing=quit).
+	Commit(streams map[string]net.Conn) error
 
 	// Abort drops what Begin and Prepare made.
 	Abort()

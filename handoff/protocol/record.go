@@ -9,6 +9,9 @@ import (
 // MaxRecord bounds one record with all its DATA lines: 1 MiB of sq, escaped at worst to the double, and the rest with room.
 const MaxRecord = 4 << 20
 
+// MaxRecords bounds all records of one transaction together.
+const MaxRecords = 256 << 20
+
 // The verbs of records. DATA lines continue the record line before them.
 const (
 	VerbChan = "CHAN"

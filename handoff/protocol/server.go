@@ -23,7 +23,7 @@ type Config struct {
 // Limits and times of a Server. The standard names those that both ends must know.
 const (
 	defaultMaxUsers = 100_000
-	defaultMaxBytes = 256 << 20
+	defaultMaxBytes = MaxRecords
 	firstLineTime   = 10 * time.Second // HELLO on control, OPEN or ATTACH on a stream
 	writeTime       = 30 * time.Second // an answer that nobody reads
 	behindTime      = time.Second      // for the selected streams to come up to in
@@ -186,7 +186,7 @@ func (s *Server) hello(coordinator string) Hello {
 		h.MaxLine = MaxLine
 	}
 	if h.Feat == nil {
-		h.Feat = []string{"open", "export", "import", "peek", "find"}
+		h.Feat = []string{"open", "export", "import", "peek", "find", FeatProof, FeatMissing, FeatFence}
 	}
 	return h
 }

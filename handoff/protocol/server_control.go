@@ -20,7 +20,8 @@ type controlConn struct {
 	scratch []byte
 
 	greeted     bool
-	coordinator string // its HELLO name
+	challenged  [2]string // the coordinator's nonce and ours since CHALLENGE
+	coordinator string    // its HELLO name
 
 	sel      []Selection // since the last EXPORT
 	selSeen  map[string]struct{}
@@ -117,8 +118,10 @@ func (c *controlConn) hello(m Message) error {
 	case err != nil:
 	case h.Major() != Version:
 		err = &Error{Code: CodeVersion, Text: "this ircd speaks HANDOFF/" + Version}
-	case c.s.cfg.Pass != "" && !EqualSecret(h.Pass, c.s.cfg.Pass):
-		err = &Error{Code: CodeDenied, Text: "wrong pass"}
+	case c.challenges(m):
+		return c.challenge(m)
+	case !c.knowsPass(m, h):
+		err = &Error{Code: CodeDenied, Text: "wrong pass or proof"}
 	case h.Role != "coordinator":
 		err = &Error{Code: CodeBadValue, Text: "HELLO role: not coordinator"}
 	case c.s.src.ownedBy(c):
@@ -131,6 +134,34 @@ func (c *controlConn) hello(m Message) error {
 	c.greeted, c.coordinator = true, h.Name
 	c.conn.SetReadDeadline(time.Time{})
 	return c.send(c.s.hello(c.coordinator).Message())
+}
+
+// challenges reports whether a HELLO asks us to prove that we know pass, before its sender does.
+func (c *controlConn) challenges(m Message) bool {
+	return c.s.cfg.Pass != "" && !c.greeted && m.Has("nonce") && !m.Has("pass") && !m.Has("proof")
+}
+
+func (c *controlConn) challenge(m Message) error {
+	theirs, ours := m.Get("nonce"), NewSecret()
+	if !ValidTx(theirs) {
+		c.send((&Error{Code: CodeBadValue, Text: "HELLO nonce: not 32 lower-case hex digits"}).Message())
+		return errEnd
+	}
+	c.challenged = [2]string{theirs, ours}
+	return c.send(NewMessage("CHALLENGE", "nonce", ours, "proof", proofOf(c.s.cfg.Pass, "CHALLENGE", theirs, ours)))
+}
+
+// knowsPass checks what a HELLO says to show that its sender knows pass. It is asked for once on a connection.
+func (c *controlConn) knowsPass(m Message, h Hello) bool {
+	nonces := c.challenged
+	c.challenged = [2]string{}
+	switch {
+	case c.s.cfg.Pass == "" || c.greeted && !m.Has("pass") && !m.Has("proof"):
+		return true
+	case m.Has("proof"):
+		return nonces[0] != "" && m.Get("nonce") == nonces[0] && proves(m.Get("proof"), c.s.cfg.Pass, "HELLO", nonces[0], nonces[1], h.Name)
+	}
+	return EqualSecret(h.Pass, c.s.cfg.Pass)
 }
 
 func (c *controlConn) ping(m Message) error {

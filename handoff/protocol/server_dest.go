@@ -187,47 +187,58 @@ func (c *controlConn) commit(m Message) error {
 	d := &c.s.dst
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if e := c.s.table.get(tx); e.dest == DestCommitted {
-		return c.send(answer("COMMITTED", tx, "users", itoa(e.users)))
+	switch {
+	case m.Has("missing") && m.Get("missing") != "quit":
+		return &Error{Code: CodeBadValue, Text: "COMMIT missing: not quit"}
+	case c.s.table.get(tx).dest != DestCommitted:
+		if err := d.openLocked(c.s, tx); err != nil {
+			return err
+		}
+		if err := d.commitLocked(c.s, m.Has("missing")); err != nil {
+			return err
+		}
 	}
-	if err := d.openLocked(c.s, tx); err != nil {
-		return err
+	e := c.s.table.get(tx)
+	committed := answer("COMMITTED", tx, "users", itoa(e.users))
+	if e.missing >= 0 {
+		committed.SetInt("missing", int64(e.missing))
 	}
-	users, err := d.commitLocked(c.s)
-	if err != nil {
-		return err
-	}
-	return c.send(answer("COMMITTED", tx, "users", itoa(users)))
+	return c.send(committed)
 }
 
-func (d *dest) commitLocked(s *Server) (int, error) {
+func (d *dest) commitLocked(s *Server, quit bool) error {
 	if s.table.get(d.tx).dest != DestPrepared {
-		return 0, &Error{Code: CodeState, Text: "COMMIT before PREPARE"}
+		return &Error{Code: CodeState, Text: "COMMIT before PREPARE"}
 	}
 	if d.conflicts > 0 {
-		return 0, &Error{Code: CodeConflict, Text: "PREPARED told conflicts"}
+		return &Error{Code: CodeConflict, Text: "PREPARED told conflicts"}
 	}
 	streams := make(map[string]net.Conn, len(d.users))
 	for u := range d.users {
 		conn := d.streams[u]
-		if conn == nil || !alive(conn) {
-			return 0, &Error{Code: CodeNotAttached, U: u, Text: "no stream, or one that ended or spoke before LIVE"}
+		switch {
+		case conn != nil && alive(conn):
+			streams[u] = conn
+		case !quit:
+			return &Error{Code: CodeNotAttached, U: u, Text: "no stream, or one that ended or spoke before LIVE"}
 		}
-		streams[u] = conn
 	}
-	users, err := s.ircd.Commit(streams)
-	if err != nil {
-		return 0, err
+	if err := s.ircd.Commit(streams); err != nil {
+		return err
 	}
-	s.table.setCommitted(d.tx, users)
+	missing := -1
+	if quit {
+		missing = len(d.users) - len(streams)
+	}
+	s.table.setCommitted(d.tx, len(streams), missing)
 	for u, conn := range d.streams {
 		s.untrack(conn)
 		if streams[u] == nil {
-			conn.Close() // attached, but in no record
+			conn.Close() // attached, but in no record, or missing
 		}
 	}
 	d.clearLocked()
-	return users, nil
+	return nil
 }
 
 func (c *controlConn) abort(m Message) error {

@@ -210,8 +210,10 @@ func (c *controlConn) release(m Message) error {
 	switch {
 	case x.tx == tx && x.frozen:
 		c.s.table.setSource(tx, SourceReleased)
+		err := c.sendReleased(tx)
 		c.s.ircd.Release(m.Get("quit"))
 		x.endLocked()
+		return err
 	case x.tx == tx:
 		return &Error{Code: CodeBusy, Text: "the export is not at its end"}
 	default:
@@ -224,6 +226,22 @@ func (c *controlConn) release(m Message) error {
 		}
 	}
 	return c.send(answer("RELEASED", tx))
+}
+
+// releasedTime bounds the write of RELEASED, which the world waits for.
+const releasedTime = 100 * time.Millisecond
+
+// sendReleased answers before the users are taken apart: everybody waits for the answer, and nobody for that. If it cannot be written,
+// STATUS tells.
+func (c *controlConn) sendReleased(tx string) error {
+	if err := c.send(answer("RELEASED", tx)); err != nil {
+		return err
+	}
+	c.conn.SetWriteDeadline(time.Now().Add(releasedTime))
+	if c.out.Flush() != nil {
+		return errEnd
+	}
+	return nil
 }
 
 func (c *controlConn) resume(m Message) error {
@@ -241,6 +259,8 @@ func (c *controlConn) resume(m Message) error {
 		return &Error{Code: CodeBusy, Text: "the export is not at its end"}
 	case c.s.table.get(tx).source == SourceReleased:
 		return &Error{Code: CodeReleased, Text: "the users are forgotten"}
+	case c.s.table.get(tx).source == SourceUnknown:
+		c.s.table.setSource(tx, SourceResumed) // a fence: an EXPORT of it that comes late is refused
 	}
 	return c.send(answer("RESUMED", tx))
 }

@@ -39,8 +39,9 @@ func (s *Server) first(m Message, conn net.Conn, rest []byte) error {
 }
 
 func (s *Server) open(m Message, conn net.Conn, rest []byte) error {
-	if !EqualSecret(m.Get("k"), s.skey) {
-		return &Error{Code: CodeDenied, Text: "wrong k"}
+	// First: who knows no secret hears nothing of what else is wrong.
+	if err := (Open{SKey: m.Get("k"), Nonce: m.Get("nonce"), Proof: m.Get("proof"), U: m.Get("u")}).proven(s.skey); err != nil {
+		return err
 	}
 	o, err := OpenOf(m)
 	if err != nil {
@@ -50,7 +51,7 @@ func (s *Server) open(m Message, conn net.Conn, rest []byte) error {
 	if err != nil {
 		return err
 	}
-	s.answerStream(conn, NewMessage(VerbOpened, "u", o.U)) // an error shows at the ircd's first read
+	s.answerStream(conn, withProof(NewMessage(VerbOpened, "u", o.U), o.Proof, s.skey, VerbOpened, o.Nonce, o.U)) // an error shows at the ircd's first read
 	conn.SetDeadline(time.Time{})
 	s.untrack(conn)
 	serve(conn, rest)
@@ -58,10 +59,12 @@ func (s *Server) open(m Message, conn net.Conn, rest []byte) error {
 }
 
 func (s *Server) attach(m Message, conn net.Conn, rest []byte) error {
-	if !EqualSecret(m.Get("k"), s.skey) {
-		return &Error{Code: CodeDenied, Text: "wrong k"}
-	}
 	a, err := AttachOf(m)
+	if a.Proof == "" {
+		if denied := knows(m.Get("k"), s.skey, "k"); denied != nil {
+			return denied
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -69,26 +72,39 @@ func (s *Server) attach(m Message, conn net.Conn, rest []byte) error {
 		return &Error{Code: CodeBadLine, U: a.U, Text: "bytes before LIVE"}
 	}
 	conn.SetDeadline(time.Time{}) // before others may see it: alive reads without one
-	held, err := s.dst.attach(s, a, conn)
+	held, tok, err := s.dst.attach(s, a, conn)
 	if err != nil {
 		return err
 	}
-	if !s.answerStream(held, NewMessage(VerbAttached, "u", a.U)) {
+	if !s.answerStream(held, withProof(NewMessage(VerbAttached, "u", a.U), a.Proof, s.skey, VerbAttached, a.Nonce, a.U, a.Tx, tok)) {
 		s.drop(held) // COMMIT finds it dead
 	}
 	return nil
 }
 
-// attach notes the stream and answers it as it is held until COMMIT.
-func (d *dest) attach(s *Server, a Attach, conn net.Conn) (net.Conn, error) {
+// withProof adds our proof to an answer if the coordinator has proven itself.
+func withProof(m Message, asked, key string, words ...string) Message {
+	if asked != "" {
+		m.Set("proof", proofOf(key, words...))
+	}
+	return m
+}
+
+// attach notes the stream and answers it as it is held until COMMIT, with the transaction's tok.
+func (d *dest) attach(s *Server, a Attach, conn net.Conn) (held net.Conn, tok string, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := d.openLocked(s, a.Tx); err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	if !EqualSecret(a.Tok, d.tok) {
-		return nil, &Error{Code: CodeDenied, Tx: a.Tx, Text: "wrong tok"}
+	if err := a.proven(s.skey, d.tok); err != nil {
+		return nil, "", err
 	}
+	held, err = d.attachLocked(s, a, conn)
+	return held, d.tok, err
+}
+
+func (d *dest) attachLocked(s *Server, a Attach, conn net.Conn) (net.Conn, error) {
 	if old := d.streams[a.U]; old != nil {
 		if alive(old) {
 			return nil, &Error{Code: CodeAttached, Tx: a.Tx, U: a.U, Text: "a second ATTACH"}

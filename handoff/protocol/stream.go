@@ -1,8 +1,10 @@
 package protocol
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"crypto/subtle"
+	"errors"
 	"net/netip"
 	"strconv"
 )
@@ -23,6 +25,8 @@ const (
 // Open is the first line of a new client's stream.
 type Open struct {
 	SKey   string // the ircd's stream secret
+	Nonce  string // 32 hex digits, new for each stream: SKey is proven and not said; "": said, to an ircd without FeatProof
+	Proof  string // as it was read; AppendOpen makes it of SKey and Nonce
 	U      string
 	Remote netip.AddrPort // the client
 	Local  netip.AddrPort // the listener that it reached
@@ -32,9 +36,17 @@ type Open struct {
 
 // AppendOpen appends the OPEN line.
 func AppendOpen(dst []byte, o Open) []byte {
-	m := NewMessage(VerbOpen, "k", o.SKey, "u", o.U,
-		"addr", o.Remote.Addr().Unmap().WithZone("").String(), "port", strconv.Itoa(int(o.Remote.Port())),
-		"laddr", o.Local.Addr().Unmap().WithZone("").String(), "lport", strconv.Itoa(int(o.Local.Port())))
+	m := NewMessage(VerbOpen)
+	if o.Nonce == "" {
+		m.Set("k", o.SKey)
+	} else {
+		setProof(&m, o.Nonce, cmp.Or(o.Proof, proofOf(o.SKey, VerbOpen, o.Nonce, o.U)))
+	}
+	for _, f := range [...]Field{{Key: "u", Value: o.U}, {Key: "addr", Value: o.Remote.Addr().Unmap().WithZone("").String()},
+		{Key: "port", Value: strconv.Itoa(int(o.Remote.Port()))}, {Key: "laddr", Value: o.Local.Addr().Unmap().WithZone("").String()},
+		{Key: "lport", Value: strconv.Itoa(int(o.Local.Port()))}} {
+		m.Set(f.Key, f.Value)
+	}
 	if o.TLS != "" {
 		m.Set("tls", o.TLS)
 	}
@@ -46,7 +58,7 @@ func AppendOpen(dst []byte, o Open) []byte {
 
 // OpenOf reads an OPEN line.
 func OpenOf(m Message) (Open, error) {
-	o := Open{SKey: m.Get("k"), U: m.Get("u"), TLS: m.Get("tls"), CertFP: m.Get("certfp")}
+	o := Open{SKey: m.Get("k"), Nonce: m.Get("nonce"), Proof: m.Get("proof"), U: m.Get("u"), TLS: m.Get("tls"), CertFP: m.Get("certfp")}
 	if !ValidU(o.U) {
 		return Open{}, &Error{Code: CodeBadValue, Text: "OPEN u: not a stream id"}
 	}
@@ -81,16 +93,26 @@ type Attach struct {
 	Tx   string
 	U    string
 	Tok  string // the transaction's secret
+
+	Nonce string // as in Open; with it neither SKey nor Tok is said
+	Proof string // as it was read
 }
 
 // AppendAttach appends the ATTACH line.
 func AppendAttach(dst []byte, a Attach) []byte {
-	return NewMessage(VerbAttach, "k", a.SKey, "tx", a.Tx, "u", a.U, "tok", a.Tok).Append(dst)
+	if a.Nonce == "" {
+		return NewMessage(VerbAttach, "k", a.SKey, "tx", a.Tx, "u", a.U, "tok", a.Tok).Append(dst)
+	}
+	m := NewMessage(VerbAttach)
+	setProof(&m, a.Nonce, cmp.Or(a.Proof, proofOf(a.SKey, VerbAttach, a.Nonce, a.U, a.Tx, a.Tok)))
+	m.Set("tx", a.Tx)
+	m.Set("u", a.U)
+	return m.Append(dst)
 }
 
 // AttachOf reads an ATTACH line.
 func AttachOf(m Message) (Attach, error) {
-	a := Attach{SKey: m.Get("k"), Tx: m.Get("tx"), U: m.Get("u"), Tok: m.Get("tok")}
+	a := Attach{SKey: m.Get("k"), Tx: m.Get("tx"), U: m.Get("u"), Tok: m.Get("tok"), Nonce: m.Get("nonce"), Proof: m.Get("proof")}
 	if !ValidU(a.U) || !ValidTx(a.Tx) {
 		return Attach{}, &Error{Code: CodeBadValue, Text: "ATTACH: u or tx make no sense"}
 	}
@@ -109,9 +131,18 @@ func appendU(dst []byte, verb, u string) []byte {
 	return append(dst, '\n')
 }
 
+func setProof(m *Message, nonce, proof string) {
+	m.Set("nonce", nonce)
+	m.Set("proof", proof)
+}
+
+// ErrUnproven is an answer on a stream from somebody who has not shown that he knows the ircd's skey.
+var ErrUnproven = errors.New("the stream was answered without the proof that it is the ircd: somebody else may have its port")
+
 // ParseStreamAnswer reads the ircd's line on a stream, without its LF, that must be want (VerbOpened, VerbAttached or VerbLive) for
-// this u. An ERROR line is returned as *Error, anything else as one with CodeBadLine.
-func ParseStreamAnswer(line []byte, want, u string) error {
+// this u. proof is OpenedProof or AttachedProof, or "" if the ircd was not asked for one; an answer without it is ErrUnproven.
+// An ERROR line is returned as *Error, anything else as one with CodeBadLine.
+func ParseStreamAnswer(line []byte, want, u, proof string) error {
 	m, err := Parse(line)
 	switch {
 	case err != nil:
@@ -120,6 +151,8 @@ func ParseStreamAnswer(line []byte, want, u string) error {
 		return ErrorOf(m)
 	case m.Verb != want || m.Get("u") != u:
 		return &Error{Code: CodeBadLine, U: u, Text: "the stream was answered with something else than " + want}
+	case proof != "" && !EqualSecret(m.Get("proof"), proof):
+		return ErrUnproven
 	}
 	return nil
 }

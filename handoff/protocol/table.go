@@ -14,9 +14,10 @@ type table struct {
 }
 
 type transaction struct {
-	source SourceState
-	dest   DestState
-	users  int // committed
+	source  SourceState
+	dest    DestState
+	users   int // committed
+	missing int // committed, and quit for lack of a stream; -1: not asked
 }
 
 func (t *table) get(tx string) transaction {
@@ -33,8 +34,8 @@ func (t *table) setSource(tx string, s SourceState) {
 }
 func (t *table) setDest(tx string, d DestState) { t.entry(tx, func(e *transaction) { e.dest = d }) }
 
-func (t *table) setCommitted(tx string, users int) {
-	t.entry(tx, func(e *transaction) { e.dest, e.users = DestCommitted, users })
+func (t *table) setCommitted(tx string, users, missing int) {
+	t.entry(tx, func(e *transaction) { e.dest, e.users, e.missing = DestCommitted, users, missing })
 }
 
 func (t *table) entry(tx string, change func(*transaction)) {

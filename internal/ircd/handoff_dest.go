@@ -2,6 +2,7 @@ package ircd
 
 import (
 	"cmp"
+	"errors"
 	"net"
 	"slices"
 	"time"
@@ -87,13 +88,13 @@ func (e *handoffEnd) unreserve() {
 }
 
 // Commit makes all prepared users live in one turn: nobody is told but who is kicked, and the lines on the new streams begin with LIVE.
-// Then the server's bans are applied as they are now.
-func (e *handoffEnd) Commit(streams map[string]net.Conn) (int, error) {
+// Who has no stream quits then, and the server's bans are applied as they are now.
+func (e *handoffEnd) Commit(streams map[string]net.Conn) error {
 	s := e.srv
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closing {
-		return 0, &protocol.Error{Code: protocol.CodeRefused, Text: "shutting down"}
+		return &protocol.Error{Code: protocol.CodeRefused, Text: "shutting down"}
 	}
 	st := e.staged
 	e.unreserve()
@@ -122,7 +123,7 @@ func (e *handoffEnd) Commit(streams map[string]net.Conn) (int, error) {
 		}
 	}
 	s.settle()
-	return len(st.users), nil
+	return nil
 }
 
 // clear ends a channel, which may be nil: the server kicks all members.
@@ -134,8 +135,8 @@ func (s *Server) clear(ch *Channel, reason string) {
 	}
 }
 
-// goLive gives a prepared client its stream and puts it into the maps. False: the stream could not be put into the loop; the client is
-// live all the same and has to quit.
+// goLive gives a prepared client its stream and puts it into the maps. False: there is no stream (nil), or it could not be put into the
+// loop; the client is live all the same and has to quit.
 func (e *handoffEnd) goLive(u *stagedUser, stream net.Conn) bool {
 	s, c, now := e.srv, u.client, time.Now()
 	c.heard, c.born = now, now
@@ -148,9 +149,13 @@ func (e *handoffEnd) goLive(u *stagedUser, stream net.Conn) bool {
 	if c.id == "" || s.ids[c.id] != nil {
 		c.id = s.nextID()
 	}
-	var err error
-	if c.conn, err = s.newConn(stream.(*heldStream).take(), c); err != nil {
-		s.log.Warn("stream lost at commit", "err", err)
+	err := errMissing
+	if stream != nil {
+		if c.conn, err = s.newConn(stream.(*heldStream).take(), c); err != nil {
+			s.log.Warn("stream lost at commit", "err", err)
+		}
+	}
+	if err != nil {
 		c.conn = &conn{srv: s, state: connClosed}
 	}
 	s.insertClient(c)
@@ -160,6 +165,9 @@ func (e *handoffEnd) goLive(u *stagedUser, stream net.Conn) bool {
 	}
 	return err == nil
 }
+
+// errMissing is the lack of a stream of a user who is to quit for it.
+var errMissing = errors.New("no stream")
 
 // sayLive writes the LIVE line; the byte counts begin behind it.
 func (e *handoffEnd) sayLive(c *Client) {

@@ -155,7 +155,7 @@ func (s *session) open(to *ship) error {
 	s.stream.Write(protocol.AppendOpen(nil, protocol.Open{SKey: to.hello.SKey, U: s.u,
 		Remote: netip.MustParseAddrPort("192.0.2.10:5000"), Local: netip.MustParseAddrPort("198.51.100.1:6667"),
 		TLS: "TLSv1.3/TLS_AES_128_GCM_SHA256", CertFP: "abcd"}))
-	return protocol.ParseStreamAnswer([]byte(readLine(s.stream)), protocol.VerbOpened, s.u)
+	return protocol.ParseStreamAnswer([]byte(readLine(s.stream)), protocol.VerbOpened, s.u, "")
 }
 
 func readLine(r io.Reader) string {
@@ -274,7 +274,7 @@ func (m *move) attach() error {
 			return err
 		}
 		conn.Write(protocol.AppendAttach(nil, protocol.Attach{SKey: m.to.hello.SKey, Tx: m.tx, U: s.u, Tok: m.tok}))
-		if err := protocol.ParseStreamAnswer([]byte(readLine(conn)), protocol.VerbAttached, s.u); err != nil {
+		if err := protocol.ParseStreamAnswer([]byte(readLine(conn)), protocol.VerbAttached, s.u, ""); err != nil {
 			return err
 		}
 		m.attached[s.u] = conn
