@@ -35,6 +35,7 @@ type TLSFacts struct {
 type Opening struct {
 	Addr        netip.AddrPort // dial this
 	Preface     []byte         // write this first: OPEN line, PROXY header, WEBIRC line, or nil. It holds secrets: never log it
+	Proof       string         // Native: what that line must have as proof, or nobody is there to whom the client may be sent; "": an older ircd
 	Native      bool           // the first line back is "OPENED u=.." or "ERROR code=..": strip it
 	TLS         *tls.Config    // shake hands by it as the client before anything is written; nil: plaintext. Shared: Clone before changing
 	HoldForUser bool           // keep the client's lines until USER is among them (2 s at most), then write WebIRC(c, user) before them
@@ -47,7 +48,7 @@ var errUnknown = errors.New("not known yet")
 // HELLO, host name not resolved): the session waits.
 func (b *Backend) Open(c Client) (Opening, error) {
 	b.mu.Lock()
-	pl, addr, skey := b.plan, b.addr, b.hello.SKey
+	pl, addr, skey, proves := b.plan, b.addr, b.hello.SKey, b.hello.Can(protocol.FeatProof)
 	b.mu.Unlock()
 	if !addr.IsValid() {
 		return Opening{}, fmt.Errorf("open stream to %s: address %w", b.full, errUnknown)
@@ -57,7 +58,12 @@ func (b *Backend) Open(c Client) (Opening, error) {
 	case o.Native && skey == "":
 		return Opening{}, fmt.Errorf("open stream to %s: HELLO %w", b.full, errUnknown)
 	case o.Native:
-		o.Preface = protocol.AppendOpen(nil, openOf(skey, c))
+		open := openOf(skey, c)
+		if proves {
+			open.Nonce = protocol.NewSecret()
+			o.Proof = protocol.OpenedProof(open)
+		}
+		o.Preface = protocol.AppendOpen(nil, open)
 	case pl.conf.Identity == config.IdentityWebIRC && pl.conf.WebIRCAfter != "":
 		o.HoldForUser = true
 	case pl.conf.Identity == config.IdentityWebIRC:

@@ -3,6 +3,8 @@ package backend
 import (
 	"net/netip"
 	"time"
+
+	"github.com/ircferry/ircferry/handoff/protocol"
 )
 
 // What the coordinator of a move and the proxy say to each other about streams. Sessions are named by their stream id U,
@@ -19,8 +21,19 @@ type AttachTo struct {
 	Backend string         // "pool/name" of the destination
 	Stream  netip.AddrPort // its stream address, from HELLO
 	SKey    string         // its stream secret, from HELLO; never logged
+	Proof   bool           // the secret is proven and not said, and the ircd's answer has to prove it too (HANDOFF/1, feat proof)
 	Tx      string
 	Tok     string // the transaction's secret; never logged
+}
+
+// Line is the ATTACH line of a session, and the proof that its answer must have if it is not "". It holds secrets: never log it.
+func (to AttachTo) Line(u string) (line []byte, proof string) {
+	a := protocol.Attach{SKey: to.SKey, Tx: to.Tx, U: u, Tok: to.Tok}
+	if to.Proof {
+		a.Nonce = protocol.NewSecret()
+		proof = protocol.AttachedProof(a)
+	}
+	return protocol.AppendAttach(nil, a), proof
 }
 
 // Frozen is what a stream had carried when its session froze. Both counts begin after the LF of the OPEN or LIVE line
@@ -30,6 +43,13 @@ type Frozen struct {
 	In         uint64 // bytes written to the backend and accepted by the kernel
 	Out        uint64 // bytes read from the backend so far
 	Registered bool
+}
+
+// Streams is what the kernel knows of streams of sessions in a move, whether they were read to there or not. Streams that we have closed
+// ourselves are in neither count.
+type Streams struct {
+	Ended int // at EOF, or reset, by the other end
+	Open  int
 }
 
 // Cut says up to where the old stream must be read.

@@ -44,6 +44,7 @@ type attached struct {
 	to       *attachTo
 	deadline time.Duration
 	first    lines.Gather // the answer to ATTACH, and then LIVE
+	proof    string       // that the answer must have, if not ""
 }
 
 // attachTo is a backend.AttachTo for all sessions of a batch, with the batch for its count of streams under way.
@@ -193,7 +194,9 @@ func (s *session) attachedEvent(ev loop.Events) {
 
 func (s *session) attachConnected() {
 	a := &s.mv.attached
-	if !a.Tell(s.w.legs, []byte("ATTACH k="+a.to.SKey+" tx="+a.to.Tx+" u="+s.id()+" tok="+a.to.Tok+"\n")) {
+	line, proof := a.to.Line(s.id())
+	a.proof = proof
+	if !a.Tell(s.w.legs, line) {
 		s.attachRest()
 		return
 	}
@@ -205,8 +208,15 @@ func (s *session) attachConnected() {
 func (s *session) attachAnswered() {
 	a := &s.mv.attached
 	want := len("ATTACHED u=") + len(s.id()) + 1
+	if a.proof != "" {
+		want += len(" proof=") + len(a.proof)
+	}
 	for a.More() {
-		got := a.Read(s.w.legs, max(want-a.first.Len(), 1))
+		room := max(want-a.first.Len(), 1)
+		if a.first.IsOther('A') {
+			room = 1 // a refusal, of any length
+		}
+		got := a.Read(s.w.legs, room)
 		if got.End != leg.NotYet || a.first.Len() >= maxFirstLine {
 			s.attachRest()
 			return
@@ -214,7 +224,7 @@ func (s *session) attachAnswered() {
 		line, _ := a.first.Next(got.Data, maxFirstLine)
 		switch {
 		case line == nil:
-		case isAnswer(line, "ATTACHED", s.id()):
+		case answerCode(line, "ATTACHED", s.id(), a.proof) == "":
 			a.state = attachAttached
 			s.attachDone("")
 			return

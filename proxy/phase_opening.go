@@ -20,8 +20,8 @@ func (opens) fromBackend(s *session, p []byte) {
 		}
 		return
 	}
-	if !isAnswer(line, "OPENED", s.id()) {
-		s.peer.b.OpenRefused(errorCode(line))
+	if code := answerCode(line, "OPENED", s.id(), r.stream.Proof); code != "" {
+		s.peer.b.OpenRefused(code)
 		r.refused = true
 		s.retry()
 		return

@@ -116,14 +116,17 @@ func (reopening) fromBackend(s *session, p []byte) {
 		return
 	}
 	line, rest := r.first.Next(p, maxFirstLine)
-	switch {
-	case line == nil && r.first.Len() >= maxFirstLine:
-		s.reopenFailed()
-	case line == nil:
-	case !isAnswer(line, "OPENED", s.id()):
-		s.peer.b.OpenRefused(errorCode(line))
-		s.reopenRetry()
+	if line == nil {
+		if r.first.Len() >= maxFirstLine {
+			s.reopenFailed()
+		}
+		return
+	}
+	switch code := answerCode(line, "OPENED", s.id(), r.stream.Proof); code {
 	default:
+		s.peer.b.OpenRefused(code)
+		s.reopenRetry()
+	case "":
 		s.slot().Flags |= wire.BackendStripped
 		s.reopenSay(bytes.Clone(rest))
 	}

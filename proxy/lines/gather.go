@@ -25,6 +25,9 @@ func (g *Gather) Next(p []byte, most int) (line, rest []byte) {
 // Len is how many bytes wait for the rest of their line.
 func (g *Gather) Len() int { return len(g.half) }
 
+// IsOther reports whether a line has begun, and not with this byte.
+func (g *Gather) IsOther(first byte) bool { return len(g.half) > 0 && g.half[0] != first }
+
 // Reset forgets and zeroes what waits.
 func (g *Gather) Reset() {
 	clear(g.half[:cap(g.half)])
