@@ -2,8 +2,6 @@ package handoff
 
 import (
 	"context"
-	"errors"
-	"syscall"
 	"time"
 
 	"github.com/ircferry/ircferry/backend"
@@ -15,8 +13,9 @@ import (
 
 // transaction is one import at one destination.
 type transaction struct {
-	to string // backend name in the pool
-	tx string
+	to    string // backend name in the pool
+	tx    string
+	until time.Time // the end of its lease; zero: not known
 }
 
 // abort ends a transaction that will not be committed. What stays unanswered is owed: to the next try at that destination, and after the end of
@@ -24,8 +23,13 @@ type transaction struct {
 func (x *run) abort(dst Party, to *backend.Backend, tx string) {
 	if !x.c.abandon(dst, to, tx) {
 		x.log.Info("abort not answered yet", "to", to.FullName())
-		x.owed = append(x.owed, transaction{to.Name(), tx})
+		x.owe(to, tx)
 	}
+}
+
+// owe notes an ABORT that is to be asked again. No lease of the move is longer than its park time or deadline, which is of from now on.
+func (x *run) owe(to *backend.Backend, tx string) {
+	x.owed = append(x.owed, transaction{to.Name(), tx, time.Now().Add(lease(max(x.limits.Park, x.r.Timeout)))})
 }
 
 // payAborts asks dst for the aborts that are owed to it.
@@ -43,7 +47,7 @@ func (x *run) payAborts(ctx context.Context, dst Party, to *backend.Backend) err
 	return failed
 }
 
-// abandon is an ABORT on the conversation that there is, or if that is broken on one of its own. False: no answer within twice answerTime.
+// abandon is an ABORT on the conversation that there is, or if that is broken on one of its own. False: no answer within answerTime.
 func (c *Coordinator) abandon(dst Party, to *backend.Backend, tx string) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), answerTime)
 	defer cancel()
@@ -51,29 +55,30 @@ func (c *Coordinator) abandon(dst Party, to *backend.Backend, tx string) bool {
 		return true
 	}
 	dst.Close()
-	again, stop := context.WithTimeout(context.Background(), answerTime)
-	defer stop()
-	return c.forget(again, to, tx)
+	return c.askAbort(ctx, to, tx)
 }
 
-// forget asks an ircd to abort a transaction until it has answered or is certainly not there. False: ctx was over first.
+// forget asks an ircd to abort a transaction until it has answered: one that cannot be reached may live. False: ctx was over first.
 func (c *Coordinator) forget(ctx context.Context, to *backend.Backend, tx string) bool {
-	for {
+	for rest := askEvery; ; rest = min(2*rest, askSeldom) {
 		if c.askAbort(ctx, to, tx) {
 			return true
 		}
-		if !wait(ctx, askEvery) {
+		if !wait(ctx, rest) {
 			return false
 		}
 	}
 }
+
+// askSeldom is how often an ircd is asked at last that does not answer for long.
+const askSeldom = 5 * time.Second
 
 func (c *Coordinator) askAbort(ctx context.Context, to *backend.Backend, tx string) bool {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
 	party, err := c.opt.Driver.Connect(ctx, to)
 	if err != nil {
-		return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT)
+		return false
 	}
 	defer party.Close()
 	return answered(party.Abort(ctx, tx))
@@ -81,21 +86,28 @@ func (c *Coordinator) askAbort(ctx context.Context, to *backend.Backend, tx stri
 
 // answered: the ircd has heard the question, whatever it said.
 func answered(err error) bool {
-	var said *protocol.Error
-	return err == nil || errors.As(err, &said)
+	_, ok := said(err)
+	return err == nil || ok
 }
 
 // forgetLater is forget beside all else, until the lease is certainly over or the daemon ends. The returned channel is closed at its end.
 func (c *Coordinator) forgetLater(pool string, t transaction) <-chan struct{} {
 	done := make(chan struct{})
-	c.wg.Go(func() {
+	asked := c.beside(func() {
 		defer close(done)
-		ctx, cancel := context.WithTimeout(c.alive, protocol.MaxLease)
+		until := t.until
+		if until.IsZero() {
+			until = time.Now().Add(protocol.MaxLease)
+		}
+		ctx, cancel := context.WithDeadline(c.alive, until)
 		defer cancel()
 		if to, err := c.find(pool, t.to); err == nil {
 			c.forget(ctx, to, t.tx)
 		}
 	})
+	if !asked {
+		close(done)
+	}
 	return done
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -45,7 +46,8 @@ type Coordinator struct {
 	moves      []*Move          // oldest first, at most keptMoves ended ones
 	active     map[string]*Move // by pool
 	rehearsing map[string]bool  // pools with a dry run
-	wg         sync.WaitGroup
+	closed     bool             // since Close
+	wg         sync.WaitGroup   // added to under mu, while not closed
 
 	alive context.Context // until Close
 	end   context.CancelCauseFunc
@@ -120,7 +122,7 @@ func (c *Coordinator) Release(pool, name, to, actor string) (*Move, error) {
 	if m == nil || m.request.From != name || !m.Report().waits() {
 		return nil, &Refused{Reason: fmt.Sprintf("%s/%s is not held", pool, name), Hint: "ferryctl show moves tells what is"}
 	}
-	place := placing{to: name, newEpoch: m.request.Kind == KindRestart, released: true}
+	where := placing{to: name, newEpoch: m.request.Kind == KindRestart, released: true}
 	if to != "" && to != name {
 		target, err := c.find(pool, to)
 		if err != nil {
@@ -129,29 +131,28 @@ func (c *Coordinator) Release(pool, name, to, actor string) (*Move, error) {
 		if !target.Native() {
 			return nil, &Refused{Reason: fmt.Sprintf("%s has no driver: it cannot take users", target.FullName())}
 		}
-		place = placing{to: to, released: true}
+		where = placing{to: to, released: true}
 	}
-	return m, m.place(place)
+	return m, m.state.on(event{what: placed, place: where})
 }
 
-// Cancel ends a move: before the point of no return everybody goes on where he was; a parked move's users are pushed
-// back into their old backend. It returns at once.
+// Cancel ends a move: before RELEASE can have left everybody goes on where he was; users who are in the journal are pushed
+// back into their old backend, also if a try to put them elsewhere is under way. It returns at once. What it does not refuse will be done.
 func (c *Coordinator) Cancel(id string) error {
 	m := c.byID(id)
 	if m == nil {
 		return fmt.Errorf("no move %q", id)
 	}
-	switch report := m.Report(); {
-	case report.State.Ended():
+	if report := m.Report(); report.State.Ended() {
 		return &Refused{Reason: fmt.Sprintf("move %s has ended (%s)", id, report.State)}
-	case report.waits(), report.out && report.Step == StepPush: // heard if the try that is under way fails
-		return m.place(placing{to: report.From})
-	case report.Step == StepRelease || report.Step == StepCommit || report.Step == StepSplice || report.Step == StepThaw:
-		return &Refused{Reason: fmt.Sprintf("move %s is past the point of no return", id), Hint: "it ends by itself; move the users back afterwards"}
-	default:
-		m.cancel(ErrCancelled)
-		return nil
 	}
+	err := m.state.on(event{what: cancelled, why: ErrCancelled, place: placing{to: m.request.From}})
+	var refused *Refused
+	if errors.As(err, &refused) {
+		return &Refused{Reason: fmt.Sprintf("move %s cannot be cancelled: %s", id, refused.Reason), Hint: refused.Hint}
+	}
+	m.cancel(ErrCancelled) // what it stops is before the point of no return only
+	return err
 }
 
 // Moves lists the moves that are known, oldest first.
@@ -187,7 +188,9 @@ func (c *Coordinator) Watch(id string) (Report, <-chan struct{}, bool) {
 // Close cancels what can be cancelled and waits for all moves, until ctx is over. Users that are parked then stay in their journals.
 func (c *Coordinator) Close(ctx context.Context) error {
 	c.mu.Lock()
+	c.closed = true // nothing begins any more
 	for _, m := range c.active {
+		m.state.on(event{what: stopped, why: errDaemonEnds})
 		m.cancel(errDaemonEnds)
 	}
 	c.mu.Unlock()
@@ -248,10 +251,16 @@ func (c *Coordinator) awaitEnding(pool string) {
 	}
 }
 
-// claim makes the pool's one move, with the context of its reversible part.
+// errClosed refuses what would begin while the daemon ends.
+var errClosed = &Refused{Reason: "the daemon ends: nothing is moved any more", Hint: "ask the one that is started next"}
+
+// claim makes the pool's one move, with the context of its reversible part. The caller says wg.Done at its end.
 func (c *Coordinator) claim(r Request) (*Move, context.Context, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.closed {
+		return nil, nil, errClosed
+	}
 	if running := c.active[r.Pool]; running != nil {
 		return nil, nil, underWay(running)
 	}
@@ -266,7 +275,19 @@ func (c *Coordinator) claim(r Request) (*Move, context.Context, error) {
 	context.AfterFunc(ctx, stop)
 	m := newMove(moveID(), r, cancel, c.opt.OnChange)
 	c.active[r.Pool] = m
+	c.wg.Add(1)
 	return m, ctx, nil
+}
+
+// beside runs f as part of what Close waits for, unless it was called.
+func (c *Coordinator) beside(f func()) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return false
+	}
+	c.wg.Go(f)
+	return true
 }
 
 // keep puts a claimed move among those that can be asked for.

@@ -6,33 +6,61 @@
 //
 // # Who owns the users
 //
-// Always exactly one: the old ircd until it has answered RELEASED, then the journal until COMMITTED, then the new ircd. RELEASED is
-// the point of no return. Before it every failure ends in a thaw on the old backend; after it the users are placed wherever
+// Always exactly one: the old ircd until it has let them go, then the journal until COMMITTED, then the new ircd. Who that is, and what has
+// become of each session, is data: machine, which one place changes, by events; owner shows the ways. In between are two states in
+// which nobody knows, because a question may have left and its answer has not come: RELEASE at the old ircd, COMMIT at a new one. They begin one line
+// before the question can leave and end with the ircd's word or with evidence. Cancel, guards and reports ask for the owner, never for a
+// step's name.
+//
+// RELEASE is the point of no return. Before it every failure ends in a thaw on the old backend; after it the users are placed wherever
 // an ircd takes them, and only the park time ends that.
+//
+// # One user's trouble is his alone
+//
+// Behind the point of no return a try can only shrink: whose session has ended, whose stream the ircd refuses, who is in conflict there
+// is taken out, named with the cause and counted, and never fails another try. An ircd with feat "missing" gets his record all the same and shows him
+// quit; for others the record is left out. A destination that takes most of the streams not, does not answer STATUS or has forgotten the
+// transaction blames nobody: that try has failed, and is made again. Before the point of no return the move is undone and begun anew without one
+// session that cannot move, if nobody who moves shares a channel with it (it stays where it is) and the operator has not said --strict; else it
+// reverts and names it.
+//
+// # What is evidence
+//
+// That an ircd's process has ended is known if the kernel says so of the process at the other end of its unix socket, or if it has closed all streams
+// of the move's users: then nobody of them is live there, whatever else it does. A refused connect, a missing socket or another process at
+// the address is none: the question is asked on. What a peer names (u=) is looked up in the move before anything is done to it.
+//
+// # What waits for whom
+//
+// Each question to an ircd, to the disk and to the proxy has a time of its own, and ends with the move's context: max_pause and the deadline
+// before the point of no return, the park time and the operator's cancel after it. One that hangs is left alone, and what it does late is
+// undone.
 //
 // # What happens when a step fails
 //
 //	step     what fails                                      outcome
 //	check    a guard, an ircd not reachable, descriptors     refused, nothing was touched
-//	prepare  IMPORT refused, a stream cannot be attached     reverted; nobody was frozen
+//	prepare  IMPORT refused, no stream can be attached       reverted; nobody was frozen
+//	prepare  one session's stream is refused                 begun anew without it, or reverted naming it: see above
 //	freeze   a loop does not answer in time                  reverted: thaw on the old backend
 //	pull     source stalls, lies about counts or sum,        reverted: RESUME (or the end of the control connection, or of the
-//	         freeze time over, journal not writable          freeze time, which are the same), thaw on the old backend
+//	         freeze time over, disk full or hanging          freeze time, which are the same), thaw on the old backend
 //	pull     source dies before END                          reverted as far as there is something to go back to: its streams
 //	                                                         end, so its sessions end as with any ircd that dies
 //	pull     source dies after END                           go on: the records are complete and nobody else has the users
-//	push     destination dies, stalls, answers CONFLICT,     reverted: RESUME and ABORT (a dead destination has nothing to
-//	         warns under --strict, lease over                abort; one that does not answer is asked until it does or its lease
-//	                                                         is over), thaw on the old backend
-//	release  answer lost                                     STATUS is asked until it is known: released or dead: go on;
+//	push     destination dies, stalls, warns under           reverted: RESUME and ABORT (one that does not answer is asked until it
+//	         --strict, conflict of a channel, lease over     does or its lease is over), thaw on the old backend
+//	push     conflict of one user                            begun anew without him, or reverted naming him: see above
+//	release  answer lost                                     STATUS is asked until it is known: released, or evidence of its end: go on;
 //	                                                         resumed: reverted; frozen: RELEASE again
 //	release  the source says that the freeze was over        reverted
 //	commit   answer lost                                     STATUS is asked until it is known: committed: go on; prepared:
-//	                                                         COMMIT again; anything else: import again from the journal
+//	                                                         COMMIT again; anything else, or evidence: import again from the journal
 //	commit   destination dies                                import again from the journal: into it when it is back with a
 //	                                                         new epoch, back into the source, or into another backend
+//	commit   a stream is missing                             attached once more; then its user is taken out
 //	push     after RELEASED: conversation lost, stall        ABORT until it is answered, then import again
-//	push     after RELEASED: a user's CONFLICT               that session is closed and named; import again without it
+//	push     after RELEASED: one user's conflict, stream     he is taken out; the others go on, or again without him
 //	push     after RELEASED: somebody has made a channel     where the users came from or were meant to go, its members are kicked at
 //	         of an exported name since                       COMMIT; elsewhere, or if it is older, tried again until it is gone
 //	                                                         or the park time is over: see park
@@ -43,8 +71,9 @@
 //	                                                         whose sessions are closed. Else failed: ERROR to the clients, the
 //	                                                         journal is kept
 //	splice   one stream gives no LIVE, or was lost           that session is closed with an ERROR line and named; the others go on
-//	any      cancel before RELEASED                          reverted
-//	any      cancel while parked                             the users are pushed back into the old backend
+//	any      cancel before RELEASE has left                  reverted
+//	any      cancel while the journal has the users          they are pushed back into the old backend; a try that is under way ends
+//	any      cancel while nobody knows, or behind COMMITTED  refused, and says which
 //	any      the daemon ends                                 before RELEASED the source goes on by itself, after it the journal is
 //	                                                         found at the next start, reported and kept, and the destination
 //	                                                         aborts; clients are gone with the daemon, so nobody is live twice

@@ -29,12 +29,30 @@ type Party interface {
 	Import(ctx context.Context, tx, tok string, lease time.Duration, kick string) error
 	Record(ctx context.Context, rec protocol.Message) error
 	Prepare(ctx context.Context, tx string) (protocol.Prepared, error)
-	Commit(ctx context.Context, tx string) (users int, err error)
+	// Commit with quit lets users without a stream quit (protocol.FeatMissing); without it there are none missing.
+	Commit(ctx context.Context, tx string, quit bool) (users, missing int, err error)
 	Abort(ctx context.Context, tx string) error
+
+	// Process holds the process at the other end, if the kernel knows it; else NoProcess. It outlives the conversation.
+	Process() Process
 
 	Status(ctx context.Context, tx string) (protocol.Status, error)
 	Close() error
 }
+
+// Process is an ircd's process as our kernel knows it. The holder calls Release once.
+type Process interface {
+	Ended() bool // it has certainly ended
+	Release()
+}
+
+// NoProcess is one that is not known.
+var NoProcess Process = noProcess{}
+
+type noProcess struct{}
+
+func (noProcess) Ended() bool { return false }
+func (noProcess) Release()    {}
 
 // warnings turns a destination's notes into what a report says.
 func warnings(notes []protocol.Note) []Warning {

@@ -52,6 +52,9 @@ func (c *Coordinator) DryRun(ctx context.Context, r Request) (Plan, error) {
 func (c *Coordinator) claimRehearsal(pool string) (done func(), err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.closed {
+		return nil, errClosed
+	}
 	if m := c.active[pool]; m != nil {
 		return nil, underWay(m)
 	}

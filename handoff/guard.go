@@ -114,6 +114,7 @@ func (c *Coordinator) drainRelay(r Request, from *backend.Backend) (*Move, error
 	if err != nil {
 		return nil, err
 	}
+	defer c.wg.Done()
 	if err := from.SetAdmin(backend.Drain); err != nil {
 		c.free(m)
 		return nil, fmt.Errorf("drain %s: %w", from.FullName(), err)

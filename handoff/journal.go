@@ -1,12 +1,12 @@
 package handoff
 
 import (
-	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
+	"sync"
 
 	"github.com/ircferry/ircferry/backend"
 	"github.com/ircferry/ircferry/handoff/protocol"
@@ -15,22 +15,25 @@ import (
 // Journal is what one move has written to disk, in this order: the parties, the records, the intent to release, released, and
 // committed or aborted. It is a text file of HANDOFF/1 lines (mode 0600, in a directory of mode 0700, since queues are chat text):
 //
-//	MOVE id= kind= pool= from= to= tx= epoch= was=      was: the admin state of from before the command
+//	MOVE id= kind= pool= from= to= tx= epoch= was=      was: the admin state of from before the command; synced, and the directory too
 //	CHAN, LIST, USER, MEMB, DATA            as the source gave them
 //	RELEASE tx=                             synced before RELEASE is sent
 //	RELEASED tx=
 //	IMPORT tx= to=                          each try to place the users
 //	COMMITTED tx= to= | ABORTED tx=         synced when all have been thawed
 //
-// From RELEASED on nobody waits for the disk, which can take seconds on a busy host: marks are written, so that they survive the daemon,
-// and what the end of the whole host takes is a mark about clients whose connections it has ended too.
+// The disk is written beside the move, in order. Only sync waits for it, and no longer than its context: from RELEASED on nobody waits for
+// the disk, which can take seconds on a busy host, or for ever.
 //
 // One goroutine, the move's. It is removed when the users have an owner again, and kept when they have none.
 type Journal struct {
 	path string
 	file *os.File
-	w    *bufio.Writer
-	line []byte // scratch
+	disk disk
+	buf  []byte // not given to the disk yet
+
+	mu  sync.Mutex
+	err error // the first failure of the disk; what comes behind it is of no use
 
 	toDisk func(*os.File) error
 }
@@ -39,24 +42,47 @@ type Journal struct {
 const journalBuffer = 64 << 10
 
 // createJournal begins the journal of a move in dir (made if absent). It is an error if one of this name exists.
-func createJournal(dir, id string) (*Journal, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("journal directory: %w", err)
-	}
-	path := filepath.Join(dir, id+".journal")
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
+func createJournal(ctx context.Context, dir, id string, toDisk func(*os.File) error) (*Journal, error) {
+	j := &Journal{path: filepath.Join(dir, id+".journal"), toDisk: toDisk}
+	err := j.wait(ctx, func() error {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("journal directory: %w", err)
+		}
+		file, err := os.OpenFile(j.path, os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
+		if err != nil {
+			return fmt.Errorf("create journal: %w", err)
+		}
+		j.file = file
+		return nil
+	})
 	if err != nil {
-		return nil, fmt.Errorf("create journal: %w", err)
+		j.disk.do(func() { j.discard() }) // also one that comes late
+		return nil, err
 	}
-	return &Journal{path: path, file: file, w: bufio.NewWriterSize(file, journalBuffer), toDisk: (*os.File).Sync}, nil
+	return j, nil
 }
 
 // Path is where the journal lies.
 func (j *Journal) Path() string { return j.path }
 
-// begin writes the parties of the move.
-func (j *Journal) begin(r Request, id, tx, epoch string, was backend.AdminState) error {
-	return j.sync(protocol.NewMessage("MOVE", "id", id, "kind", string(r.Kind), "pool", r.Pool, "from", r.From, "to", r.To, "tx", tx, "epoch", epoch, "was", string(was)))
+// begin writes the parties of the move, and lets the directory know the file: who loses power must find it.
+func (j *Journal) begin(ctx context.Context, r Request, id, tx, epoch string, was backend.AdminState) error {
+	err := j.sync(ctx, protocol.NewMessage("MOVE", "id", id, "kind", string(r.Kind), "pool", r.Pool, "from", r.From, "to", r.To, "tx", tx, "epoch", epoch, "was", string(was)))
+	if err != nil {
+		return err
+	}
+	return j.wait(ctx, j.syncDirectory)
+}
+
+func (j *Journal) syncDirectory() error {
+	dir, err := os.Open(filepath.Dir(j.path))
+	if err == nil {
+		err = errors.Join(j.toDisk(dir), dir.Close())
+	}
+	if err != nil {
+		return fmt.Errorf("sync journal directory: %w", err)
+	}
+	return nil
 }
 
 // record writes one record of the source; nothing is on disk before sync.
@@ -64,134 +90,87 @@ func (j *Journal) record(rec protocol.Message) error {
 	return j.append(rec)
 }
 
-// mark writes a mark and all before it; they survive the daemon, and the host after the next sync.
+// mark writes a mark and all before it; they survive the daemon, and the host after the next sync. It does not wait, so an error may
+// be one of before.
 func (j *Journal) mark(mark protocol.Message) error {
 	if err := j.append(mark); err != nil {
 		return err
 	}
-	if err := j.w.Flush(); err != nil {
-		return fmt.Errorf("write journal %s: %w", j.path, err)
-	}
-	return nil
+	j.flush()
+	return j.failed()
 }
 
-// sync writes a mark and returns when it and all before it are on disk.
-func (j *Journal) sync(mark protocol.Message) error {
-	if err := j.mark(mark); err != nil {
+// sync writes a mark and returns when it and all before it are on disk, or ctx is over.
+func (j *Journal) sync(ctx context.Context, mark protocol.Message) error {
+	if err := j.append(mark); err != nil {
 		return err
 	}
-	if err := j.toDisk(j.file); err != nil {
-		return fmt.Errorf("sync journal %s: %w", j.path, err)
+	j.flush()
+	return j.wait(ctx, func() error {
+		if err := j.toDisk(j.file); err != nil {
+			return fmt.Errorf("sync journal %s: %w", j.path, err)
+		}
+		return nil
+	})
+}
+
+// wait lets the disk do f behind all that it has to do, and waits for that.
+func (j *Journal) wait(ctx context.Context, f func() error) error {
+	answer := make(chan error, 1)
+	j.disk.do(func() {
+		err := j.failed()
+		if err == nil {
+			err = f()
+			j.fail(err)
+		}
+		answer <- err
+	})
+	select {
+	case err := <-answer:
+		return err
+	case <-ctx.Done():
+		err := fmt.Errorf("journal %s: the disk does not answer: %w", j.path, context.Cause(ctx))
+		j.fail(err)
+		return err
 	}
-	return nil
+}
+
+func (j *Journal) fail(err error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.err = errors.Join(j.err, err)
+}
+
+func (j *Journal) failed() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.err
 }
 
 func (j *Journal) append(m protocol.Message) error {
-	line, err := protocol.AppendRecord(j.line[:0], m, 0, nil)
+	buf, err := protocol.AppendRecord(j.buf, m, 0, nil)
 	if err != nil {
 		return fmt.Errorf("write journal %s: %w", j.path, err)
 	}
-	j.line = line
-	if _, err := j.w.Write(line); err != nil {
-		return fmt.Errorf("write journal %s: %w", j.path, err)
+	if j.buf = buf; len(buf) >= journalBuffer {
+		j.flush()
 	}
-	return nil
+	return j.failed()
 }
 
-// done is remove for a journal that says so: if the host ends now, the next start must not find a move without an end.
-func (j *Journal) done() error {
-	return errors.Join(j.toDisk(j.file), j.remove())
-}
-
-// remove ends a journal whose users have an owner.
-func (j *Journal) remove() error {
-	return errors.Join(j.file.Close(), os.Remove(j.path))
-}
-
-// leave ends a journal with its daemon: the next one finds it.
-func (j *Journal) leave() error {
-	return errors.Join(j.w.Flush(), j.file.Close())
-}
-
-// keep ends a journal that is the only owner, under a name that the next start does not take for a move that was interrupted.
-func (j *Journal) keep() error {
-	err := j.leave()
-	kept := j.path + ".failed"
-	if e := os.Rename(j.path, kept); e != nil {
-		return errors.Join(err, fmt.Errorf("put journal aside: %w", e))
+// flush gives what there is to the disk.
+func (j *Journal) flush() {
+	buf := j.buf
+	j.buf = nil
+	if len(buf) == 0 {
+		return
 	}
-	j.path = kept
-	return err
-}
-
-// Interrupted is a move of an earlier daemon that has no end in its journal.
-type Interrupted struct {
-	ID, Pool, From, To string
-	Kind               Kind
-	Tx                 string
-	Was                backend.AdminState // of From before the command
-	Users              int
-	Released           bool          // the source had been told to forget the users
-	Open               []transaction // imports that were begun, none of which was committed
-	Path               string        // where the journal was put aside
-}
-
-// findInterrupted reads the journals that an earlier daemon left in dir and puts each aside as *.interrupted, so that the
-// next start does not report it again. An unreadable journal is put aside too and reported by its path alone.
-func findInterrupted(dir string) ([]Interrupted, error) {
-	paths, err := filepath.Glob(filepath.Join(dir, "*.journal"))
-	if err != nil {
-		return nil, fmt.Errorf("look for journals in %s: %w", dir, err)
-	}
-	var found []Interrupted
-	for _, path := range paths {
-		in, ended, err := readJournal(path)
-		if err == nil && ended {
-			if err := os.Remove(path); err != nil {
-				return found, fmt.Errorf("remove journal of an ended move: %w", err)
-			}
-			continue
+	j.disk.do(func() {
+		if j.failed() != nil {
+			return
 		}
-		in.ID = strings.TrimSuffix(filepath.Base(path), ".journal")
-		in.Path = path + ".interrupted"
-		if err := os.Rename(path, in.Path); err != nil {
-			return found, fmt.Errorf("put journal aside: %w", err)
+		if _, err := j.file.Write(buf); err != nil {
+			j.fail(fmt.Errorf("write journal %s: %w", j.path, err))
 		}
-		found = append(found, in)
-	}
-	return found, nil
-}
-
-// readJournal tells what a journal says of its move, and whether the move had an end. A torn last line is what a crash leaves.
-func readJournal(path string) (in Interrupted, ended bool, err error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return in, false, fmt.Errorf("open journal: %w", err)
-	}
-	defer file.Close()
-	lines := bufio.NewScanner(file)
-	lines.Buffer(nil, protocol.MaxLine+1)
-	for lines.Scan() {
-		m, err := protocol.Parse(lines.Bytes())
-		if err != nil {
-			return in, false, fmt.Errorf("read journal %s: %w", path, err)
-		}
-		switch m.Verb {
-		case "MOVE":
-			in.Pool, in.From, in.To, in.Tx = m.Get("pool"), m.Get("from"), m.Get("to"), m.Get("tx")
-			if in.To != "" {
-				in.Open = append(in.Open, transaction{in.To, in.Tx})
-			}
-			in.Kind, in.Was = Kind(m.Get("kind")), backend.AdminState(m.Get("was"))
-		case "IMPORT":
-			in.Open = append(in.Open, transaction{m.Get("to"), m.Get("tx")})
-		case "USER":
-			in.Users++
-		case "RELEASE", "RELEASED":
-			in.Released = true
-		case "COMMITTED", "ABORTED":
-			ended = true
-		}
-	}
-	return in, ended, lines.Err()
+	})
 }

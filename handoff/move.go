@@ -3,13 +3,10 @@ package handoff
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/ircferry/ircferry/backend"
 )
 
 // ErrCancelled is the cause of a move that the operator cancelled.
@@ -21,7 +18,7 @@ type Move struct {
 	onChange func(Report)
 	done     chan struct{}
 	parked   chan struct{}
-	placing  chan placing // how a parked move goes on
+	state    *machine
 	cancel   context.CancelCauseFunc
 
 	mu      sync.Mutex
@@ -30,20 +27,13 @@ type Move struct {
 	changed chan struct{} // closed and replaced at each change of the report
 }
 
-// placing says where the users of a parked move go.
-type placing struct {
-	to       string // backend name in the pool
-	newEpoch bool   // wait until the ircd is another process than at the pull
-	released bool   // by a release, not by a cancel
-}
-
 func newMove(id string, r Request, cancel context.CancelCauseFunc, onChange func(Report)) *Move {
 	return &Move{
 		request:  r,
 		onChange: onChange,
 		done:     make(chan struct{}),
 		parked:   make(chan struct{}),
-		placing:  make(chan placing, 1),
+		state:    newMachine(),
 		cancel:   cancel,
 		changed:  make(chan struct{}),
 		since:    time.Now(),
@@ -75,6 +65,7 @@ func (m *Move) Watch() (Report, <-chan struct{}) {
 	report.Named = slices.Clone(report.Named)
 	report.Warnings = slices.Clone(report.Warnings)
 	report.Took = maps.Clone(report.Took)
+	report.out = !m.state.revertible()
 	return report, m.changed
 }
 
@@ -108,6 +99,13 @@ func (m *Move) enter(step Step, note string) {
 	m.update(func(r *Report) { r.Step, r.Note, r.Progress = step, note, 0 })
 }
 
+// say tells what the step waits for.
+func (m *Move) say(note string) {
+	if m.Report().Note != note {
+		m.update(func(r *Report) { r.Note = note })
+	}
+}
+
 // park says that the users are in the journal.
 func (m *Move) park(note string) {
 	m.update(func(r *Report) { r.State, r.Step, r.Note, r.Progress = StateParked, StepPark, note, 0 })
@@ -115,16 +113,6 @@ func (m *Move) park(note string) {
 	case <-m.parked:
 	default:
 		close(m.parked)
-	}
-}
-
-// place tells a parked move where its users go.
-func (m *Move) place(p placing) error {
-	select {
-	case m.placing <- p:
-		return nil
-	default:
-		return &Refused{Reason: fmt.Sprintf("move %s was told already where its users go", m.ID())}
 	}
 }
 
@@ -143,101 +131,4 @@ func (m *Move) end(state State, err error) {
 		}
 	})
 	close(m.done)
-}
-
-// tally counts each session of a move once, by its outcome.
-type tally struct {
-	attempted map[string]string // u, nick once the records tell it
-	named     []Named
-	pauses    []time.Duration
-	counted   map[string]bool
-
-	moved, reverted, failed, left, reopened int
-	heldLines, heldBytes                    int
-}
-
-func newTally(frozen []backend.Frozen) *tally {
-	t := &tally{attempted: make(map[string]string, len(frozen)), counted: make(map[string]bool, len(frozen))}
-	for _, f := range frozen {
-		t.attempted[f.U] = ""
-	}
-	return t
-}
-
-func (t *tally) first(u string) bool {
-	if _, ours := t.attempted[u]; !ours || t.counted[u] {
-		return false
-	}
-	t.counted[u] = true
-	return true
-}
-
-func (t *tally) held(m backend.Moved) {
-	t.pauses = append(t.pauses, m.Pause)
-	t.heldLines += m.HeldLines
-	t.heldBytes += m.HeldBytes
-}
-
-func (t *tally) addMoved(m backend.Moved) {
-	if t.first(m.U) {
-		t.moved++
-		t.held(m)
-	}
-}
-
-func (t *tally) addReverted(m backend.Moved) {
-	if t.first(m.U) {
-		t.reverted++
-		t.held(m)
-	}
-}
-
-// addUntouched is addReverted for a session that was never frozen: it had no pause.
-func (t *tally) addUntouched(u string) {
-	if t.first(u) {
-		t.reverted++
-	}
-}
-
-func (t *tally) addFailed(u string, cause backend.Cause) {
-	if t.first(u) {
-		t.failed++
-		t.named = append(t.named, Named{Session: u, Nick: t.attempted[u], Outcome: "failed", Cause: string(cause)})
-	}
-}
-
-func (t *tally) addLeft(u string, cause backend.Cause) {
-	if t.first(u) {
-		t.left++
-		t.named = append(t.named, Named{Session: u, Nick: t.attempted[u], Outcome: "left", Cause: string(cause)})
-	}
-}
-
-// rest counts whoever no step answered for, so that attempted is always the sum of the outcomes.
-func (t *tally) rest(cause backend.Cause) {
-	for u := range t.attempted {
-		t.addLeft(u, cause)
-	}
-}
-
-// write puts the counts into the report.
-func (t *tally) write(r *Report) {
-	r.Attempted = len(t.attempted)
-	r.Moved, r.Reverted, r.Failed, r.Left, r.Reopened = t.moved, t.reverted, t.failed, t.left, t.reopened
-	r.HeldLines, r.HeldBytes = t.heldLines, t.heldBytes
-	r.Named = t.named
-	r.Pause = summarize(t.pauses)
-}
-
-// summarize takes p50, p99 and the maximum; pauses is sorted in place.
-func summarize(pauses []time.Duration) Pause {
-	if len(pauses) == 0 {
-		return Pause{}
-	}
-	slices.Sort(pauses)
-	at := func(share float64) float64 {
-		i := int(share * float64(len(pauses)-1))
-		return float64(pauses[i].Microseconds()) / 1000
-	}
-	return Pause{P50: at(0.5), P99: at(0.99), Max: at(1)}
 }

@@ -78,26 +78,26 @@ func TestC3_17_18_21_23FailureBeforeReleaseReverts(t *testing.T) {
 		step   Step
 		req    Request
 	}{
-		"import refused":                {func(r *rig) { r.b.fault = on("IMPORT", 1, fault{err: refusal}) }, StepPrepare, Request{}},
-		"a stream cannot be attached":   {func(r *rig) { r.sessions.attach = causes("u2", backend.CauseAttach) }, StepPrepare, Request{}},
-		"source refuses export":         {func(r *rig) { r.a.fault = on("EXPORT", 1, fault{err: refusal}) }, StepPull, Request{}},
-		"source stalls in export":       {func(r *rig) { r.a.fault = on("EXPORT", 1, fault{stall: true}) }, StepPull, Request{}},
-		"connection lost in export":     {func(r *rig) { r.a.fault = on("EXPORT", 1, fault{err: errLost, doIt: true}) }, StepPull, Request{}},
-		"source lies about its counts":  {func(r *rig) { r.sessions.readUp = causes("u2", backend.CauseCount) }, StepPull, Request{}},
-		"stream shorter than its count": {func(r *rig) { r.sessions.readUp = causes("u2", backend.CauseBehind) }, StepPull, Request{}},
-		"old stream stalls":             {func(r *rig) { r.sessions.readUp = causes("u2", backend.CauseTimeout) }, StepPull, Request{}},
-		"destination refuses records":   {func(r *rig) { r.b.fault = on("PREPARE", 1, fault{err: refusal}) }, StepPush, Request{}},
-		"destination stalls":            {func(r *rig) { r.b.fault = on("PREPARE", 1, fault{stall: true}) }, StepPush, Request{}},
-		"destination dies":              {func(r *rig) { r.b.fault = on("PREPARE", 1, fault{err: errLost, kill: true}) }, StepPush, Request{}},
+		"import refused": {func(r *rig) { r.b.fault = on("IMPORT", 1, fault{err: refusal}) }, StepPrepare, Request{}},
+		"a stream cannot be attached, under --strict": {func(r *rig) { r.sessions.attach = causes("u2", backend.CauseAttach) }, StepPrepare, Request{Strict: true}},
+		"source refuses export":                       {func(r *rig) { r.a.fault = on("EXPORT", 1, fault{err: refusal}) }, StepPull, Request{}},
+		"source stalls in export":                     {func(r *rig) { r.a.fault = on("EXPORT", 1, fault{stall: true}) }, StepPull, Request{}},
+		"connection lost in export":                   {func(r *rig) { r.a.fault = on("EXPORT", 1, fault{err: errLost, doIt: true}) }, StepPull, Request{}},
+		"source lies about its counts":                {func(r *rig) { r.sessions.readUp = causes("u2", backend.CauseCount) }, StepPull, Request{}},
+		"stream shorter than its count":               {func(r *rig) { r.sessions.readUp = causes("u2", backend.CauseBehind) }, StepPull, Request{}},
+		"old stream stalls":                           {func(r *rig) { r.sessions.readUp = causes("u2", backend.CauseTimeout) }, StepPull, Request{}},
+		"destination refuses records":                 {func(r *rig) { r.b.fault = on("PREPARE", 1, fault{err: refusal}) }, StepPush, Request{}},
+		"destination stalls":                          {func(r *rig) { r.b.fault = on("PREPARE", 1, fault{stall: true}) }, StepPush, Request{}},
+		"destination dies":                            {func(r *rig) { r.b.fault = on("PREPARE", 1, fault{err: errLost, kill: true}) }, StepPush, Request{}},
 		"conflict": {func(r *rig) { r.b.notes.Conflicts = []protocol.Note{{U: "u2", Code: "nick-in-use"}} },
 			StepPush, Request{}},
 		"users came in past us meanwhile":  {func(r *rig) { r.a.came = 1 }, StepPull, Request{}},
 		"a user who was not selected":      {func(r *rig) { r.a.extra = "u9"; r.a.live["u9"] = true }, StepPull, Request{}},
 		"destination lies about its users": {func(r *rig) { r.b.notes.Users = 1 }, StepPush, Request{}},
-		"disk full at the intent to release": {func(r *rig) { r.c.toDisk = at(2, func() error { return syscall.ENOSPC }) },
+		"disk full at the intent to release": {func(r *rig) { r.c.toDisk = at(3, func() error { return syscall.ENOSPC }) },
 			StepRelease, Request{}},
 		"cancelled while the intent is written": {func(r *rig) {
-			r.c.toDisk = at(2, func() error { r.c.of("main").cancel(ErrCancelled); return nil })
+			r.c.toDisk = at(3, func() error { return r.c.Cancel(r.c.of("main").ID()) })
 		}, StepRelease, Request{}},
 		"source stalls at release up to the park time": {func(r *rig) {
 			r.a.fault = func(verb string) fault { return fault{stall: verb == "RELEASE" || verb == "STATUS"} }
@@ -242,12 +242,11 @@ func TestDestinationDiesWhileStreamsAreAttached(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			in(t, func(t *testing.T, r *rig) {
 				c.break_(r)
-				began := time.Now()
 				report, err := r.drain(Request{})
 				if err != nil || report.State != c.state || report.Failed+report.Left > 0 {
 					t.Fatalf("report %+v, err %v", report, err)
 				}
-				if took := time.Since(began) - checkedTime; took > 2*time.Second { // the checks' second is behind the thaw
+				if took := report.Ended.Sub(report.Started) - checkedTime; took > 2*time.Second { // the checks' second is behind the thaw
 					t.Errorf("everybody waited for %s: %v", took, report.Took)
 				}
 				for u, at := range r.sessions.at {
@@ -743,14 +742,15 @@ func TestJournalNotWritableReverts(t *testing.T) {
 
 func TestInterruptedMoveIsFoundAndKept(t *testing.T) {
 	dir := t.TempDir()
-	j, err := createJournal(dir, "1120-101010-abcd")
+	ctx := t.Context()
+	j, err := createJournal(ctx, dir, "1120-101010-abcd", (*os.File).Sync)
 	if err != nil {
 		t.Fatal(err)
 	}
-	j.begin(Request{Kind: KindHold, Pool: "main", From: "a"}, "1120-101010-abcd", token(16), "e1", backend.Ready)
+	j.begin(ctx, Request{Kind: KindHold, Pool: "main", From: "a"}, "1120-101010-abcd", token(16), "e1", backend.Ready)
 	j.record(protocol.NewMessage("USER", "u", "u1", "nick", "n", "sq", "secret"))
-	j.sync(protocol.NewMessage("RELEASE", "tx", token(16)))
-	j.leave()
+	j.sync(ctx, protocol.NewMessage("RELEASE", "tx", token(16)))
+	j.leave(ctx)
 	_, found, err := New(Options{Journals: dir})
 	if err != nil || len(found) != 1 || found[0].Users != 1 || !found[0].Released || found[0].From != "a" || found[0].Was != backend.Ready {
 		t.Fatalf("found %+v, err %v", found, err)
@@ -908,6 +908,9 @@ func TestJournalKnowsTheAdminStateBeforeItIsSet(t *testing.T) {
 		from, _ := r.c.find("main", "a")
 		asked := false
 		r.c.toDisk = func(f *os.File) error {
+			if f.Name() == r.dir {
+				return nil
+			}
 			in, _, err := readJournal(f.Name())
 			if err != nil || in.Was != backend.Ready || !asked && from.Admin() != backend.Ready {
 				t.Errorf("a is in %s: %+v, %v", from.Admin(), in, err)

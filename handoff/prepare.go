@@ -2,30 +2,22 @@ package handoff
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net/netip"
 
 	"github.com/ircferry/ircferry/backend"
-	"github.com/ircferry/ircferry/handoff/protocol"
 )
 
 // prepare makes all ready that can be made ready while everybody goes on.
 func (x *run) prepare(ctx context.Context) error {
 	x.m.enter(StepPrepare, "")
+	x.tx, x.tok = token(16), token(16)
 	x.closeGate()
-	journal, err := createJournal(x.c.opt.Journals, x.m.ID())
-	if err != nil {
-		return err
-	}
-	journal.toDisk = x.c.toDisk
-	x.journal = journal
-	if err := journal.begin(x.r, x.m.ID(), x.tx, x.source.Epoch, x.was); err != nil {
+	if err := x.openJournal(ctx); err != nil {
 		return err
 	}
 	// Behind the journal, which knows what to set back: a daemon that ends in between must not leave the backend in drain.
 	if x.r.Kind == KindDrain || !x.gated {
-		if err := x.from.SetAdmin(backend.Drain); err != nil {
+		if err := x.setAdmin(ctx, backend.Drain); err != nil {
 			return fmt.Errorf("drain %s: %w", x.from.FullName(), err)
 		}
 	}
@@ -39,8 +31,26 @@ func (x *run) prepare(ctx context.Context) error {
 	if err := x.attachRegistered(ctx); err != nil {
 		return err
 	}
-	x.c.opt.Sessions.AwaitRegistered(registration, x.from.FullName())
+	x.proxy.awaitRegistered(registration, x.from.FullName())
 	return x.attachRegistered(ctx)
+}
+
+func (x *run) openJournal(ctx context.Context) error {
+	journal, err := createJournal(ctx, x.c.opt.Journals, x.m.ID(), x.c.toDisk)
+	if err != nil {
+		return err
+	}
+	x.journal = journal
+	return journal.begin(ctx, x.r, x.m.ID(), x.tx, x.source.Epoch, x.was)
+}
+
+// setAdmin sets the admin state, which is remembered on disk.
+func (x *run) setAdmin(ctx context.Context, state backend.AdminState) error {
+	err, late := within(ctx, func() error { return x.from.SetAdmin(state) }, nil)
+	if late != nil {
+		return late
+	}
+	return err
 }
 
 // attachRegistered opens the new streams of those who are registered by now.
@@ -48,46 +58,43 @@ func (x *run) attachRegistered(ctx context.Context) error {
 	if x.dst == nil {
 		return nil
 	}
-	refs, err := x.c.opt.Sessions.On(ctx, x.from.FullName())
+	refs, err := x.proxy.on(ctx, x.from.FullName())
 	if err != nil {
 		return err
 	}
 	var us []string
 	for _, ref := range refs {
-		if ref.Registered {
+		if _, stays := x.stays[ref.U]; ref.Registered && !stays {
 			us = append(us, ref.U)
 		}
 	}
-	return x.attach(ctx, us, x.to, x.dst.Info(), x.tx, x.tok)
+	got, err := x.attach(ctx, us, x.to, x.dst, x.tx, x.tok)
+	if err != nil {
+		return err
+	}
+	return x.refusal(got, x.to)
 }
 
-// attach opens new streams; a session that ended meanwhile needs none. It ends early if the destination's process does: the streams would
-// be refused, and tried again, for as long as the step may last.
-func (x *run) attach(ctx context.Context, us []string, to *backend.Backend, info protocol.Hello, tx, tok string) error {
-	stream, err := netip.ParseAddrPort(info.Stream)
-	if err != nil {
-		return fmt.Errorf("stream address of %s: %w", to.FullName(), err)
+// refusal is the blame of one of those whose streams a destination does not take.
+func (x *run) refusal(got streams, to *backend.Backend) error {
+	for u, cause := range got.refused {
+		return &blame{u, cause, fmt.Errorf("its stream to %s cannot be attached (%s)", to.FullName(), cause)}
 	}
-	ctx, stop := x.whileThere(ctx, to, info.Epoch)
-	defer stop()
-	results := x.c.opt.Sessions.Attach(ctx, us, backend.AttachTo{Backend: to.FullName(), Stream: stream, SKey: info.SKey, Tx: tx, Tok: tok})
-	for _, r := range results {
-		if r.Cause != "" && errors.Is(context.Cause(ctx), errGone) {
-			return fmt.Errorf("attach sessions to %s: %w", to.FullName(), context.Cause(ctx))
-		}
-		if r.Cause != "" && r.Cause != backend.CauseGone {
-			return fmt.Errorf("attach session %s to %s: %s", r.U, to.FullName(), r.Cause)
-		}
-	}
-	x.m.update(func(report *Report) { report.Progress = len(results) })
 	return nil
 }
 
 // freeze stops the clients' input.
 func (x *run) freeze(ctx context.Context) error {
 	x.m.enter(StepFreeze, "")
-	frozen, err := x.c.opt.Sessions.Freeze(ctx, x.from.FullName())
-	x.frozen, x.tally = frozen, newTally(frozen)
-	x.m.update(func(r *Report) { r.Attempted, r.Progress = len(frozen), len(frozen) })
+	stopped, err := x.proxy.freeze(ctx, x.from.FullName())
+	x.frozen = stopped
+	for _, f := range stopped {
+		nick := ""
+		if f.Registered {
+			nick = "?" // the records tell it
+		}
+		x.note(event{what: frozen, u: f.U, nick: nick})
+	}
+	x.m.update(func(r *Report) { x.state.write(r); r.Progress = len(stopped) })
 	return err
 }

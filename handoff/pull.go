@@ -11,9 +11,11 @@ import (
 // pull stops the old ircd, takes its users into the journal (and on to the destination), and reads the old streams to their end.
 func (x *run) pull(ctx context.Context) error {
 	x.m.enter(StepPull, "")
-	ask := protocol.ExportRequest{Tx: x.tx, Freeze: x.limits.MaxPause, Select: make([]protocol.Selection, len(x.frozen))}
-	for i, f := range x.frozen {
-		ask.Select[i] = protocol.Selection{U: f.U, In: f.In}
+	ask := protocol.ExportRequest{Tx: x.tx, Freeze: x.limits.MaxPause}
+	for _, f := range x.frozen {
+		if _, stays := x.stays[f.U]; !stays {
+			ask.Select = append(ask.Select, protocol.Selection{U: f.U, In: f.In})
+		}
 	}
 	x.snap, x.exported = newSnapshot(), true
 	end, err := x.src.Export(ctx, ask, x.takeRecord(ctx))
@@ -23,12 +25,16 @@ func (x *run) pull(ctx context.Context) error {
 	if err := x.acceptExport(end); err != nil {
 		return err
 	}
+	x.pulled = true
 	return x.readUp(ctx)
 }
 
-// takeRecord writes a record into the journal and passes on what a destination needs of it.
+// takeRecord writes a record into the journal and passes on what a destination needs of it. A user whom nobody selected is refused at once.
 func (x *run) takeRecord(ctx context.Context) func(protocol.Message) error {
 	return func(rec protocol.Message) error {
+		if u := rec.Get("u"); rec.Verb == protocol.VerbUser && !x.state.is(u, func(m *member) bool { return m.fate == held }) {
+			return fmt.Errorf("export: the source gave user u=%s, who was not selected", u)
+		}
 		if err := x.journal.record(rec); err != nil {
 			return err
 		}
@@ -48,15 +54,12 @@ func (x *run) acceptExport(end protocol.End) error {
 	if end.Unmovable > 0 && !x.r.AllowVisible {
 		return fmt.Errorf("export: %d users came in past us meanwhile, they would see the others go", end.Unmovable)
 	}
-	if n := registered(x.frozen); n > 0 && x.source.Users == 0 && len(x.snap.Users) == 0 {
+	if n := registered(x.frozen); n > len(x.stays) && x.source.Users == 0 && len(x.snap.Users) == 0 {
 		return fmt.Errorf("export: the ircd of %s knows none of the %d users here; if its address was changed, they are at the one of before",
 			x.from.FullName(), n)
 	}
 	for u, user := range x.snap.Users {
-		if _, ours := x.tally.attempted[u]; !ours {
-			return fmt.Errorf("export: the source gave user u=%s, who was not selected", u)
-		}
-		x.tally.attempted[u] = user.Nick
+		x.note(event{what: exported, u: u, nick: user.Nick})
 	}
 	return nil
 }
@@ -77,7 +80,7 @@ func (x *run) readUp(ctx context.Context) error {
 		cuts = append(cuts, backend.Cut{U: u, Out: user.Out})
 	}
 	var behind []string
-	for _, r := range x.c.opt.Sessions.ReadUp(ctx, cuts) {
+	for _, r := range x.proxy.readUp(ctx, cuts) {
 		switch r.Cause {
 		case "":
 		case backend.CauseGone, backend.CauseOverflow: // closed at the splice, by the proxy
@@ -97,7 +100,7 @@ func (x *run) loseBehind(ctx context.Context, us []string) error {
 	if len(us) == 0 {
 		return nil
 	}
-	if !x.sourceGone(ctx) {
+	if !x.sourceEnded(ctx) {
 		return fmt.Errorf("%d streams ended before the count that their ircd tells, the first: %s", len(us), us[0])
 	}
 	x.behind = us

@@ -3,77 +3,100 @@ package handoff
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/ircferry/ircferry/backend"
 )
 
 // revert undoes a move before its point of no return: everybody goes on where he was.
 //
-//  1. RESUME, so that the old ircd reads its streams again. If it does not answer, the end of the control connection
+//  1. RESUME, so that the old ircd reads its streams again. If it does not answer at once, the end of the control connection
 //     or of the freeze time is the same.
 //  2. Thaw: held bytes go out on the old streams, attached ones are closed.
 //  3. ABORT; a destination that does not answer is asked until it does, or its lease is over.
 //  4. The admin state that the command had set goes back, the journal is removed.
 func (x *run) revert(why error) {
 	x.log.Warn("move reverted", "err", why)
-	ctx, cancel := context.WithTimeout(context.Background(), answerTime)
-	defer cancel()
-	if x.exported {
-		if err := x.src.Resume(ctx, x.tx); err != nil {
-			x.log.Info("resume not answered; the end of the control connection resumes", "err", err)
-			x.src.Close()
-		}
+	x.undo()
+	x.restoreAdmin()
+	if x.frozen == nil {
+		x.countUntouched()
 	}
-	x.countUntouched()
-	x.thawAll()
+	x.state.rest(backend.CauseGone)
+	x.nameBlamed(why)
+	x.note(event{what: gaveBack})
+	x.m.update(x.state.write)
+	x.outcome, x.why = StateReverted, why
+}
+
+// undo takes everybody back to where he was, and leaves nothing behind at either ircd.
+func (x *run) undo() {
+	x.resume()
+	for _, r := range x.proxy.thaw(x.frozenNow()) {
+		if r.Cause != "" {
+			x.note(event{what: takenOut, u: r.U, outcome: "left", cause: r.Cause})
+			continue
+		}
+		x.paused(r)
+		x.note(event{what: wentBack, u: r.U, moved: r})
+	}
+	x.detachAll()
 	if x.dst != nil {
 		x.abort(x.dst, x.to, x.tx)
 	}
-	x.restoreAdmin()
 	if x.journal != nil {
-		if err := x.journal.remove(); err != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), answerTime)
+		defer cancel()
+		if err := x.journal.remove(ctx); err != nil {
 			x.log.Warn("journal not removed", "err", err)
 		}
+		x.journal = nil
 	}
-	x.tally.rest(backend.CauseGone)
-	x.m.update(x.tally.write)
-	x.state, x.why = StateReverted, why
+}
+
+// resumeTime is what everybody waits for a RESUME. The world goes on by itself when its connection ends, and what is written to it until
+// then waits in the kernel.
+const resumeTime = 200 * time.Millisecond
+
+func (x *run) resume() {
+	if !x.exported {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), resumeTime)
+	defer cancel()
+	if err := x.src.Resume(ctx, x.tx); err != nil {
+		x.log.Info("resume not answered; the end of the control connection resumes", "err", err)
+		x.src.Close()
+	}
+	x.exported = false
+}
+
+// frozenNow is whom a thaw has to reach: those who are known to be frozen, or if the freeze did not tell, everybody who may be.
+func (x *run) frozenNow() []string {
+	var us []string
+	for _, f := range x.frozen {
+		if x.state.is(f.U, (*member).waits) {
+			us = append(us, f.U)
+		}
+	}
+	return us
 }
 
 // countUntouched: before the freeze nobody was touched, and everybody is on the old backend all the same.
 func (x *run) countUntouched() {
-	if x.frozen != nil {
-		return
-	}
-	x.tally = newTally(nil)
 	for _, ref := range x.refs {
-		x.tally.attempted[ref.U] = ""
-		x.tally.addUntouched(ref.U)
+		x.note(event{what: frozen, u: ref.U})
+		x.note(event{what: wentBack, u: ref.U, moved: backend.Moved{U: ref.U}})
 	}
 }
 
 // restoreAdmin undoes what the command had set.
 func (x *run) restoreAdmin() {
-	if err := x.from.SetAdmin(x.was); err != nil {
+	ctx, cancel := context.WithTimeout(context.Background(), answerTime)
+	defer cancel()
+	if err := x.setAdmin(ctx, x.was); err != nil {
 		x.log.Warn("admin state not set back", "backend", x.from.FullName(), "state", x.was, "err", err)
 	}
-}
-
-// thawAll lets everybody go on with the old backend. Sessions that had attached streams and were never frozen lose these.
-func (x *run) thawAll() {
-	us := make([]string, len(x.frozen))
-	for i, f := range x.frozen {
-		us[i] = f.U
-	}
-	for _, r := range x.c.opt.Sessions.Thaw(us) {
-		if r.Cause != "" {
-			x.tally.addLeft(r.U, r.Cause)
-			continue
-		}
-		x.paused(r)
-		x.tally.addReverted(r)
-	}
-	x.detachAll()
 }
 
 func (x *run) paused(r backend.Moved) {
@@ -89,13 +112,22 @@ func (x *run) detachAll() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), answerTime)
 	defer cancel()
-	refs, err := x.c.opt.Sessions.On(ctx, x.from.FullName())
-	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+	refs, err := x.proxy.on(ctx, x.from.FullName())
+	if err != nil {
 		x.log.Warn("sessions not listed", "err", err)
+		refs = x.refs
 	}
 	us := make([]string, len(refs))
 	for i, ref := range refs {
 		us[i] = ref.U
 	}
-	x.c.opt.Sessions.Detach(us)
+	x.proxy.detach(us)
+}
+
+// nameBlamed names in the report for whose sake a move was reverted.
+func (x *run) nameBlamed(why error) {
+	var b *blame
+	if errors.As(why, &b) {
+		x.state.blame(b.u, b.cause)
+	}
 }

@@ -12,30 +12,37 @@ import (
 	"github.com/ircferry/ircferry/internal/config"
 )
 
-// Times within a move. The deadline governs them all.
+// Times within a move. The deadline governs them all before the point of no return, the park time after it.
 const (
-	checkTime        = 3 * time.Second // both ircds must answer HELLO by then, or the command is refused
-	registrationTime = 2 * time.Second // registrations under way get this to finish
-	answerTime       = 2 * time.Second // for answers that nobody may wait for longer: RESUME, ABORT, STATUS
-	spliceTime       = 10 * time.Second
+	checkTime        = 3 * time.Second  // both ircds must answer HELLO by then, or the command is refused
+	registrationTime = 2 * time.Second  // registrations under way get this to finish
+	answerTime       = 2 * time.Second  // for answers that nobody may wait for longer: RESUME, ABORT, STATUS, IMPORT after RELEASED
+	buildTime        = 30 * time.Second // for a destination to read the records, and to build them, after RELEASED
+	spliceTime       = 10 * time.Second // for LIVE; also for streams to be attached after RELEASED, as long as some come
+	diskTime         = 10 * time.Second // for the disk at the end of a move, when nobody waits for it any more
 	leaseMargin      = 10 * time.Second // a lease outlasts the deadline by this, so that it never ends first; see lease
 )
 
-// run is one move while it is carried out: the state of its goroutine.
+// run is one move while it is carried out: what its goroutine knows. Who has the users, and what became of each, is in state.
 type run struct {
-	c    *Coordinator
-	m    *Move
-	r    Request
-	log  *slog.Logger
-	from *backend.Backend
-	to   *backend.Backend // nil: a hold, placed later
-	was  backend.AdminState
+	c     *Coordinator
+	m     *Move
+	r     Request
+	log   *slog.Logger
+	proxy asks
+	state *machine
+	from  *backend.Backend
+	to    *backend.Backend // nil: a hold, placed later
+	was   backend.AdminState
 
 	src, dst Party
 	source   protocol.Hello
+	process  Process // of the source
 	tx, tok  string
 	exported bool
-	owed     []transaction // whose ABORT was not answered
+	pulled   bool                     // the source's users are in snap, all of them
+	owed     []transaction            // whose ABORT was not answered
+	stays    map[string]backend.Cause // left out of the move before its point of no return: they stay where they are
 
 	limits  Limits               // of the configuration with which the move began
 	gated   bool                 // new clients of the pool wait; those of a linked pool need not wait for one of its servers
@@ -43,10 +50,9 @@ type run struct {
 	journal *Journal
 	frozen  []backend.Frozen
 	snap    *Snapshot
-	tally   *tally
 	placed  *backend.Backend // who has the users now, if they were taken out
 	epoch   string           // of its process
-	state   State            // the outcome
+	outcome State
 	why     error
 	behind  []string // sessions that lost output with their ircd's process
 	last    bool     // the park time is over: whom a conflict does not concern waits for it no longer
@@ -58,16 +64,16 @@ func (c *Coordinator) start(r Request, from, to *backend.Backend) (*Move, error)
 	if err != nil {
 		return nil, err
 	}
-	x := &run{c: c, m: m, r: m.request, from: from, to: to, was: from.Admin(), tx: token(16), tok: token(16),
-		tally: newTally(nil), limits: c.opt.Limits(), gated: from.Pool().Config().Topology != config.Linked,
+	x := &run{c: c, m: m, r: m.request, proxy: asks{c.opt.Sessions}, state: m.state, from: from, to: to, was: from.Admin(),
+		process: NoProcess, stays: make(map[string]backend.Cause), limits: c.opt.Limits(), gated: from.Pool().Config().Topology != config.Linked,
 		log: c.opt.Log.With("move", m.ID(), "kind", string(r.Kind), "pool", r.Pool, "from", r.From)}
 	if err := x.check(ctx); err != nil {
 		x.hangUp()
 		c.free(m)
+		c.wg.Done()
 		return nil, err
 	}
 	c.keep(m)
-	c.wg.Add(1)
 	go x.carryOut(ctx)
 	return m, nil
 }
@@ -76,7 +82,7 @@ func (c *Coordinator) start(r Request, from, to *backend.Backend) (*Move, error)
 func (x *run) check(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, checkTime)
 	defer cancel()
-	refs, err := x.c.opt.Sessions.On(ctx, x.from.FullName())
+	refs, err := x.proxy.on(ctx, x.from.FullName())
 	if err != nil {
 		return &Error{StepCheck, x.from.FullName(), err}
 	}
@@ -86,7 +92,7 @@ func (x *run) check(ctx context.Context) error {
 	if x.src, err = x.c.opt.Driver.Connect(ctx, x.from); err != nil {
 		return &Error{StepCheck, x.from.FullName(), err}
 	}
-	x.source, x.refs = x.src.Info(), refs
+	x.source, x.refs, x.process = x.src.Info(), refs, x.src.Process()
 	if x.to == nil {
 		return guardParties(x.r, x.from, len(refs), x.source, nil)
 	}
@@ -104,10 +110,16 @@ func (x *run) check(ctx context.Context) error {
 func (x *run) carryOut(ctx context.Context) {
 	defer x.c.wg.Done()
 	resumeChecks := x.pauseChecks()
-	if err := x.takeOut(ctx); err != nil {
-		x.revert(err)
-	} else {
-		x.putIn()
+	for {
+		err := x.takeOut(ctx)
+		if err == nil {
+			x.putIn()
+		} else if x.leaveOut(ctx, err) {
+			continue
+		} else {
+			x.revert(err)
+		}
+		break
 	}
 	resumeChecks()
 	x.awaitChecked()
@@ -120,7 +132,7 @@ func (x *run) carryOut(ctx context.Context) {
 		x.c.forgetLater(x.r.Pool, t)
 	}
 	x.c.free(x.m)
-	x.m.end(x.state, x.why)
+	x.m.end(x.outcome, x.why)
 }
 
 // takeOut goes from prepare to RELEASED. An error means that nothing has changed for anybody, and that revert has to undo
@@ -158,15 +170,24 @@ func (x *run) at(ctx context.Context, step Step, err error) error {
 	return &Error{step, name, err}
 }
 
+// note tells the machine what was seen. An event that it does not take is a mistake of ours: it is logged, and changes nothing.
+func (x *run) note(e event) bool {
+	err := x.state.on(e)
+	if err != nil {
+		x.log.Error("the state of the move does not allow what happened", "err", err)
+	}
+	return err == nil
+}
+
 func (x *run) closeGate() {
 	if x.gated {
-		x.c.opt.Sessions.Gate(x.r.Pool)
+		x.proxy.gate(x.r.Pool)
 	}
 }
 
 func (x *run) openGate() {
 	if x.gated {
-		x.c.opt.Sessions.Ungate(x.r.Pool)
+		x.proxy.ungate(x.r.Pool)
 	}
 }
 
@@ -179,6 +200,8 @@ func (x *run) endHold() {
 
 // hangUp ends the conversations. For a source that is still frozen that is a RESUME.
 func (x *run) hangUp() {
+	x.process.Release()
+	x.process = NoProcess
 	for _, p := range []Party{x.src, x.dst} {
 		if p != nil {
 			p.Close()

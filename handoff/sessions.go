@@ -61,6 +61,10 @@ type Sessions interface {
 	// End closes sessions with an ERROR line; cause is the close reason of the session.
 	End(us []string, cause backend.Cause, text string)
 
+	// Streams tells of the old streams of these sessions (next: of the attached ones) whether the ircd's process still holds them, by
+	// asking the kernel; nothing is read. It is the evidence that an ircd has ended: see Streams.
+	Streams(ctx context.Context, us []string, next bool) backend.Streams
+
 	// Descriptors answers how many descriptors the process has in use and how many it may have.
 	Descriptors() (used, limit int)
 }

@@ -97,7 +97,7 @@ type Pause struct {
 type Named struct {
 	Session string `json:"session"`
 	Nick    string `json:"nick,omitempty"`
-	Outcome string `json:"outcome"` // failed | left
+	Outcome string `json:"outcome"` // failed | left | reverted: the one for whose sake the move was reverted
 	Cause   string `json:"cause"`
 }
 
@@ -143,7 +143,7 @@ type Report struct {
 	TimedOut  bool             `json:"timed_out,omitempty"` // Error is that the deadline or the longest pause was over
 	Journal   string           `json:"journal,omitempty"`   // kept only if the move failed
 
-	out bool // past the point of no return
+	out bool // RELEASE may have left: not revertible
 }
 
 // Undone reports whether a hold or restart that has ended was cancelled while its users were parked: they went back to From, whatever

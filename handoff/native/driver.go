@@ -11,7 +11,6 @@ import (
 
 	"github.com/ircferry/ircferry/backend"
 	"github.com/ircferry/ircferry/handoff"
-	"github.com/ircferry/ircferry/handoff/protocol"
 )
 
 // Driver connects to native backends. It has no state but who we are, and may be used from any goroutine.
@@ -58,11 +57,3 @@ func streamAddress(ctx context.Context, stream, control string) (string, error) 
 	}
 	return netip.AddrPortFrom(hosts[0].Unmap(), addr.Port()).String(), nil
 }
-
-// party is one conversation.
-type party struct {
-	*protocol.Control
-	hello protocol.Hello
-}
-
-func (p *party) Info() protocol.Hello { return p.hello }

@@ -1,0 +1,69 @@
+package handoff
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// within runs f beside the caller, who waits for its answer until ctx is over: a disk or a proxy that hangs must hold nobody. An answer
+// that comes after that is given to late, if it is not nil, to undo what was done.
+func within[T any](ctx context.Context, f func() T, late func(T)) (T, error) {
+	answer := make(chan T, 1)
+	go func() { answer <- f() }()
+	select {
+	case v := <-answer:
+		return v, nil
+	case <-ctx.Done():
+	}
+	select {
+	case v := <-answer: // both at once: what is there counts
+		return v, nil
+	default:
+	}
+	if late != nil {
+		go func() { late(<-answer) }()
+	}
+	var none T
+	return none, context.Cause(ctx)
+}
+
+// briefly is within for what takes a moment, and is not worth more than d of anybody's time. False: it was not done in time.
+func briefly(d time.Duration, f func()) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	_, err := within(ctx, func() struct{} { f(); return struct{}{} }, nil)
+	return err == nil
+}
+
+// disk does one thing after the other beside who asks for it, so that the order is kept and nobody has to wait.
+type disk struct {
+	mu      sync.Mutex
+	queue   []func()
+	running bool
+}
+
+func (d *disk) do(f func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.queue = append(d.queue, f)
+	if !d.running {
+		d.running = true
+		go d.run()
+	}
+}
+
+func (d *disk) run() {
+	for {
+		d.mu.Lock()
+		if len(d.queue) == 0 {
+			d.running = false
+			d.mu.Unlock()
+			return
+		}
+		f := d.queue[0]
+		d.queue = d.queue[1:]
+		d.mu.Unlock()
+		f()
+	}
+}
