@@ -17,14 +17,28 @@ import (
 // health and admin state; if where or what it is has changed, it is checked anew. A removed one takes no clients and is checked no
 // more, and is forgotten when its last session ends. It is not for event loops: it waits for checks that have to end.
 func (s *Set) Apply(pools map[string]config.Pool) error {
+	change, err := s.Prepare(pools)
+	if err != nil {
+		return err
+	}
+	return change()
+}
+
+// Prepare builds the new value as Apply does and answers how to swap it in, which fails only if the set is closed. So who has more to change
+// than pools can do all that may fail first.
+func (s *Set) Prepare(pools map[string]config.Pool) (change func() error, err error) {
+	plans, err := planAll(pools)
+	if err != nil {
+		return nil, fmt.Errorf("apply pools: %w", err)
+	}
+	return func() error { return s.apply(pools, plans) }, nil
+}
+
+func (s *Set) apply(pools map[string]config.Pool, plans map[string][]plan) error {
 	s.applying.Lock()
 	defer s.applying.Unlock()
 	if s.closed {
 		return errors.New("apply pools: the set is closed")
-	}
-	plans, err := planAll(pools)
-	if err != nil {
-		return fmt.Errorf("apply pools: %w", err)
 	}
 	added, removed := s.swap(pools, plans)
 	for _, b := range removed {

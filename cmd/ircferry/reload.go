@@ -91,7 +91,7 @@ func (d *daemon) reloadLocked() (admin.Reloaded, error) {
 	}
 	renewed := false
 	if err := d.moves.Reconfigure(cfg.Pools, func() (err error) {
-		renewed, err = d.swap(old.Config, cfg, set)
+		renewed, err = d.swap(cfg, set)
 		return err
 	}); err != nil {
 		return admin.Reloaded{}, err
@@ -116,16 +116,18 @@ func (d *daemon) reloadLocked() (admin.Reloaded, error) {
 	return r, nil
 }
 
-// swap puts the pools and listeners of next in the place of the old ones, or changes nothing.
-func (d *daemon) swap(old, next config.Config, set *certs.Set) (renewed bool, err error) {
-	if err := d.backends.Apply(next.Pools); err != nil {
+// swap puts the pools and listeners of next in the place of the old ones, or changes nothing. There is no way back that could fail: pools are
+// only made ready before the listeners are set, which are set all or none. A client of a new listener may come a moment before its pool is
+// there; it waits, as for a backend.
+func (d *daemon) swap(next config.Config, set *certs.Set) (renewed bool, err error) {
+	pools, err := d.backends.Prepare(next.Pools)
+	if err != nil {
 		return false, fmt.Errorf("reload pools: %w", err)
 	}
 	if renewed, err = d.setListeners(next.Listeners, set); err != nil {
-		back := d.backends.Apply(old.Pools)
-		return false, errors.Join(fmt.Errorf("reload listeners: %w", err), back)
+		return false, fmt.Errorf("reload listeners: %w", err)
 	}
-	return renewed, nil
+	return renewed, pools()
 }
 
 // leftBehind is a sentence for each backend that a reload has cut off from its sessions: it is gone, or leads to another ircd.

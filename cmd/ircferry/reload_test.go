@@ -298,3 +298,38 @@ func TestASignalThatComesTwiceAtOnceIsOne(t *testing.T) {
 		t.Errorf("the client was told %q", said)
 	}
 }
+
+// A reload that fails in its listeners has no way back that could fail too: a secret that is gone from the disk by then does not leave new pools
+// with old listeners, and nothing is checked anew.
+func TestAFailedReloadNeedsNoWayBack(t *testing.T) {
+	f := newFileDaemon(t)
+	secret := filepath.Join(t.TempDir(), "pass")
+	if err := os.WriteFile(secret, []byte("hush\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f.change("backends: [{", fmt.Sprintf("backends: [{name: b, handoff: \"unix:/nowhere\", handoff_pass_file: %q}, {", secret))
+	if _, err := f.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(secret); err != nil {
+		t.Fatal(err)
+	}
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	b, _ := f.backends.Backend("main/a")
+	before := b.Status()
+	f.change(fmt.Sprintf("{name: b, handoff: \"unix:/nowhere\", handoff_pass_file: %q}, ", secret), "",
+		"pools:", fmt.Sprintf("  - {name: two, address: %q, pool: main}\npools:", taken.Addr()), "listeners: [{", "listeners:\n  - {", "}}]", "}}")
+	if _, err := f.Reload(t.Context()); err == nil || !strings.Contains(err.Error(), "reload listeners") {
+		t.Fatalf("%v", err)
+	}
+	if _, ok := f.backends.Backend("main/b"); !ok {
+		t.Error("the pools are the new ones, the listeners the old ones")
+	}
+	if after := b.Status(); after.Oper != before.Oper || !after.Since.Equal(before.Since) {
+		t.Errorf("main/a was checked anew: %+v, before %+v", after, before)
+	}
+}
