@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/ircferry/ircferry/internal/config"
@@ -143,6 +144,8 @@ func (b *Backend) replan(next plan) {
 		b.health.forget("not checked yet", time.Now())
 		b.backoff, b.hello, b.helloAt, b.fresh = backoff{}, Hello{}, time.Time{}, true
 		b.addr = next.literal
+	} else if b.plan.proven != nil {
+		next.proven = b.plan.proven
 	}
 	if b.version > 0 {
 		b.Recheck()
@@ -173,7 +176,7 @@ func planAll(pools map[string]config.Pool) (map[string][]plan, error) {
 }
 
 func planOf(p config.Pool, c config.Backend) (plan, error) {
-	pl := plan{conf: c, check: p.CheckFor(c)}
+	pl := plan{conf: c, check: p.CheckFor(c), proven: new(atomic.Bool)}
 	pl.check.Rise, pl.check.Fall = max(pl.check.Rise, 1), max(pl.check.Fall, 1)
 	if (c.Handoff == "") == (c.Address == "") {
 		return pl, errors.New("needs either handoff or address")

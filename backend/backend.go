@@ -50,7 +50,8 @@ type plan struct {
 	literal  netip.AddrPort // the address of a relay backend, if it is no host name
 	host     string         // and its parts
 	port     string
-	network  string // of the control connection of a native backend
+	network  string       // of the control connection of a native backend
+	proven   *atomic.Bool // over an exposed control connection the ircd has proven that it knows the secret
 	control  string
 }
 

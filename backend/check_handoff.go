@@ -30,32 +30,39 @@ func (k *keeper) check(ctx context.Context, pl plan) outcome {
 		k.drop()
 	}
 	if k.control != nil {
-		if out := k.hello(ctx, pl); out.err == nil || ctx.Err() != nil {
+		h, err := k.control.Hello(ctx, protocol.Hello{Name: k.b.set.opt.Instance, Pass: pl.password})
+		if out := k.heard(h, pl.explain(err)); out.err == nil || ctx.Err() != nil {
 			return out
 		}
 	}
+	_, h, err := pl.greet(ctx, k.b.set.opt.Instance, func() (*protocol.Control, error) { return k.dial(ctx, pl) })
+	return k.heard(h, err)
+}
+
+// dial makes the connection that is kept, in the place of one that there may be.
+func (k *keeper) dial(ctx context.Context, pl plan) (*protocol.Control, error) {
+	k.drop()
 	conn, err := k.b.set.opt.Dial(ctx, pl.network, pl.control)
-	if err != nil {
-		return outcome{err: fmt.Errorf("control: %w", err)}
+	if err == nil {
+		conn, err = pl.secure(ctx, conn)
 	}
-	if conn, err = pl.secure(ctx, conn); err != nil {
-		return outcome{err: fmt.Errorf("control: %w", err)}
+	if err != nil {
+		return nil, err
 	}
 	k.conn = watch(conn)
 	k.control = protocol.NewControl(k.conn)
-	return k.hello(ctx, pl)
+	return k.control, nil
 }
 
-// hello asks, and gives the connection up on any failure.
-func (k *keeper) hello(ctx context.Context, pl plan) outcome {
-	h, err := k.control.Hello(ctx, protocol.Hello{Name: k.b.set.opt.Instance, Pass: pl.password})
+// heard takes the ircd's HELLO, and gives the connection up on any failure.
+func (k *keeper) heard(h Hello, err error) outcome {
 	out := outcome{hello: &h}
 	if err == nil {
 		out.addr, err = streamAddr(h, k.conn.RemoteAddr())
 	}
 	if err != nil {
 		k.drop()
-		return outcome{err: fmt.Errorf("control: %w", pl.explain(err))}
+		return outcome{err: fmt.Errorf("control: %w", err)}
 	}
 	return out
 }
@@ -115,6 +122,9 @@ func introduction(h Hello) string {
 	text := fmt.Sprintf("%s %s, epoch %s", h.Software, h.Version, h.Epoch)
 	if missing := lacks(h); len(missing) > 0 {
 		text += "; cannot " + strings.Join(missing, ", ") + ": its users cannot be moved freely"
+	}
+	if !h.Can(protocol.FeatProof) {
+		text += "; does not prove itself on its streams"
 	}
 	if slices.Contains(h.Caps, "tls") {
 		text += "; offers capability tls, which clients behind us cannot use"

@@ -193,7 +193,7 @@ func TestC6_47WhatAnIrcdCannotDoIsToldAtItsHello(t *testing.T) {
 		defer w.mu.Unlock()
 		for _, e := range w.seen {
 			if e.Kind == EventHello {
-				expect(t, "introduction", e.Text, "testd 1, epoch e1; cannot export, import: its users cannot be moved freely; offers capability tls, which clients behind us cannot use")
+				expect(t, "introduction", e.Text, "testd 1, epoch e1; cannot export, import: its users cannot be moved freely; does not prove itself on its streams; offers capability tls, which clients behind us cannot use")
 				return
 			}
 		}

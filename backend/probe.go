@@ -68,19 +68,24 @@ func (p prober) probe(ctx context.Context, pool config.Pool, c config.Backend) {
 }
 
 func (p prober) native(ctx context.Context, pl plan) {
-	control, err := pl.dialControl(ctx)
-	if err != nil {
-		p.unreached(pl.conf.Handoff, err)
-		return
+	var dialled error
+	control, h, err := pl.greet(ctx, "check", func() (*protocol.Control, error) {
+		var c *protocol.Control
+		c, dialled = pl.dialControl(ctx)
+		return c, dialled
+	})
+	if control != nil {
+		defer control.Close()
 	}
-	defer control.Close()
-	h, err := pl.hello(ctx, control, "check")
 	switch {
+	case dialled != nil:
+		p.unreached(pl.conf.Handoff, dialled)
+		return
 	case protocol.HasCode(err, protocol.CodeVersion):
 		p.add(config.SeverityError, "%s speaks another major version of HANDOFF than %s", pl.conf.Handoff, protocol.Version)
 		return
 	case err != nil:
-		p.add(config.SeverityError, "no answer to HELLO: %v", err)
+		p.add(config.SeverityError, "no answer to HELLO: hello at %s: %v", pl.conf.Handoff, err)
 		return
 	}
 	if _, err := streamAddr(h, nil); err != nil {
@@ -88,6 +93,9 @@ func (p prober) native(ctx context.Context, pl plan) {
 	}
 	if missing := lacks(h); len(missing) > 0 {
 		p.add(config.SeverityWarning, "%s %s cannot %s: its users cannot be moved freely", h.Software, h.Version, strings.Join(missing, ", "))
+	}
+	if text := pl.unproven(h); text != "" {
+		p.add(config.SeverityWarning, "%s %s %s", h.Software, h.Version, text)
 	}
 	p.caps(h.Caps)
 	if !config.HasErrors(*p.found) {

@@ -235,7 +235,7 @@ func native(t *testing.T, path string, h protocol.Hello) (stop func()) {
 
 func goodHello(epoch string) protocol.Hello {
 	return protocol.Hello{V: protocol.Version, Software: "testd", Version: "1", Epoch: epoch, Stream: "127.0.0.1:7001", SKey: "secretkey",
-		Feat: []string{"open", "export", "import"}}
+		Feat: []string{"open", "export", "import", "proof"}}
 }
 
 // A native backend is up at once; its end is seen without waiting for the next check, and so is its successor.
@@ -282,6 +282,7 @@ func TestProbe(t *testing.T) {
 		{"sound", hello(func(*protocol.Hello) {}), "ok: pools.main.backends[0]: testd 1 at unix:"},
 		{"tls behind us", hello(func(h *protocol.Hello) { h.Caps = []string{"multi-prefix", "tls"} }), "warning: pools.main.backends[0]: capability tls: clients are offered STARTTLS"},
 		{"version", hello(func(h *protocol.Hello) { h.V = "2.0" }), "error: pools.main.backends[0]: "},
+		{"does not prove itself", hello(func(h *protocol.Hello) { h.Feat = h.Feat[:3] }), "warning: pools.main.backends[0]: testd 1 does not prove on its streams that it is the ircd"},
 		{"cannot import", hello(func(h *protocol.Hello) { h.Feat = []string{"open", "export"} }), "warning: pools.main.backends[0]: testd 1 cannot import"},
 		{"no stream", hello(func(h *protocol.Hello) { h.Stream = "" }), "error: pools.main.backends[0]: "},
 		{"no socket", func(*testing.T) config.Backend { return config.Backend{Handoff: "unix:" + dir + "/none"} }, "warning: pools.main.backends[0]: unix:" + dir + "/none is not there"},

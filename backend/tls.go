@@ -74,6 +74,8 @@ func (pl plan) explain(err error) error {
 		return fmt.Errorf("%w: it wants a secret; write the one of its configuration into a file, and the file's name as handoff_pass_file", err)
 	case protocol.HasCode(err, protocol.CodeDenied):
 		return fmt.Errorf("%w: the secret in %s is not that of its configuration", err, pl.conf.HandoffPassFile)
+	case errors.Is(err, protocol.ErrImpostor):
+		return fmt.Errorf("%w: the secret in %s is not that of its configuration, or somebody else has its port", err, pl.conf.HandoffPassFile)
 	case pl.tls == nil:
 		return err
 	case errors.As(err, &unknown):
@@ -98,16 +100,19 @@ func (b *Backend) DialControl(ctx context.Context, name string) (*protocol.Contr
 	b.mu.Lock()
 	pl := b.plan
 	b.mu.Unlock()
-	control, err := pl.dialControl(ctx)
-	if err != nil {
-		return nil, Hello{}, err
+	return pl.connect(ctx, name)
+}
+
+func (pl plan) connect(ctx context.Context, name string) (*protocol.Control, Hello, error) {
+	control, h, err := pl.greet(ctx, name, func() (*protocol.Control, error) { return pl.dialControl(ctx) })
+	if err == nil {
+		return control, h, nil
 	}
-	h, err := pl.hello(ctx, control, name)
-	if err != nil {
+	if control != nil {
 		control.Close()
-		return nil, Hello{}, err
+		err = fmt.Errorf("hello at %s: %w", pl.conf.Handoff, err)
 	}
-	return control, h, nil
+	return nil, Hello{}, err
 }
 
 func (pl plan) dialControl(ctx context.Context) (*protocol.Control, error) {
@@ -123,16 +128,7 @@ func (pl plan) dialControl(ctx context.Context) (*protocol.Control, error) {
 	if err != nil {
 		return nil, fmt.Errorf("dial handoff %s: %w", pl.conf.Handoff, err)
 	}
-	return protocol.NewControl(conn), nil
-}
-
-// hello says HELLO. With TLS 1.3 it is here that a refusal of our certificate is heard.
-func (pl plan) hello(ctx context.Context, control *protocol.Control, name string) (Hello, error) {
-	h, err := control.Hello(ctx, protocol.Hello{Name: name, Pass: pl.password})
-	if err != nil {
-		return Hello{}, fmt.Errorf("hello at %s: %w", pl.conf.Handoff, pl.explain(err))
-	}
-	return h, nil
+	return protocol.NewControl(conn), nil // with TLS 1.3 it is at HELLO that a refusal of our certificate is heard
 }
 
 // sameTLS reports whether two configurations want the same of TLS; what is in the files may differ.
