@@ -110,16 +110,17 @@ func (h *handoffEnd) unreserve() {
 	}
 }
 
-// Commit makes everybody live in one turn. Nobody is told, but who is kicked from a younger channel, and bans are looked at when all are there.
-func (h *handoffEnd) Commit(streams map[string]net.Conn) (int, error) {
+// Commit makes everybody live in one turn. Nobody is told, but who is kicked from a younger channel, and bans are looked at when all are there. Who
+// has no stream gets one that has ended: his goroutine's first read makes him quit, like any user whose connection is lost.
+func (h *handoffEnd) Commit(streams map[string]net.Conn) error {
 	began := time.Now()
 	if err := h.stopShortly(); err != nil {
-		return 0, err
+		return err
 	}
 	defer h.start()
 	st := h.staged
 	if err := h.stillFree(st); err != nil {
-		return 0, err
+		return err
 	}
 	h.unreserve()
 	h.staged = nil
@@ -135,7 +136,11 @@ func (h *handoffEnd) Commit(streams map[string]net.Conn) (int, error) {
 		h.clear(st, c)
 	}
 	for _, u := range st.users {
-		h.goLive(u, streams[u.open.U].(*net.TCPConn))
+		tcp, ok := streams[u.open.U].(*net.TCPConn)
+		if !ok {
+			tcp = new(net.TCPConn) // every call of it fails
+		}
+		h.goLive(u, tcp)
 	}
 	for _, c := range st.channels {
 		h.openChannel(c)
@@ -155,8 +160,8 @@ func (h *handoffEnd) Commit(streams map[string]net.Conn) (int, error) {
 		h.applyBans(u)
 		go u.client.run(u.session)
 	}
-	h.log("COMMIT: %d streams", began, len(st.users))
-	return len(st.users), nil
+	h.log("COMMIT: %d streams, %d users without", began, len(streams), len(st.users)-len(streams))
+	return nil
 }
 
 // stillFree looks whether what PREPARE has found is as it was. Reserved names are, but for what services do.
