@@ -55,6 +55,18 @@ type Coordinator struct {
 	toDisk func(*os.File) error // of journals; a test has a slow disk
 }
 
+// Moving reports whether a move has the sessions of a backend ("pool/name"), and will let them go.
+func (c *Coordinator) Moving(backend string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, m := range c.active {
+		if m.request.Pool+"/"+m.request.From == backend {
+			return true
+		}
+	}
+	return false
+}
+
 // keptMoves is how many ended moves can still be asked for: a day of an operator's work, some KB each.
 const keptMoves = 100
 

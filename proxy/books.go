@@ -22,39 +22,65 @@ func (p *Proxy) lag() []time.Duration {
 	for i := range lags {
 		lags[i] = lagBound
 	}
-	held := map[string]int{}
 	var mu sync.Mutex
 	_ = p.onAll(ctx, func(w *worker) {
 		took := time.Since(start)
-		mine := w.checkBooks()
+		w.checkBooks()
 		mu.Lock()
 		defer mu.Unlock()
 		lags[w.index] = took
-		for from, n := range mine {
-			held[from] += n
-		}
 	})
 	mu.Lock()
 	defer mu.Unlock()
-	p.checkHeld(held)
 	return append([]time.Duration(nil), lags...)
 }
 
 // heldGrace is how long after a freeze, at least, a session is asked for its move.
 const heldGrace = time.Second
 
-// checkHeld looks whether whoever is frozen or parked has a living move: else nobody would ever let them go.
-func (p *Proxy) checkHeld(held map[string]int) {
+// checkHeld looks whether whoever is frozen or parked has a living move: else nobody would ever let them go. A move may end while it looks, so who seems
+// to have none is looked for once more.
+func (p *Proxy) checkHeld() {
 	f := p.moving.Load()
 	if f == nil {
 		return
 	}
-	for from, n := range held {
+	var alone []string
+	for from := range p.held() {
 		if !(*f)(from) {
+			alone = append(alone, from)
+		}
+	}
+	if len(alone) == 0 {
+		return
+	}
+	held := p.held()
+	for _, from := range alone {
+		if n := held[from]; n > 0 {
 			p.unowned.Add(uint64(n))
 			p.log.Error("sessions are frozen and no move has them", "backend", from, "sessions", n)
 		}
 	}
+}
+
+// held is how many sessions have been frozen or parked for a while, by the backend that their move took them from.
+func (p *Proxy) held() map[string]int {
+	ctx, cancel := context.WithTimeout(context.Background(), lagBound)
+	defer cancel()
+	held := map[string]int{}
+	var mu sync.Mutex
+	_ = p.onAll(ctx, func(w *worker) {
+		w.each(func(s *session) {
+			if s.frozenFor() > heldGrace {
+				mu.Lock()
+				defer mu.Unlock()
+				held[s.mv.from]++
+			}
+		})
+	})
+	mu.Lock()
+	defer mu.Unlock()
+	return held
 }
 
 const (
@@ -77,6 +103,7 @@ func (p *Proxy) keepBooks(stop <-chan struct{}) {
 		select {
 		case <-tick.C:
 			p.lag()
+			p.checkHeld()
 		case <-trim.C:
 			p.trimCiphers()
 			heap.look()
@@ -93,12 +120,11 @@ func (p *Proxy) trimCiphers() {
 }
 
 // checkBooks compares what is counted with what is there: each session with a stream at exactly one backend, each
-// state's count with the sessions in it. It answers how many sessions a move has had for a while, by the backend that it took them from.
-func (w *worker) checkBooks() (held map[string]int) {
+// state's count with the sessions in it.
+func (w *worker) checkBooks() {
 	streams := map[*peer]int64{}
 	var states [stateCount]int64
 	sessions := 0
-	held = map[string]int{}
 	for _, slab := range w.slabs {
 		for i := range slab {
 			s := &slab[i]
@@ -109,9 +135,6 @@ func (w *worker) checkBooks() (held map[string]int) {
 			states[s.state]++
 			if s.peer != nil {
 				streams[s.peer]++
-			}
-			if s.frozenFor() > heldGrace {
-				held[s.mv.from]++
 			}
 		}
 	}
@@ -127,5 +150,4 @@ func (w *worker) checkBooks() (held map[string]int) {
 		w.counts.violations.Add(1)
 		w.p.ends.say(slog.LevelError, "sessions do not add up", "loop", w.index, "counted", w.sessions, "found", sessions)
 	}
-	return held
 }

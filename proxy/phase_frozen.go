@@ -134,7 +134,11 @@ func (s *session) carryOn() {
 		return
 	}
 	s.boundEnd()
-	s.took(backend.Moved{Pause: mv.paused, HeldLines: mv.heldLines, HeldBytes: mv.heldBytes})
+	m := backend.Moved{Pause: mv.paused, HeldLines: mv.heldLines, HeldBytes: mv.heldBytes}
+	if s.has(dismissed) {
+		m.Cause = backend.CauseGone // the user is where the others are, and is about to quit there: his client was ended meanwhile
+	}
+	s.took(m)
 	s.endMove()
 }
 

@@ -164,6 +164,7 @@ func (d *daemon) startRooms(cfg config.Config) (err error) {
 		return err
 	}
 	d.moves, d.interrupted = moves, interrupted
+	d.proxy.SetMoving(moves.Moving)
 	for _, in := range interrupted {
 		d.reopenTo(in)
 		d.log.Error("a move of an earlier daemon has no end; its clients are gone, its journal is kept",
