@@ -41,7 +41,8 @@ type rig struct {
 	set      *backend.Set
 	registry *prometheus.Registry
 	logs     *logBuffer
-	secure   bool // the clients have TLS, see overTLS
+	secure   bool   // the clients have TLS, see overTLS
+	panics   uint64 // that the test has made
 }
 
 type rigOptions struct {
@@ -84,10 +85,12 @@ func newRig(t testing.TB, o rigOptions) *rig {
 		if err := r.Proxy.Close(); err != nil {
 			t.Error(err)
 		}
+		panics := uint64(0)
 		for _, w := range r.workers {
-			if n := w.loop.Panics(); n > 0 {
-				t.Errorf("loop %d panicked %d times:\n%s", w.index, n, r.logs.String())
-			}
+			panics += w.loop.Panics()
+		}
+		if panics != r.panics {
+			t.Errorf("the loops panicked %d times:\n%s", panics, r.logs.String())
 		}
 	})
 	l := o.listener
