@@ -48,17 +48,14 @@ func (w *worker) arrived(c admit.Client) {
 	if s.lst().TLS() != nil {
 		s.set(securing)
 	}
-	if s.in.Counts() {
-		tally.live.Add(1)
-	}
 	if err := s.client.Take(w.legs, c.FD, s.key(portClient)); err != nil {
 		loop.Close(c.FD)
+		s.letIn(admit.Admitted) // release takes it back
 		s.cutOff(ReasonMemory)
 		return
 	}
 	switch {
-	case c.Refusal != admit.Admitted:
-		s.turnAway(c.Refusal)
+	case !s.letIn(c.Refusal):
 	case c.Header:
 		s.within(headerTime)
 	default:
@@ -66,9 +63,14 @@ func (w *worker) arrived(c admit.Client) {
 	}
 }
 
-// turnAway ends a session that was not admitted.
-func (s *session) turnAway(r admit.Refusal) {
+// letIn counts a session that was admitted and ends one that was refused: false. Of what is about no client, or not yet, nothing is counted.
+func (s *session) letIn(r admit.Refusal) bool {
 	switch r {
+	case admit.Admitted:
+		if s.in.Admitted() {
+			s.tally().live.Add(1)
+		}
+		return true
 	case admit.RefusedConnections:
 		s.refuse(ReasonLimitConnections, "Too many connections")
 	case admit.RefusedPerIP:
@@ -76,11 +78,12 @@ func (s *session) turnAway(r admit.Refusal) {
 	case admit.RefusedRate:
 		s.refuse(ReasonLimitRate, "You are connecting too fast, please wait")
 	}
+	return false
 }
 
 // release gives back what the client held of the listener's limits.
 func (s *session) release() {
-	if s.in.Counts() {
+	if s.in.Admitted() {
 		s.tally().live.Add(-1)
 	}
 	s.in.Release(s.remote.addrPort().Addr())

@@ -485,3 +485,14 @@ func ctxWithin(t testing.TB, d time.Duration) context.Context {
 	t.Cleanup(cancel)
 	return ctx
 }
+
+// expectNothingNow fails if something has come, or the end has.
+func (c *conn) expectNothingNow() {
+	c.t.Helper()
+	c.SetReadDeadline(time.Now().Add(time.Millisecond))
+	b, err := c.r.Peek(1)
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		c.t.Errorf("got %q (%v), want nothing", b, err)
+	}
+	c.SetDeadline(time.Now().Add(patience))
+}

@@ -1,9 +1,14 @@
 package proxy
 
 import (
+	"bufio"
+	"crypto/tls"
+	"fmt"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ircferry/ircferry/internal/config"
 )
@@ -62,4 +67,97 @@ func TestLongestHeaderGivesTheClientsAddress(t *testing.T) {
 	}
 	server.send("OPENED u=" + field(line, "u") + "\n")
 	server.expect("NICK ann\r\n")
+}
+
+// A balancer's checks are about itself: they are refused by no limit and take no client's place, also over TLS, also when they say nothing at
+// all (haproxy#511: the 33rd of per_ip_rate was refused, and the balancer took its server out).
+func TestChecksOfABalancerAreNotLimited(t *testing.T) {
+	plaintextOnly(t)
+	const checks = 20 // at once
+	for name, header := range map[string]string{"LOCAL": headerOf(0x20, 0x00, ""), "UNKNOWN": "PROXY UNKNOWN\r\n", "bare": ""} {
+		for _, secure := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, TLS %v", name, secure), func(t *testing.T) {
+				d := newIRCd(t)
+				o := rigOptions{backends: []config.Backend{{Name: "a", Address: d.addr(), Identity: config.IdentityNone}}, listener: config.Listener{
+					ProxyProtocol: fromLoopback(), Limits: config.Limits{Connections: 2, PerIP: 2, PerIPRate: config.Rate{N: 4, Per: time.Hour}}}}
+				if secure {
+					o.listener.TLS, o.secure = &config.ListenerTLS{}, map[string]*tls.Config{"irc": serverTLS(t, 0)}
+				}
+				r := newRig(t, o)
+				r.up("main/a")
+				dial := func(header string) *conn {
+					c := r.dial()
+					c.send(header)
+					if secure && header != "" {
+						c.secure(&tls.Config{InsecureSkipVerify: true})
+					}
+					return c
+				}
+				next := d.firstLines()
+				says := func(c *conn, line string) {
+					c.send(line)
+					if got := next(); got != line {
+						t.Fatalf("the ircd gets %q, want %q", got, line)
+					}
+				}
+				const client = "PROXY TCP4 127.0.0.1 192.0.2.1 4711 6667\r\n" // on the balancer's own host
+				says(dial(client), "NICK ann\r\n")
+				var all []*conn
+				for range checks {
+					all = append(all, dial(header))
+				}
+				says(dial(client), "NICK ben\r\n") // the last that the limits allow
+				if header != "" {
+					says(all[checks-1], "NICK check\r\n") // a check that goes as far as the ircd
+				}
+				if n := r.Counts().Listeners["irc"]; n != 2 {
+					t.Errorf("%d clients are counted, want 2", n)
+				}
+				for _, c := range all {
+					c.expectNothingNow()
+					c.Close()
+				}
+				refused := r.dial()
+				refused.send(client)
+				refused.expectGone()
+				r.eventually("a refused client", func() bool { return r.Taken()["irc"].Rejected["limit_connections"] == 1 })
+				for reason, n := range r.Taken()["irc"].Rejected {
+					if reason != "limit_connections" {
+						t.Errorf("%d are refused: %s", n, reason)
+					}
+				}
+			})
+		}
+	}
+}
+
+// firstLines are the first lines of connections, as they come, until the test ends. Who says nothing holds nobody up.
+func (d *ircd) firstLines() (next func() string) {
+	lines, over := make(chan string, 100), d.t.Context().Done()
+	first := func(c net.Conn) {
+		defer c.Close()
+		c.SetDeadline(time.Now().Add(patience))
+		if line, err := bufio.NewReader(c).ReadString('\n'); err == nil {
+			lines <- line
+			<-over
+		}
+	}
+	go func() {
+		for {
+			select {
+			case c := <-d.accepted:
+				go first(c)
+			case <-over:
+				return
+			}
+		}
+	}()
+	return func() string {
+		select {
+		case line := <-lines:
+			return line
+		case <-time.After(patience):
+			return "nothing"
+		}
+	}
 }

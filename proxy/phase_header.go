@@ -40,11 +40,9 @@ func (header) fromClient(s *session, p []byte) {
 		r.early = bytes.Clone(rest)
 	}
 	r.header, r.headed = admit.HeaderReader{}, true
-	if refusal := s.in.Admit(s.remote.addrPort().Addr(), time.Now()); refusal != admit.Admitted {
-		s.turnAway(refusal)
-		return
+	if h.Local || s.letIn(s.in.Admit(s.remote.addrPort().Addr(), time.Now())) {
+		s.secure()
 	}
-	s.secure()
 }
 
 func (header) timeOver(s *session) { s.refuse(ReasonHeaderTimeout, "PROXY header timeout") }

@@ -34,7 +34,8 @@ type Listener struct {
 }
 
 // ProxyProtocol says who must send a PROXY header. From a peer outside From a header is refused, and a peer inside From
-// must send one within 5 s.
+// must send one within 5 s. What such a peer sends about itself (LOCAL, UNKNOWN), or whose header is not there yet, is not limited by
+// PerIP and PerIPRate, and comes beside Connections, up to a bound (package proxy/admit).
 type ProxyProtocol struct {
 	From []netip.Prefix `yaml:"from"`
 }

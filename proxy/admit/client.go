@@ -8,7 +8,7 @@ type Client struct {
 	Addr    netip.AddrPort // the peer: who it is about, or the balancer whose PROXY header is to come
 	Local   netip.AddrPort // where it has connected to; not valid if it is refused
 	Token   Token          // what it holds of the limits
-	Header  bool           // a PROXY header is to come: the limits by address are applied behind it, see Token.Admit
+	Header  bool           // a PROXY header is to come: the limits are applied behind it, see Token.Admit
 	Refusal Refusal        // why it is not let in; Admitted: it is
 }
 

@@ -11,8 +11,8 @@ import (
 // limiter applies the limits of one listener. All loops that accept for it share it: its methods may be called from any goroutine,
 // hold one mutex for a map access, and never block otherwise.
 //
-// A loop calls enter when it has accepted, admit when the client's address is certain (at once, or after the PROXY header), and
-// leave or release, once each, for what was granted.
+// A loop calls admit when it has accepted a client. For the peers that are to send a PROXY header it calls await, and admit when the header
+// names a client. What was granted is in held, and goes back by release, once.
 //
 // Every address is counted, exempt or not and whatever the limits are, so that a reload can change both without counts that go
 // wrong. An address nobody is connected from, and whose rate has recovered, is forgotten.
@@ -20,7 +20,8 @@ type limiter struct {
 	mu      sync.Mutex
 	limits  config.Limits
 	epoch   time.Time
-	open    int // accepted and not left
+	open    int // connections that count against limits.Connections
+	spare   int // those of balancers that do not, at most spareRoom
 	sources map[netip.Addr]source
 	sweepAt time.Duration // since epoch
 	sweepIn int           // number of sources at which it is done earlier
@@ -33,6 +34,11 @@ type source struct {
 	// Per/N of time, and as long as full is not over Per away it is let in: N at once, then one each Per/N.
 	full time.Duration
 }
+
+// spareRoom is how many connections of peers that send PROXY headers are taken beside limits.Connections: those whose header is still to come,
+// and those that are about no client, as checks are. A balancer whose checks were refused because the listener is full would take us out,
+// and users with it. What is more than these counts as clients do, so that whoever comes through a balancer cannot use up the descriptors.
+const spareRoom = 64
 
 const (
 	sweepEvery = time.Minute
@@ -60,64 +66,89 @@ func (l *limiter) set(limits config.Limits, now time.Time) {
 	l.limits = limits
 }
 
-// enter counts an accepted connection, or answers RefusedConnections.
-func (l *limiter) enter() Refusal {
+// held is what a connection has of a listener's limits.
+type held uint8
+
+const (
+	heldConnection held = 1 << iota // one of limits.Connections
+	heldSpare                       // one of spareRoom
+	heldAddress                     // one of its address, of limits.PerIP
+	heldNothing                     // it was given back
+)
+
+// await counts a connection of which it is not known yet whether it is about a client, or answers RefusedConnections.
+func (l *limiter) await() (held, Refusal) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.limits.Connections > 0 && l.open >= l.limits.Connections {
-		return RefusedConnections
+	switch {
+	case l.spare < spareRoom:
+		l.spare++
+		return heldSpare, Admitted
+	case l.fullLocked():
+		return 0, RefusedConnections
 	}
 	l.open++
-	return Admitted
+	return heldConnection, Admitted
 }
 
-// leave takes an enter back.
-func (l *limiter) leave() {
+// admit counts a client from addr, whose connection has had what await has answered, or nothing. It answers what the connection has from
+// now on, or why the client is refused: that does not count.
+func (l *limiter) admit(had held, addr netip.Addr, now time.Time) (held, Refusal) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.open == 0 {
-		panic("admit: limiter left more often than entered")
+	if had&heldConnection == 0 && l.fullLocked() {
+		return had, RefusedConnections
 	}
-	l.open--
-}
-
-// connections is how many have entered and not left.
-func (l *limiter) connections() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.open
-}
-
-// admit counts a connection from addr, or answers why not: RefusedPerIP or RefusedRate. What is refused does not count.
-func (l *limiter) admit(addr netip.Addr, now time.Time) Refusal {
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	t := now.Sub(l.epoch)
 	l.sweepLocked(t)
 	key := sourceOf(addr)
 	s := l.sources[key]
 	if !l.exemptLocked(addr) {
 		if l.limits.PerIP > 0 && int(s.open) >= l.limits.PerIP {
-			return RefusedPerIP
+			return had, RefusedPerIP
 		}
 		if r := l.limits.PerIPRate; r.N > 0 {
 			full := max(s.full, t) + r.Per/time.Duration(r.N)
 			if full > t+r.Per {
-				return RefusedRate
+				return had, RefusedRate
 			}
 			s.full = full
 		}
 	}
 	s.open++
 	l.sources[key] = s
-	return Admitted
+	if had&heldConnection == 0 {
+		l.open++
+	}
+	if had&heldSpare != 0 {
+		l.spare--
+	}
+	return heldConnection | heldAddress, Admitted
 }
 
-// release takes an admit of the same address back.
-func (l *limiter) release(addr netip.Addr) {
+func (l *limiter) fullLocked() bool {
+	return l.limits.Connections > 0 && l.open >= l.limits.Connections
+}
+
+// release takes back what a connection had; addr is the one that it was admitted with, if it was.
+func (l *limiter) release(had held, addr netip.Addr) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	key := sourceOf(addr)
+	if had&heldSpare != 0 {
+		l.spare--
+	}
+	if had&heldConnection != 0 {
+		l.open--
+	}
+	if l.spare < 0 || l.open < 0 {
+		panic("admit: limiter released more often than admitted")
+	}
+	if had&heldAddress != 0 {
+		l.releaseLocked(sourceOf(addr))
+	}
+}
+
+func (l *limiter) releaseLocked(key netip.Addr) {
 	s := l.sources[key]
 	if s.open == 0 {
 		panic("admit: limiter released an address more often than admitted")
@@ -128,6 +159,13 @@ func (l *limiter) release(addr netip.Addr) {
 		return
 	}
 	l.sources[key] = s
+}
+
+// counts is how many connections count, and how many are taken beside.
+func (l *limiter) counts() (open, spare int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.open, l.spare
 }
 
 func (l *limiter) exemptLocked(addr netip.Addr) bool {

@@ -19,30 +19,85 @@ func addr4(n int) netip.Addr {
 
 func mustAdmit(t *testing.T, l *limiter, a netip.Addr, now time.Time, want Refusal) {
 	t.Helper()
-	if got := l.admit(a, now); got != want {
-		t.Errorf("admit %v: %v, want %v", a, got, want)
+	had, got := l.admit(0, a, now)
+	if got != want || (had == clientHas) != (want == Admitted) {
+		t.Errorf("admit %v: %v, has %b, want %v", a, got, had, want)
 	}
 }
 
+// clientHas is what a client has that was admitted.
+const clientHas = heldConnection | heldAddress
+
+func leave(l *limiter, a netip.Addr) { l.release(clientHas, a) }
+
 func TestLimitConnections(t *testing.T) {
-	l := newLimiter(config.Limits{Connections: 2})
+	l := newLimiter(config.Limits{Connections: 2, PerIPRate: config.Rate{N: 1, Per: time.Hour}})
 	now := time.Now()
 	for i, want := range []Refusal{Admitted, Admitted, RefusedConnections} {
-		if got := l.enter(); got != want {
-			t.Errorf("connection %d: %v, want %v", i, got, want)
-		}
+		mustAdmit(t, l, addr4(i), now, want)
 	}
-	l.leave()
-	if got := l.enter(); got != Admitted {
-		t.Errorf("after one left: %v", got)
-	}
+	leave(l, addr4(0))
+	mustAdmit(t, l, addr4(2), now, Admitted) // what was refused has not counted for the rate
 	l.set(config.Limits{}, now)
-	if got := l.enter(); got != Admitted {
-		t.Errorf("without a limit: %v", got)
-	}
+	mustAdmit(t, l, addr4(3), now, Admitted)
 	l.set(config.Limits{Connections: 3}, now)
-	if got := l.enter(); got != RefusedConnections {
-		t.Errorf("the counts did not survive two reloads: %v", got)
+	mustAdmit(t, l, addr4(4), now, RefusedConnections) // the counts survive two reloads
+}
+
+// Connections whose header is to come, or that are about no client, take no client's place, up to a bound; then they count as clients do.
+func TestConnectionsBesideTheLimit(t *testing.T) {
+	l := newLimiter(config.Limits{Connections: 2})
+	now := time.Now()
+	var all []held
+	for i := range spareRoom + 3 {
+		had, got := l.await()
+		want, has := Admitted, heldSpare
+		if i >= spareRoom {
+			has = heldConnection
+		}
+		if i == spareRoom+2 {
+			want, has = RefusedConnections, 0
+		}
+		if got != want || had != has {
+			t.Errorf("connection %d: %v, has %b, want %v, %b", i, got, had, want, has)
+		}
+		all = append(all, had)
+	}
+	if had, got := l.admit(all[0], addr4(1), now); got != RefusedConnections || had != heldSpare {
+		t.Errorf("a client over the limit: %v, has %b", got, had)
+	}
+	if had, got := l.admit(all[spareRoom], addr4(1), now); got != Admitted || had != clientHas {
+		t.Errorf("a client that has its place: %v, has %b", got, had)
+	}
+	l.release(all[spareRoom+1], addr4(9))
+	had, got := l.admit(all[0], addr4(2), now)
+	if got != Admitted || had != clientHas {
+		t.Errorf("a client for which there is room: %v, has %b", got, had)
+	}
+	if open, spare := l.counts(); open != 2 || spare != spareRoom-1 {
+		t.Errorf("%d connections and %d beside", open, spare)
+	}
+	for _, has := range all[1:spareRoom] {
+		l.release(has, addr4(9))
+	}
+	leave(l, addr4(1))
+	leave(l, addr4(2))
+	if open, spare := l.counts(); open != 0 || spare != 0 || len(l.sources) != 0 {
+		t.Errorf("%d connections, %d beside and %d sources are left", open, spare, len(l.sources))
+	}
+}
+
+// What was never granted cannot be given back in silence.
+func TestLimiterReleasesNothingTwice(t *testing.T) {
+	for _, had := range []held{heldSpare, heldConnection, heldAddress, clientHas} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%b is given back, and was never granted", had)
+				}
+			}()
+			newLimiter(config.Limits{}).release(had, addr4(1))
+		}()
 	}
 }
 
@@ -65,13 +120,13 @@ func TestLimitPerIP(t *testing.T) {
 	} {
 		l := newLimiter(config.Limits{PerIP: 2, Exempt: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("2001:db8:1::/48")}})
 		for i, a := range c.in {
-			if got := l.admit(netip.MustParseAddr(a), now); got != c.want[i] {
+			if _, got := l.admit(0, netip.MustParseAddr(a), now); got != c.want[i] {
 				t.Errorf("%s: %s: %v, want %v", c.name, a, got, c.want[i])
 			}
 		}
 		for i, a := range c.in {
 			if c.want[i] == Admitted {
-				l.release(netip.MustParseAddr(a))
+				leave(l, netip.MustParseAddr(a))
 			}
 		}
 		if len(l.sources) != 0 {
@@ -91,10 +146,10 @@ func TestLimitRate(t *testing.T) {
 		}
 		mustAdmit(t, l, a, now, want)
 		if want == Admitted {
-			l.release(a)
+			leave(l, a)
 		}
 		mustAdmit(t, l, exempt, now, Admitted)
-		l.release(exempt)
+		leave(l, exempt)
 	}
 	mustAdmit(t, l, addr4(2), now, Admitted)
 	now = now.Add(10*time.Minute/32 + time.Millisecond)
@@ -123,12 +178,12 @@ func TestReloadKeepsCounts(t *testing.T) {
 	}
 	l.set(config.Limits{PerIP: 5}, now)
 	mustAdmit(t, l, a, now, RefusedPerIP)
-	l.release(a)
+	leave(l, a)
 	mustAdmit(t, l, a, now, Admitted)
 	l.set(config.Limits{PerIP: 1, Exempt: exempt}, now)
 	mustAdmit(t, l, a, now, Admitted)
 	for range 6 {
-		l.release(a)
+		leave(l, a)
 	}
 	l.set(config.Limits{PerIP: 1}, now)
 	mustAdmit(t, l, a, now, Admitted)
@@ -140,8 +195,8 @@ func TestFloodsAreForgotten(t *testing.T) {
 	l := newLimiter(config.Limits{PerIP: 16, PerIPRate: config.Rate{N: 32, Per: 10 * time.Minute}})
 	now := l.epoch
 	for range 10_000 {
-		if l.admit(addr4(1), now) == Admitted {
-			l.release(addr4(1))
+		if had, r := l.admit(0, addr4(1), now); r == Admitted {
+			l.release(had, addr4(1))
 		}
 	}
 	if n := len(l.sources); n != 1 {
@@ -149,7 +204,7 @@ func TestFloodsAreForgotten(t *testing.T) {
 	}
 	for i := range 10_000 {
 		mustAdmit(t, l, addr4(i+2), now, Admitted)
-		l.release(addr4(i + 2))
+		leave(l, addr4(i+2))
 	}
 	now = now.Add(11 * time.Minute)
 	mustAdmit(t, l, addr4(1), now, Admitted)
@@ -163,7 +218,7 @@ func TestFloodsAreForgotten(t *testing.T) {
 	most := 0
 	for i := range 300_000 {
 		mustAdmit(t, l, addr4(100_000+i), now, Admitted)
-		l.release(addr4(100_000 + i))
+		leave(l, addr4(100_000+i))
 		most = max(most, len(l.sources))
 	}
 	if most > 2*maxSources {
@@ -188,19 +243,18 @@ func TestLimiterFromSeveralLoops(t *testing.T) {
 		wg.Go(func() {
 			for n := range 5000 {
 				a := addr4((n + i) % 7)
-				if l.enter() != Admitted {
-					continue
+				var had held
+				if n%2 == 0 {
+					had, _ = l.await()
 				}
-				if l.admit(a, time.Now()) == Admitted {
-					l.release(a)
-				}
-				l.leave()
+				had, _ = l.admit(had, a, time.Now())
+				l.release(had, a)
 			}
 		})
 	}
 	wg.Wait()
-	if l.open != 0 || len(l.sources) != 0 {
-		t.Errorf("%d open, %d sources left", l.open, len(l.sources))
+	if l.open != 0 || l.spare != 0 || len(l.sources) != 0 {
+		t.Errorf("%d open, %d beside, %d sources left", l.open, l.spare, len(l.sources))
 	}
 }
 
@@ -209,9 +263,7 @@ func BenchmarkAdmit(b *testing.B) {
 		Exempt: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
 	for i := 0; b.Loop(); i++ {
 		a := addr4(i & 4095)
-		l.enter()
-		l.admit(a, time.Now())
-		l.release(a)
-		l.leave()
+		had, _ := l.admit(0, a, time.Now())
+		l.release(had, a)
 	}
 }

@@ -177,13 +177,14 @@ func (s *Set) Addrs() map[string][]net.Addr {
 	return addrs
 }
 
-// Connections tells how many clients each listener, by name, counts against limits.connections.
+// Connections tells how many connections each listener, by name, has counted: those of limits.connections, and those beside.
 func (s *Set) Connections() map[string]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	counts := map[string]int{}
 	for _, l := range s.listeners {
-		counts[l.Name()] += l.limits.connections()
+		open, spare := l.limits.counts()
+		counts[l.Name()] += open + spare
 	}
 	return counts
 }

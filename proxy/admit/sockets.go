@@ -77,15 +77,14 @@ func (x *Sockets) acceptSome(s *socket, n int) bool {
 func (l *Listener) arrived(fd int, addr netip.AddrPort) Client {
 	p := l.place.Load()
 	c := Client{FD: fd, Addr: addr, Token: Token{place: p}}
-	if c.Refusal = c.Token.enter(); c.Refusal != Admitted {
-		return c
+	if c.Header = p.trusts(addr.Addr()); c.Header {
+		c.Refusal = c.Token.await()
+	} else {
+		c.Refusal = c.Token.Admit(addr.Addr(), time.Now())
 	}
-	if p.trusts(addr.Addr()) {
-		c.Header = true
-	} else if c.Refusal = c.Token.Admit(addr.Addr(), time.Now()); c.Refusal != Admitted {
-		return c
+	if c.Refusal == Admitted {
+		c.Local = l.localAddr(fd)
 	}
-	c.Local = l.localAddr(fd)
 	return c
 }
 

@@ -12,53 +12,37 @@ type Token struct {
 	held  held
 }
 
-type held uint8
-
-const (
-	heldConnection held = 1 << iota // one of limits.connections
-	heldAddress                     // one of limits.per_ip of its address
-	heldNothing                     // it was given back
-)
-
 // Listener is where the client came in.
 func (t *Token) Listener() *Listener { return t.place.listener }
 
 // Owner is what the Set's owner of the listener's name was when the client came in.
 func (t *Token) Owner() any { return t.place.owner }
 
-// Counts reports whether the client is one of the listener's connections.
-func (t *Token) Counts() bool { return t.held&heldConnection != 0 }
+// Admitted reports whether the limits by address let the client in. It is not so while its PROXY header is to come, nor for what is about no
+// client.
+func (t *Token) Admitted() bool { return t.held&heldAddress != 0 }
 
-// enter takes one of the listener's connections.
-func (t *Token) enter() Refusal {
-	refusal := t.place.listener.limits.enter()
-	if refusal == Admitted {
-		t.held |= heldConnection
-	}
-	return refusal
+// await holds a place until the PROXY header is there.
+func (t *Token) await() (r Refusal) {
+	t.held, r = t.place.listener.limits.await()
+	return r
 }
 
-// Admit applies the limits by address, once it is certain: at once, or behind the PROXY header.
-func (t *Token) Admit(addr netip.Addr, now time.Time) Refusal {
-	refusal := t.place.listener.limits.admit(addr, now)
-	if refusal == Admitted {
-		t.held |= heldAddress
-	}
-	return refusal
+// Admit applies the limits to a client whose address is certain: at once, or by its PROXY header. A connection that is about no client
+// (Header.Local) is not to be admitted: it keeps the place that it has, and limits.per_ip and per_ip_rate have nothing to say of it.
+func (t *Token) Admit(addr netip.Addr, now time.Time) (r Refusal) {
+	t.held, r = t.place.listener.limits.admit(t.held, addr, now)
+	return r
 }
 
 // Release gives back what the client holds, if anything; addr is the one that it was admitted with. A second Release panics.
 func (t *Token) Release(addr netip.Addr) {
 	held := t.held
 	t.held = heldNothing
-	limits := t.place.listener.limits
-	if held&heldNothing != 0 {
+	if held == heldNothing {
 		panic("admit: a client was released twice")
 	}
-	if held&heldAddress != 0 {
-		limits.release(addr)
-	}
-	if held&heldConnection != 0 {
-		limits.leave()
+	if held != 0 {
+		t.place.listener.limits.release(held, addr)
 	}
 }

@@ -16,8 +16,8 @@ func TestTokenIsReleasedOnce(t *testing.T) {
 	}
 	for name, c := range map[string]*Client{"in": &in, "refused": &refused} {
 		c.Token.Release(c.Addr.Addr())
-		if c.Token.Counts() {
-			t.Errorf("%s: counts still", name)
+		if c.Token.Admitted() {
+			t.Errorf("%s: is counted still", name)
 		}
 		func() {
 			defer func() {
