@@ -161,3 +161,56 @@ func (d *ircd) firstLines() (next func() string) {
 		}
 	}
 }
+
+// Most checks of a balancer end as soon as they have their answer: the ircd need not hear of them, and must not ban us for them. One that goes
+// on comes to the ircd as anybody else.
+func TestShortChecksDoNotReachTheIRCd(t *testing.T) {
+	plaintextOnly(t)
+	for _, secure := range []bool{false, true} {
+		t.Run(fmt.Sprintf("TLS %v", secure), func(t *testing.T) {
+			d := newIRCd(t)
+			o := rigOptions{inter: time.Hour, backends: []config.Backend{{Name: "a", Address: d.addr(), Identity: config.IdentityNone}}, listener: config.Listener{
+				ProxyProtocol: fromLoopback()}}
+			if secure {
+				o.listener.TLS, o.secure = &config.ListenerTLS{}, map[string]*tls.Config{"irc": serverTLS(t, 0)}
+			}
+			r := newRig(t, o)
+			r.up("main/a")
+			d.connected().Close() // our own check
+			check := func() *conn {
+				c := r.dial()
+				c.send(headerOf(0x20, 0x00, ""))
+				if secure {
+					c.secure(&tls.Config{InsecureSkipVerify: true})
+				}
+				return c
+			}
+			for range 5 {
+				check().Close()
+				check().reset()
+			}
+			r.eventually("the end of all checks", func() bool {
+				return r.Taken()["irc"].Accepted == 10 && r.Counts().Sessions == 0
+			})
+			if n := len(d.accepted); n > 0 {
+				t.Errorf("the ircd got %d connections", n)
+			}
+			long := check()
+			server := newConn(t, d.connected()) // though it has said nothing
+			server.send("NOTICE * :hello\r\n")
+			long.expect("NOTICE * :hello\r\n")
+		})
+	}
+}
+
+// connected is the next connection, whether it says something or not.
+func (d *ircd) connected() *net.TCPConn {
+	d.t.Helper()
+	select {
+	case c := <-d.accepted:
+		return c
+	case <-time.After(patience):
+		d.t.Fatal("no connection at the backend")
+		return nil
+	}
+}

@@ -36,6 +36,7 @@ type opening struct {
 	spotter admit.Spotter
 	holding bool // lines wait in the queue until USER was seen (webirc_after)
 	headed  bool // a PROXY header was read
+	check   bool // it was about no client
 	begun   bool // the first bytes of the client, or behind its header, were looked at
 }
 

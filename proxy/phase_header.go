@@ -10,6 +10,10 @@ import (
 // headerTime is how long a PROXY header may take.
 const headerTime = 5 * time.Second
 
+// checkTime is how long a connection that is about no client waits until a backend hears of it. Most are checks of a balancer, and have ended by
+// then.
+const checkTime = 500 * time.Millisecond
+
 // header waits for the PROXY header of a client whose address must send one.
 type header struct{ early }
 
@@ -39,7 +43,7 @@ func (header) fromClient(s *session, p []byte) {
 	if len(rest) > 0 {
 		r.early = bytes.Clone(rest)
 	}
-	r.header, r.headed = admit.HeaderReader{}, true
+	r.header, r.headed, r.check = admit.HeaderReader{}, true, h.Local
 	if h.Local || s.letIn(s.in.Admit(s.remote.addrPort().Addr(), time.Now())) {
 		s.secure()
 	}

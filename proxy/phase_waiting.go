@@ -22,6 +22,11 @@ func (s *session) begin() {
 	}
 	s.reg.since, s.reg.tries = s.w.loop.Now(), 0
 	s.enter(StateWaiting)
+	if s.reg.check {
+		s.within(checkTime)
+		s.pullClient() // has it gone?
+		return
+	}
 	s.choose()
 }
 
