@@ -21,6 +21,14 @@ type ended struct {
 	in, out              uint64
 }
 
+// level is where the line of a session with this reason belongs: checks that come and go each second would hide all else.
+func (r CloseReason) level() slog.Level {
+	if r == ReasonNull {
+		return slog.LevelDebug
+	}
+	return slog.LevelInfo
+}
+
 // note is another line of a loop's.
 type note struct {
 	level slog.Level
@@ -51,7 +59,7 @@ func (l *endLog) say(level slog.Level, text string, args ...any) {
 
 // add is called by the loops.
 func (l *endLog) add(s *session) {
-	if !l.log.Enabled(context.Background(), slog.LevelInfo) {
+	if !l.log.Enabled(context.Background(), s.reason.level()) {
 		return
 	}
 	e := ended{u: s.id(), client: s.remote, reason: s.reason, tlsWhy: s.tlsWhy, registered: s.registered(), lasted: s.w.loop.Now() - s.started,
@@ -94,7 +102,7 @@ func (l *endLog) writeEnded(e ended) {
 	if e.tlsWhy != 0 {
 		attrs = append(attrs, slog.String("tls", e.tlsWhy.String()))
 	}
-	l.log.LogAttrs(context.Background(), slog.LevelInfo, "session ended", attrs...)
+	l.log.LogAttrs(context.Background(), e.reason.level(), "session ended", attrs...)
 }
 
 // stop ends write behind the lines that wait. No loop runs any more.

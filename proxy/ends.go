@@ -139,10 +139,14 @@ func (s *session) finish() {
 	if s.over() {
 		return
 	}
+	null := s.saidNothing()
 	s.leaveMove(backend.CauseGone)
 	s.dropAttached()
 	s.dropRegistration()
 	s.noteEnd(ReasonClientClosed)
+	if null && (s.reason == ReasonClientClosed || s.reason == ReasonClientReset) {
+		s.reason = ReasonNull
+	}
 	s.enter(stateOver)
 	s.w.dead = append(s.w.dead, s)
 }

@@ -52,6 +52,7 @@ type rigOptions struct {
 	maxBytes int64
 	inter    time.Duration // of checks
 	secure   map[string]*tls.Config
+	log      slog.Level // the least that is logged
 }
 
 func newRig(t testing.TB, o rigOptions) *rig {
@@ -76,7 +77,7 @@ func newRig(t testing.TB, o rigOptions) *rig {
 		o.loops = 2
 	}
 	r := &rig{t: t, set: set, registry: prometheus.NewRegistry(), logs: &logBuffer{}}
-	log := slog.New(slog.NewTextHandler(r.logs, nil))
+	log := slog.New(slog.NewTextHandler(r.logs, &slog.HandlerOptions{Level: o.log}))
 	r.Proxy, err = New(Options{Instance: "test", Loops: o.loops, MaxSessions: 4096, MaxBytes: o.maxBytes, Backends: set, Log: log, Registerer: r.registry})
 	if err != nil {
 		t.Fatal(err)

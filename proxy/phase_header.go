@@ -44,6 +44,10 @@ func (header) fromClient(s *session, p []byte) {
 		r.early = bytes.Clone(rest)
 	}
 	r.header, r.headed, r.check = admit.HeaderReader{}, true, h.Local
+	r.before = s.slot().ClientIn
+	if !s.has(securing) {
+		r.before -= uint64(len(rest))
+	}
 	if h.Local || s.letIn(s.in.Admit(s.remote.addrPort().Addr(), time.Now())) {
 		s.secure()
 	}

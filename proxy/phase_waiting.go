@@ -22,7 +22,7 @@ func (s *session) begin() {
 	}
 	s.reg.since, s.reg.tries = s.w.loop.Now(), 0
 	s.enter(StateWaiting)
-	if s.reg.check {
+	if s.reg.check && len(s.reg.early) == 0 {
 		s.within(checkTime)
 		s.pullClient() // has it gone?
 		return

@@ -8,6 +8,7 @@ type CloseReason uint8
 const (
 	reasonNone             CloseReason = iota
 	ReasonClientClosed                 // the client ended its direction first (FIN)
+	ReasonNull                         // ... or was reset, and it had not said a byte: a check, a port scan
 	ReasonClientReset                  // RST from the client, or a write to it failed
 	ReasonClientTimeout                // the client's host does not answer, or takes no bytes for 5 min
 	ReasonBackendClosed                // the ircd closed after an ERROR line of its own
@@ -45,7 +46,7 @@ const (
 	reasonCount
 )
 
-var reasonNames = [reasonCount]string{"none", "client_closed", "client_reset", "client_timeout", "backend_closed", "backend_lost",
+var reasonNames = [reasonCount]string{"none", "client_closed", "null_connection", "client_reset", "client_timeout", "backend_closed", "backend_lost",
 	"backend_refused", "no_backend", "half_closed", "line_too_long", "registration_timeout", "header_timeout", "header_refused",
 	"header_bad", "tls_handshake_timeout", "tls_handshake_failed", "tls_record", "plaintext_on_tls", "tls_on_plaintext", "limit_connections", "limit_per_ip", "limit_rate", "memory", "shutdown", "internal",
 	"move_sendq", "move_no_live", "move_detached", "move_registration", "move_backend_gone", "move_not_exported", "move_attach", "move_conflict",

@@ -85,6 +85,15 @@ func (s *session) slot() *wire.Slot { return s.client.Slot }
 func (s *session) lst() *admit.Listener { return s.in.Listener() }
 func (s *session) tally() *tally        { return s.in.Owner().(*tally) }
 
+// saidNothing reports whether the client has not said a byte, beside a PROXY header and a whole TLS handshake.
+func (s *session) saidNothing() bool {
+	var before uint64
+	if s.reg != nil {
+		before = s.reg.before
+	}
+	return s.slot().ClientIn == before && s.reg.fed() == 0 && s.tlsWhy == 0
+}
+
 func (s *session) registered() bool { return s.slot().Flags.Has(wire.Registered) }
 
 func (s *session) key(port uint8) loop.Key { return loop.MakeKey(s.index, s.gen, port) }
