@@ -9,6 +9,9 @@ import (
 
 // asks is the proxy as a move uses it: each call has a time of its own and ends with ctx, also if the proxy hangs, and answers exactly one
 // outcome for each session that was given, none for another.
+//
+// What a loop that hung comes to later it does in the order in which it was asked, and Freeze, Attach and Splice do not take a step whose time is
+// over (see Sessions): so nothing has to be undone here that might hit the next try, or the next move.
 type asks struct{ s Sessions }
 
 // proxyTime is for calls that take a loop's turn or two. A loop that needs longer is stuck: the move goes on without its sessions.
@@ -34,8 +37,8 @@ func outcomes(us []string, answers []backend.Moved, cause backend.Cause) []backe
 }
 
 // batch is a call that answers for sessions.
-func (a asks) batch(ctx context.Context, us []string, f func() []backend.Moved, late func([]backend.Moved)) []backend.Moved {
-	answers, _ := within(ctx, f, late)
+func (a asks) batch(ctx context.Context, us []string, f func() []backend.Moved) []backend.Moved {
+	answers, _ := within(ctx, f)
 	return outcomes(us, answers, backend.CauseTimeout)
 }
 
@@ -47,7 +50,7 @@ func (a asks) on(ctx context.Context, name string) ([]backend.SessionRef, error)
 	got, err := within(ctx, func() answer {
 		refs, err := a.s.On(ctx, name)
 		return answer{refs, err}
-	}, nil)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -55,14 +58,14 @@ func (a asks) on(ctx context.Context, name string) ([]backend.SessionRef, error)
 }
 
 func (a asks) awaitRegistered(ctx context.Context, name string) {
-	within(ctx, func() int { return a.s.AwaitRegistered(ctx, name) }, nil)
+	within(ctx, func() int { return a.s.AwaitRegistered(ctx, name) })
 }
 
 func (a asks) attach(ctx context.Context, us []string, to backend.AttachTo) []backend.Moved {
-	return a.batch(ctx, us, func() []backend.Moved { return a.s.Attach(ctx, us, to) }, func([]backend.Moved) { a.s.Detach(us) })
+	return a.batch(ctx, us, func() []backend.Moved { return a.s.Attach(ctx, us, to) })
 }
 
-// freeze answers also whom it has frozen if it fails. Who freezes late is thawed.
+// freeze answers also whom it has frozen if it fails.
 func (a asks) freeze(ctx context.Context, name string) ([]backend.Frozen, error) {
 	type answer struct {
 		frozen []backend.Frozen
@@ -71,12 +74,6 @@ func (a asks) freeze(ctx context.Context, name string) ([]backend.Frozen, error)
 	got, err := within(ctx, func() answer {
 		f, err := a.s.Freeze(ctx, name)
 		return answer{f, err}
-	}, func(late answer) {
-		us := make([]string, len(late.frozen))
-		for i, f := range late.frozen {
-			us[i] = f.U
-		}
-		a.s.Thaw(us)
 	})
 	if err != nil {
 		return nil, err
@@ -89,7 +86,7 @@ func (a asks) readUp(ctx context.Context, cuts []backend.Cut) []backend.Moved {
 	for i, c := range cuts {
 		us[i] = c.U
 	}
-	return a.batch(ctx, us, func() []backend.Moved { return a.s.ReadUp(ctx, cuts) }, nil)
+	return a.batch(ctx, us, func() []backend.Moved { return a.s.ReadUp(ctx, cuts) })
 }
 
 func (a asks) splice(to string, splices []backend.Splice) []backend.Moved {
@@ -99,23 +96,19 @@ func (a asks) splice(to string, splices []backend.Splice) []backend.Moved {
 	for i, s := range splices {
 		us[i] = s.U
 	}
-	over, stop := context.WithTimeout(context.WithoutCancel(ctx), spliceTime+time.Second) // the proxy's own answers come at the end of its time
-	defer stop()
-	return a.batch(over, us, func() []backend.Moved { return a.s.Splice(ctx, to, splices) }, nil)
+	return a.batch(ctx, us, func() []backend.Moved { return a.s.Splice(ctx, to, splices) })
 }
 
 func (a asks) reopen(us []string, to string) []backend.Moved {
 	ctx, cancel := context.WithTimeout(context.Background(), spliceTime)
 	defer cancel()
-	over, stop := context.WithTimeout(context.WithoutCancel(ctx), spliceTime+time.Second)
-	defer stop()
-	return a.batch(over, us, func() []backend.Moved { return a.s.Reopen(ctx, us, to) }, nil)
+	return a.batch(ctx, us, func() []backend.Moved { return a.s.Reopen(ctx, us, to) })
 }
 
 func (a asks) thaw(us []string) []backend.Moved {
 	ctx, cancel := context.WithTimeout(context.Background(), proxyTime)
 	defer cancel()
-	return a.batch(ctx, us, func() []backend.Moved { return a.s.Thaw(us) }, nil)
+	return a.batch(ctx, us, func() []backend.Moved { return a.s.Thaw(us) })
 }
 
 func (a asks) detach(us []string) { briefly(proxyTime, func() { a.s.Detach(us) }) }
@@ -132,6 +125,6 @@ func (a asks) ungate(pool string) { briefly(proxyTime, func() { a.s.Ungate(pool)
 
 // streams is Sessions.Streams; an answer that does not come is none.
 func (a asks) streams(ctx context.Context, us []string, next bool) (s backend.Streams) {
-	s, _ = within(ctx, func() backend.Streams { return a.s.Streams(ctx, us, next) }, nil)
+	s, _ = within(ctx, func() backend.Streams { return a.s.Streams(ctx, us, next) })
 	return s
 }

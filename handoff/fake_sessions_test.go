@@ -1,7 +1,9 @@
 package handoff
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -26,10 +28,13 @@ type fakeSessions struct {
 	reopen  map[string]backend.Cause
 	limit   int
 	splices map[string]backend.Splice
+	turn    chan struct{}
 	since   map[string]time.Time
+	ungated time.Time     // at last
 	longest time.Duration // that a session was frozen
 	ircd    func(backendName string) *fakeIrcd
 
+	fails  func(call string) error                          // On and Freeze
 	before func(call string)                                // may hang, or sleep
 	answer func(call string, m backend.Moved) backend.Moved // may lie
 	wrong  []string                                         // calls that the contract forbids
@@ -37,29 +42,39 @@ type fakeSessions struct {
 
 func newFakeSessions(at string, us ...string) *fakeSessions {
 	s := &fakeSessions{at: map[string]string{}, streams: map[string]*fakeStream{}, frozen: map[string]bool{}, next: map[string]*fakeStream{},
-		unreg: map[string]bool{}, since: map[string]time.Time{}, limit: 20000, splices: map[string]backend.Splice{}}
+		unreg: map[string]bool{}, since: map[string]time.Time{}, turn: make(chan struct{}, 1), limit: 20000, splices: map[string]backend.Splice{}}
 	for _, u := range us {
 		s.at[u] = at
 	}
 	return s
 }
 
+// called is the one loop of this proxy: what comes later waits for what hangs.
 func (s *fakeSessions) called(call string) {
+	s.turn <- struct{}{}
 	if s.before != nil {
 		s.before(call)
 	}
+	<-s.turn
 }
 
 func (s *fakeSessions) Gate(string) { s.called("Gate"); s.mu.Lock(); s.gated = true; s.mu.Unlock() }
 func (s *fakeSessions) Ungate(string) {
 	s.called("Ungate")
 	s.mu.Lock()
-	s.gated = false
+	if s.gated {
+		s.gated, s.ungated = false, time.Now()
+	}
 	s.mu.Unlock()
 }
 
 func (s *fakeSessions) On(_ context.Context, b string) (refs []backend.SessionRef, err error) {
 	s.called("On")
+	if s.fails != nil {
+		if err := s.fails("On"); err != nil {
+			return nil, err
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for u, at := range s.at {
@@ -130,6 +145,9 @@ func (s *fakeSessions) Attach(ctx context.Context, us []string, to backend.Attac
 	}
 	late := false
 	answers := s.each("Attach", us, s.attach, func(u string) backend.Cause {
+		if ctx.Err() != nil {
+			return backend.CauseTimeout
+		}
 		if n := s.next[u]; n != nil && n.ours && !n.ended() && n.ircd == i {
 			return ""
 		}
@@ -153,18 +171,22 @@ func (s *fakeSessions) Detach(us []string) {
 }
 
 func (s *fakeSessions) Freeze(ctx context.Context, b string) (stopped []backend.Frozen, err error) {
-	refs, _ := s.On(ctx, b)
 	s.called("Freeze")
+	if s.fails != nil {
+		err = s.fails("Freeze")
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, r := range refs {
-		if s.at[r.U] != b {
+	for u, at := range s.at {
+		if at != b || ctx.Err() != nil {
 			continue
 		}
+		r := backend.SessionRef{U: u, Registered: !s.unreg[u]}
 		s.frozen[r.U], s.since[r.U] = true, time.Now()
 		stopped = append(stopped, backend.Frozen{U: r.U, Registered: r.Registered})
 	}
-	return stopped, ctx.Err()
+	slices.SortFunc(stopped, func(a, b backend.Frozen) int { return strings.Compare(a.U, b.U) })
+	return stopped, errors.Join(err, ctx.Err())
 }
 
 func (s *fakeSessions) ReadUp(_ context.Context, cuts []backend.Cut) []backend.Moved {
@@ -192,7 +214,7 @@ func (s *fakeSessions) Park(us []string, _ string) {
 	})
 }
 
-func (s *fakeSessions) Splice(_ context.Context, to string, list []backend.Splice) []backend.Moved {
+func (s *fakeSessions) Splice(ctx context.Context, to string, list []backend.Splice) []backend.Moved {
 	var us []string
 	for _, x := range list {
 		us = append(us, x.U)
@@ -205,9 +227,9 @@ func (s *fakeSessions) Splice(_ context.Context, to string, list []backend.Splic
 		s.splices[u] = queues[u]
 		n := s.next[u]
 		switch {
-		case s.splice[u] != "":
+		case s.splice[u] != "" || ctx.Err() != nil:
 			s.end(u)
-			return s.splice[u]
+			return cmp.Or(s.splice[u], backend.CauseNoLive)
 		case !s.frozen[u]:
 			s.wrong = append(s.wrong, "Splice of "+u+", who is not frozen")
 			return backend.CauseGone

@@ -46,7 +46,7 @@ func (x *run) openJournal(ctx context.Context) error {
 
 // setAdmin sets the admin state, which is remembered on disk.
 func (x *run) setAdmin(ctx context.Context, state backend.AdminState) error {
-	err, late := within(ctx, func() error { return x.from.SetAdmin(state) }, nil)
+	err, late := within(ctx, func() error { return x.from.SetAdmin(state) })
 	if late != nil {
 		return late
 	}

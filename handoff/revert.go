@@ -13,12 +13,14 @@ import (
 //  1. RESUME, so that the old ircd reads its streams again. If it does not answer at once, the end of the control connection
 //     or of the freeze time is the same.
 //  2. Thaw: held bytes go out on the old streams, attached ones are closed.
-//  3. ABORT; a destination that does not answer is asked until it does, or its lease is over.
-//  4. The admin state that the command had set goes back, the journal is removed.
+//  3. The admin state that the command had set goes back, new clients come in.
+//  4. ABORT; a destination that does not answer is asked until it does, or its lease is over. The journal is removed.
 func (x *run) revert(why error) {
 	x.log.Warn("move reverted", "err", why)
-	x.undo()
+	x.goBack()
 	x.restoreAdmin()
+	x.openGate() // all is as before for everybody; the rest is between us, the ircds and the disk
+	x.cleanUp()
 	if x.frozen == nil {
 		x.countUntouched()
 	}
@@ -29,8 +31,8 @@ func (x *run) revert(why error) {
 	x.outcome, x.why = StateReverted, why
 }
 
-// undo takes everybody back to where he was, and leaves nothing behind at either ircd.
-func (x *run) undo() {
+// goBack takes everybody back to where he was.
+func (x *run) goBack() {
 	x.resume()
 	for _, r := range x.proxy.thaw(x.frozenNow()) {
 		if r.Cause != "" {
@@ -40,6 +42,10 @@ func (x *run) undo() {
 		x.paused(r)
 		x.note(event{what: wentBack, u: r.U, moved: r})
 	}
+}
+
+// cleanUp leaves nothing behind at the proxy, at the destination and on the disk.
+func (x *run) cleanUp() {
 	x.detachAll()
 	if x.dst != nil {
 		x.abort(x.dst, x.to, x.tx)

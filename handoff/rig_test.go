@@ -93,7 +93,8 @@ func (r *rig) owners() {
 		if inA && inB {
 			r.t.Errorf("user %s is live twice", u)
 		}
-		if at == "main/a" && !inA && !r.a.dead || at == "main/b" && !inB && !r.b.dead {
+		ended := r.sessions.streams[u] != nil && r.sessions.streams[u].ended() // its session is about to end
+		if !ended && (at == "main/a" && !inA && !r.a.dead || at == "main/b" && !inB && !r.b.dead) {
 			r.t.Errorf("session %s is at %s, its user is not (a %v, b %v)", u, at, inA, inB)
 		}
 		if at == "" {

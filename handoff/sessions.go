@@ -10,7 +10,9 @@ import (
 //
 // Each call is one batch per event loop and returns when every loop has answered or ctx is over (then the sessions that had not
 // taken the step are in the result with CauseTimeout, unless said otherwise). A session that ended meanwhile is answered with
-// CauseGone. All may be called from any goroutine; the coordinator calls them one after the other for one move.
+// CauseGone. All may be called from any goroutine; the coordinator calls them one after the other for one move, but does not wait for one
+// that hangs: a loop does what it is asked for in the order in which it was asked, and one that comes to Freeze, Attach or Splice when ctx is over does
+// not take that step (a session that cannot be spliced in time is closed).
 type Sessions interface {
 	// Gate makes clients for whom no backend was chosen yet wait; sessions still connecting to a backend of the pool go back
 	// and wait too. Ungate lets them all go on. Both are idempotent.

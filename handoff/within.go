@@ -6,9 +6,11 @@ import (
 	"time"
 )
 
-// within runs f beside the caller, who waits for its answer until ctx is over: a disk or a proxy that hangs must hold nobody. An answer
-// that comes after that is given to late, if it is not nil, to undo what was done.
-func within[T any](ctx context.Context, f func() T, late func(T)) (T, error) {
+// grace is what a call whose context is over has to say how far it came.
+const grace = 200 * time.Millisecond
+
+// within runs f beside the caller, who waits for its answer until ctx is over: a disk or a proxy that hangs must hold nobody.
+func within[T any](ctx context.Context, f func() T) (T, error) {
 	answer := make(chan T, 1)
 	go func() { answer <- f() }()
 	select {
@@ -17,12 +19,9 @@ func within[T any](ctx context.Context, f func() T, late func(T)) (T, error) {
 	case <-ctx.Done():
 	}
 	select {
-	case v := <-answer: // both at once: what is there counts
+	case v := <-answer:
 		return v, nil
-	default:
-	}
-	if late != nil {
-		go func() { late(<-answer) }()
+	case <-time.After(grace):
 	}
 	var none T
 	return none, context.Cause(ctx)
@@ -32,7 +31,7 @@ func within[T any](ctx context.Context, f func() T, late func(T)) (T, error) {
 func briefly(d time.Duration, f func()) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), d)
 	defer cancel()
-	_, err := within(ctx, func() struct{} { f(); return struct{}{} }, nil)
+	_, err := within(ctx, func() struct{} { f(); return struct{}{} })
 	return err == nil
 }
 
