@@ -60,6 +60,7 @@ type visit struct {
 // TestTLSClientsSendAndReceive: other implementations of TLS send 20 MB and receive 20 MB at the same time, in full and resumed sessions, and
 // change keys in between.
 func TestTLSClientsSendAndReceive(t *testing.T) {
+	t.Parallel() // many of the others wait most of the time
 	b, s := newBulkIRCd(t, nil), newSecured(t)
 	f, measure := startMeasured(t, s.text, relay(b.port, ""))
 	backendUp(t, measure)

@@ -14,6 +14,7 @@ import (
 // TestInspIRCdKnowsTLSClients: clients come to the daemon by TLS, with and without a certificate, and without TLS. A stock InspIRCd behind a TLS
 // hop knows who they are, and one with the module still does after moves.
 func TestInspIRCdKnowsTLSClients(t *testing.T) {
+	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
 	t.Run("stock", func(t *testing.T) {
 		_, _, secure, _, ca := hearingInspIRCd(t)
 		password := filepath.Join(shortDir(t), "password")

@@ -16,6 +16,7 @@ const certfp = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
 
 // TestInspIRCdKnowsTLS: what OPEN tells of a client's TLS is what InspIRCd shows, and it stays over moves and a reload of the module.
 func TestInspIRCdKnowsTLS(t *testing.T) {
+	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
 	h := newHand(t, startInspIRCd(t, "a"))
 	tls := h.open("i.1", "tls", func(o *protocol.Open) {
 		o.Remote, o.TLS, o.CertFP = netip.MustParseAddrPort("[2001:db8::7]:4000"), "TLSv1.3/TLS_AES_128_GCM_SHA256", certfp
@@ -108,6 +109,7 @@ func TestInspIRCdLooksAtTheClient(t *testing.T) {
 
 // TestInspIRCdAfterFailures: a restart command that fails, one that kills without notice, and an ircd that has died before.
 func TestInspIRCdAfterFailures(t *testing.T) {
+	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
 	a := startInspIRCd(t, "a")
 	f := startFerry(t, nil, "", a.backend())
 	ann, ben := login(t, f.port, "127.0.9.9", "ann"), login(t, f.port, "127.0.9.8", "ben")
@@ -152,6 +154,7 @@ func TestInspIRCdAfterFailures(t *testing.T) {
 
 // TestInspIRCdWithStrangers: who came past ircferry cannot be moved. That is refused, and with --allow-visible they see ordinary quits.
 func TestInspIRCdWithStrangers(t *testing.T) {
+	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
 	a, b := startInspIRCd(t, "a"), startInspIRCd(t, "b")
 	f := startFerry(t, nil, "", a.backend(), b.backend())
 	f.ctl("drain", "main/b", "--to", "a")

@@ -36,6 +36,7 @@ func (i *nativeInspIRCd) users(n int) {
 // TestInspIRCdKilledInMidMove: SIGKILL of a real ircd at the awkward moments of a move, under traffic. The outcome is that of handoff/doc.go,
 // and no client loses a line or sees one that the move has made.
 func TestInspIRCdKilledInMidMove(t *testing.T) {
+	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
 	killedInMidMove(t, func(t *testing.T, name string) movable { return startInspIRCd(t, name) })
 }
 

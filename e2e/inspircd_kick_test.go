@@ -19,6 +19,7 @@ const kick = "join again: soon"
 // TestInspIRCdYoungerChannelsGiveWay: with kick= members of channels that were made after those of the records are kicked at COMMIT, whatever
 // modes these have, and nothing of the channels is left. Those of the same time and of an earlier one are what they are without it.
 func TestInspIRCdYoungerChannelsGiveWay(t *testing.T) {
+	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
 	h := newHand(t, startInspIRCd(t, "a"))
 	op, other, silent := h.open("i.1", "op", nil), h.open("i.2", "other", nil), h.open("i.3", "silent", nil)
 	op.ask("OPER root rootpw")

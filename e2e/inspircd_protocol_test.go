@@ -16,6 +16,7 @@ import (
 // TestInspIRCdCutIsExact: what the record tells of a stream is what went through it, to the byte, again and again, with input that
 // fakelag has not let run and output that nobody has read.
 func TestInspIRCdCutIsExact(t *testing.T) {
+	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
 	h := newHand(t, startInspIRCd(t, "a"))
 	ann := h.open("i.1", "ann", func(o *protocol.Open) { o.Remote = netip.MustParseAddrPort("127.0.8.1:4000") }) // the class with fakelag
 	ben := h.open("i.2", "ben", nil)

@@ -116,6 +116,7 @@ func TestC4_30InspIRCdFakelagGoesOn(t *testing.T) {
 // refuses them whole or takes them, and whoever comes out of it has no operator, mode, account, status or certificate that his record
 // did not have; nobody is shown a line that the ircd has not made. IRCFERRY_FUZZ is how many rounds.
 func TestInspIRCdHoldsDamagedRecords(t *testing.T) {
+	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
 	rounds := 1000
 	if n, err := strconv.Atoi(os.Getenv("IRCFERRY_FUZZ")); err == nil {
 		rounds = n

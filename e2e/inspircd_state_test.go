@@ -182,6 +182,7 @@ func same(t *testing.T, probes []said, before, after map[string]string) {
 
 // TestInspIRCdKeepsState compares all that users can ask for before and after a restart in place and after a replace.
 func TestInspIRCdKeepsState(t *testing.T) {
+	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
 	a, b := startInspIRCd(t, "a"), startInspIRCd(t, "b")
 	f := startFerry(t, nil, "", a.backend(), b.backend())
 	c := newCast(t, f.port)

@@ -8,6 +8,7 @@ import (
 
 // TestInspIRCdNative: the operator's first steps.
 func TestInspIRCdNative(t *testing.T) {
+	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
 	a := startInspIRCd(t, "a")
 	firstSteps(t, a.backend(), a.restart)
 }

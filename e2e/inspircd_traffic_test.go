@@ -258,6 +258,7 @@ func lateness(t *testing.T) func() time.Duration {
 
 // TestInspIRCdRealClientsStay: what people run, with and without TLS, through drains to and fro and a restart.
 func TestInspIRCdRealClientsStay(t *testing.T) {
+	t.Parallel() // most of it is the time between moves
 	a, b, secure := startInspIRCd(t, "a"), startInspIRCd(t, "b"), newSecured(t)
 	f := startFerry(t, nil, secure.text, a.backend(), b.backend())
 	realClientsStay(t, f, secure, func() { a.restart(f) })

@@ -49,11 +49,13 @@ func TestClientsDirect(t *testing.T) {
 const trusted = "    proxy_protocol: {from: [127.0.0.2/32]}"
 
 func TestInspIRCdSeesTheClient(t *testing.T) {
+	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
 	port := inspircd(t)
 	seesTheClient(t, startFerry(t, nil, trusted, relay(port, ", identity: proxy-v2")))
 }
 
 func TestNgIRCdSeesTheClient(t *testing.T) {
+	t.Parallel() // most of it is waiting for the ircds
 	port := ngircd(t)
 	password := filepath.Join(shortDir(t), "password")
 	writeFile(t, password, "webpass\n")

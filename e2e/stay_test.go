@@ -12,6 +12,7 @@ import (
 // TestRealClientsStayThroughTenMoves is the promise seen from the user's chair: nine drains to and fro and a restart, and no client
 // shows anything of it, while every numbered line arrives once, in both directions. Two of the clients use TLS.
 func TestRealClientsStayThroughTenMoves(t *testing.T) {
+	t.Parallel() // most of it is the time between moves
 	a, b := startEmbedded(t, "a"), startEmbedded(t, "b")
 	secure := newSecured(t)
 	f := startFerry(t, nil, secure.text, a.backend(), b.backend())

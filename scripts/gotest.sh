@@ -15,7 +15,7 @@ for a in "$@"; do
 done
 
 mkdir -p bin
-"$GO" build -o bin/testreport ./scripts/testreport || exit 1
+CGO_ENABLED=0 "$GO" build -o bin/testreport.$$ ./scripts/testreport && mv bin/testreport.$$ bin/testreport || exit 1
 "$GO" test -json "${args[@]}" 2>&1 | ./bin/testreport
 status=("${PIPESTATUS[@]}")
 # Either may know of a failure that the other does not: go of one outside of a test, testreport of a crash in its output.

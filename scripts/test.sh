@@ -11,7 +11,7 @@ bash scripts/deps.sh test | tee /dev/stderr | sed -n 's/^deps: no \(.*\): skippe
 
 red=""
 table=""
-for step in fmt vet lint build race fuzz e2e; do
+for step in fmt build vet lint race fuzz e2e; do
   echo
   echo "=== make $step"
   begin=$SECONDS

@@ -33,7 +33,9 @@ var ircferry = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	binary := filepath.Join(dir, "ircferry")
-	if out, err := exec.Command("go", "build", "-o", binary, "../ircferry").CombinedOutput(); err != nil {
+	build := exec.Command("go", "build", "-trimpath", "-o", binary, "../ircferry")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as make does it, which has compiled all of it then
+	if out, err := build.CombinedOutput(); err != nil {
 		return binary, fmt.Errorf("build ircferry: %w\n%s", err, out)
 	}
 	return binary, nil

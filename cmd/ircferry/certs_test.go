@@ -57,6 +57,7 @@ func (f *fileDaemon) awaitEvent(seq uint64) admin.Event {
 }
 
 func TestCertificatesAreReloaded(t *testing.T) {
+	t.Parallel() // most of it is waiting for the next look
 	f, dir := newFileDaemon(t), t.TempDir()
 	first, second, third := certtest.SelfSigned(t, certtest.Options{}), certtest.SelfSigned(t, certtest.Options{}), certtest.SelfSigned(t, certtest.Options{})
 	f.withTLS(dir, first)

@@ -194,6 +194,7 @@ func TestDestinationComesBackAndTakesTheUsers(t *testing.T) {
 
 // TestRestartInPlace: hold, end the process in order, start it again, release; ten times under traffic.
 func TestRestartInPlace(t *testing.T) {
+	t.Parallel() // most of it is waiting for checks
 	dir := t.TempDir()
 	a := startIrcd(t, dir, "a")
 	d := startTestDaemon(t, testConfig(t, map[string]string{"a": "unix:" + a.socket}))
@@ -232,6 +233,7 @@ func TestRestartInPlace(t *testing.T) {
 
 // TestC3_19StalledIrcdIsRefusedBeforeAnybodyIsFrozen: an ircd that does not answer HELLO is no party of a move.
 func TestC3_19StalledIrcdIsRefusedBeforeAnybodyIsFrozen(t *testing.T) {
+	t.Parallel() // most of it is waiting for what is stopped
 	dir := t.TempDir()
 	a, b := startIrcd(t, dir, "a"), startIrcd(t, dir, "b")
 	d := startTestDaemon(t, testConfig(t, map[string]string{"a": "unix:" + a.socket, "b": "unix:" + b.socket}))

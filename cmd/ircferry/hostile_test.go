@@ -95,6 +95,7 @@ func rss(t *testing.T) int64 {
 }
 
 func TestMegabyteLineIsRefusedWithItsReason(t *testing.T) {
+	t.Parallel() // most of it is waiting for the end
 	d, addr, witness := hostileDaemon(t, nil)
 	for range 20 {
 		if got := send(t, addr, bytes.Repeat([]byte("x"), 1<<20)); !strings.Contains(got, "ERROR") {
@@ -135,6 +136,7 @@ func TestRandomBytes(t *testing.T) {
 }
 
 func TestC7_53HeaderFromAStranger(t *testing.T) {
+	t.Parallel() // most of it is waiting for the end
 	d, addr, witness := hostileDaemon(t, nil)
 	got := send(t, addr, []byte("PROXY TCP4 192.0.2.1 192.0.2.2 1000 6667\r\nNICK x\r\nUSER x 0 * :x\r\n"))
 	if !strings.Contains(got, "ERROR") || strings.Contains(got, " 001 ") {
@@ -175,6 +177,7 @@ func TestC7_50ProtocolVerbsOnAClientPort(t *testing.T) {
 
 // Slow loris: a byte now and then, never a line; the registration limit ends it, and a half line costs no more than itself.
 func TestSlowLorisEndsAtTheRegistrationLimit(t *testing.T) {
+	t.Parallel() // most of it is the loris waiting
 	d, addr, witness := hostileDaemon(t, func(l *config.Listener) { l.Limits.Registration = config.Duration(time.Second) })
 	conns := make([]net.Conn, 200)
 	for i := range conns {

@@ -243,6 +243,7 @@ func TestFreezeLongerThanMaxPauseIsReverted(t *testing.T) {
 
 // A backend that dies without notice: its sessions get an ERROR line with the reason.
 func TestBackendDiesWithoutNotice(t *testing.T) {
+	t.Parallel() // most of it is waiting for checks
 	d, addr, a, _ := pair(t, nil, nil)
 	alice := ircclient.TestUser(t, addr, "alice")
 	a.kill()

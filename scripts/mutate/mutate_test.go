@@ -94,6 +94,8 @@ func TestNoticed(t *testing.T) {
 		t.Skipf("no git: %v %s", err, out)
 	}
 	t.Chdir(tree)
+	t.Setenv("CGO_ENABLED", "0") // as make compiles
+	t.Setenv("GOFLAGS", "-trimpath")
 	r := &room{dir: ".", command: "go", seed: 1, n: 10, jobs: 2, budget: 2 * 60e9, timeout: 2e9}
 	if err := r.mutate(t.Context()); err != nil {
 		t.Fatal(err)
