@@ -18,6 +18,7 @@ tmux|tmux|e2e: irssi stays through moves
 sic|sic|e2e: sic stays through moves
 openssl|openssl|e2e: OpenSSL as a client over TLS
 gnutls-cli|gnutls-bin|e2e: GnuTLS as a client over TLS
+mmdebstrap|mmdebstrap|e2e: InspIRCd 4
 /lib/systemd/systemd|systemd|e2e: the units under systemd
 '
 table_bench='
@@ -28,10 +29,15 @@ inspircd|inspircd|bench: users of InspIRCd replaced
 g++|g++|bench: users of InspIRCd replaced
 '
 
-rows=""
+# What is run out of a root of Debian 13, because Debian 12 has it in older versions only (scripts/trixie.sh): packages | without them
+trixie_test='
+inspircd inspircd-dev g++ libfmt-dev|e2e: InspIRCd 4
+'
+
+rows="" trixie=""
 for set in "${@:-test}"; do
   case "$set" in
-    test) rows+="$table_test" ;;
+    test) rows+="$table_test" trixie+="$trixie_test" ;;
     bench) rows+="$table_bench" ;;
     *) echo "deps: unknown set $set (test, bench)" >&2; exit 2 ;;
   esac
@@ -53,11 +59,23 @@ tell_skipped() {
   missing | while IFS='|' read -r cmd pkg without; do echo "deps: no $cmd (package $pkg): skipped is $without"; done
 }
 
-if [ -z "$(missing)" ]; then echo "deps: all there"; exit 0; fi
-if ! command -v apt-get >/dev/null 2>&1; then echo "deps: no apt-get here, nothing installed"; tell_skipped; exit 0; fi
+# Each set by itself: what one of them lacks is no reason to go without the others.
+of_trixie() {
+  local packages without reason
+  while IFS='|' read -r packages without; do
+    [ -n "$packages" ] || continue
+    # shellcheck disable=SC2086
+    reason=$(bash "$(dirname "${BASH_SOURCE[0]}")/trixie.sh" $packages 2>&1 >/dev/null) && continue
+    echo "deps: no Debian 13 with ${packages// /, } (package mmdebstrap): skipped is $without: $(tail -n 1 <<<"$reason")"
+  done <<<"$trixie"
+}
+
+if [ -z "$(missing)" ]; then of_trixie; echo "deps: all there on this Debian"; exit 0; fi
+if ! command -v apt-get >/dev/null 2>&1; then echo "deps: no apt-get here, nothing installed"; tell_skipped; of_trixie; exit 0; fi
 if [ "$(id -u)" -ne 0 ]; then
   echo "deps: not root, nothing installed; run: sudo apt-get install --no-install-recommends $(missing | cut -d'|' -f2 | tr ' ' '\n' | sort -u | xargs)"
   tell_skipped
+  of_trixie
   exit 0
 fi
 
@@ -83,5 +101,6 @@ if ! "${apt[@]}" install --no-install-recommends $wanted </dev/null >/dev/null 2
   done
 fi
 tell_skipped
-[ -n "$(missing)" ] || echo "deps: all there now"
+of_trixie
+[ -n "$(missing)" ] || echo "deps: all there on this Debian now"
 exit 0
