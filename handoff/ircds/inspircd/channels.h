@@ -1,5 +1,5 @@
 /*
- * m_handoff: HANDOFF/1 for InspIRCd 3, so that a proxy can move live users between two processes.
+ * m_handoff: HANDOFF/1 for InspIRCd, so that a proxy can move live users between two processes.
  *
  *   Copyright (C) 2026 The ircferry authors
  *
@@ -21,7 +21,7 @@
 namespace Handoff
 {
 	/** Extension items by their own text, with the ids of users that have changed. */
-	inline void SetExtensions(Extensible* item, const Line& r, ExtensionItem::ExtensibleType type, const NewIDs& ids)
+	inline void SetExtensions(Extensible* item, const Line& r, ItemType type, const NewIDs& ids)
 	{
 		for (size_t i = 0; i < r.fields.size(); ++i)
 		{
@@ -42,8 +42,8 @@ namespace Handoff
 	{
 		Modes::ChangeList change;
 		change.push(mh, adding, param);
-		ServerInstance->Modes->Process(ServerInstance->FakeClient, chan, NULL, change, ModeParser::MODE_LOCALONLY);
-		return !ServerInstance->Modes->GetLastChangeList().empty();
+		ServerInstance->Modes.Process(ServerInstance->FakeClient, chan, nullptr, change, ModeParser::MODE_LOCALONLY);
+		return !ServerInstance->Modes.GetLastChangeList().empty();
 	}
 
 	inline void EmptyList(Channel* chan, ListModeBase* list)
@@ -58,7 +58,7 @@ namespace Handoff
 	/** A channel that was kept without members has what its database had, which is older than the record. */
 	inline void EmptyChannel(Channel* chan)
 	{
-		const ModeParser::ModeHandlerMap& modes = ServerInstance->Modes->GetModes(MODETYPE_CHANNEL);
+		const ModeParser::ModeHandlerMap& modes = ServerInstance->Modes.GetModes(MODETYPE_CHANNEL);
 		for (ModeParser::ModeHandlerMap::const_iterator i = modes.begin(); i != modes.end(); ++i)
 		{
 			ModeHandler* const mh = i->second;
@@ -69,7 +69,7 @@ namespace Handoff
 			else if (list || mh->IsPrefixMode() || !chan->IsModeSet(mh))
 				continue;
 			else if (mh->NeedsParam(true))
-				mh->OnModeChange(ServerInstance->FakeClient, NULL, chan, param, false);
+				ChangeMode(mh, nullptr, chan, param, false);
 			else
 				chan->SetMode(mh, false);
 		}
@@ -78,7 +78,7 @@ namespace Handoff
 	/** Has m_permchannels write its database soon, if the channel is one of its. It looks for this event alone. */
 	inline void SavePermanent(Channel* chan)
 	{
-		Module* const perm = ServerInstance->Modules->Find("m_permchannels.so");
+		Module* const perm = ServerInstance->Modules.Find("m_permchannels.so");
 		if (perm)
 			perm->OnPostTopicChange(ServerInstance->FakeClient, chan, chan->topic);
 	}
@@ -98,9 +98,9 @@ namespace Handoff
 	/** Kicks all members, visibly, and ends the channel even if +P keeps it. */
 	inline void EndChannel(Channel* chan, const std::string& kick)
 	{
-		while (chan->GetUserCounter()) // without the last one it is in the cull list, and still there
+		while (!chan->GetUsers().empty()) // without the last one it is in the cull list, and still there
 			chan->KickUser(ServerInstance->FakeClient, chan->userlist.begin(), kick);
-		if (ServerInstance->FindChan(chan->name) != chan)
+		if (ChannelNamed(chan->name) != chan)
 			return;
 		SavePermanent(chan);
 		EmptyChannel(chan);
@@ -116,12 +116,12 @@ namespace Handoff
 		chan->topicset = r.Num("tat");
 		for (size_t i = 0; i < r.fields.size(); ++i)
 		{
-			ModeHandler* const mh = IsModeKey(r.fields[i].key) ? ModeOfKey(MODETYPE_CHANNEL, r.fields[i].key) : NULL;
+			ModeHandler* const mh = IsModeKey(r.fields[i].key) ? ModeOfKey(MODETYPE_CHANNEL, r.fields[i].key) : nullptr;
 			if (!mh || mh->IsPrefixMode() || mh->IsListModeBase() || mh->NeedsParam(true) == r.fields[i].bare)
 				continue;
 			std::string param = r.fields[i].value;
 			if (mh->NeedsParam(true))
-				mh->OnModeChange(ServerInstance->FakeClient, NULL, chan, param, true);
+				ChangeMode(mh, nullptr, chan, param, true);
 			else
 				chan->SetMode(mh, true);
 		}
@@ -131,12 +131,12 @@ namespace Handoff
 	inline std::string AddEntry(Channel* chan, const Line& r)
 	{
 		ModeHandler* const mh = ModeOfKey(MODETYPE_CHANNEL, r.Get("m"), true);
-		ListModeBase* const list = mh ? mh->IsListModeBase() : NULL;
+		ListModeBase* const list = mh ? mh->IsListModeBase() : nullptr;
 		if (!list)
 			return std::string();
 		std::string mask = r.Get("mask");
 		const bool taken = IsRedirect(mh->name, mask) ? Change(chan, mh, true, mask) // m_banredirect has no other ear
-			: list->OnModeChange(ServerInstance->FakeClient, NULL, chan, mask, true) == MODEACTION_ALLOW;
+			: ChangeMode(list, nullptr, chan, mask, true);
 		if (!taken)
 			return std::string();
 		ListModeBase::ListItem& entry = list->GetList(chan)->back();

@@ -1,5 +1,5 @@
 /*
- * m_handoff: HANDOFF/1 for InspIRCd 3, so that a proxy can move live users between two processes.
+ * m_handoff: HANDOFF/1 for InspIRCd, so that a proxy can move live users between two processes.
  *
  *   Copyright (C) 2026 The ircferry authors
  *
@@ -69,7 +69,7 @@ namespace Handoff
 		/** After all records. */
 		void CheckLimit()
 		{
-			if (ServerInstance->Users->GetLocalUsers().size() + newusers > ServerInstance->Config->SoftLimit)
+			if (ServerInstance->Users.GetLocalUsers().size() + newusers > ServerInstance->Config->SoftLimit)
 				conflicts.push_back(Note("", "", "limit", "", "<performance:softlimit> is " + ConvToStr(ServerInstance->Config->SoftLimit)));
 		}
 
@@ -86,8 +86,8 @@ namespace Handoff
 
 		static const std::string& ChannelOf(const Line& r) { return r.Get(r.verb == "CHAN" ? "n" : "c"); }
 
-		/** Warns of keys that are not kept. known: a list that ends with NULL. */
-		void CheckKeys(const Line& r, const char* const* known, ExtensionItem::ExtensibleType type)
+		/** Warns of keys that are not kept. known: a list that ends with nullptr. */
+		void CheckKeys(const Line& r, const char* const* known, ItemType type)
 		{
 			for (size_t i = 0; i < r.fields.size(); ++i)
 			{
@@ -133,10 +133,10 @@ namespace Handoff
 
 		void CheckChannel(const Line& r)
 		{
-			static const char* const known[] = { "n", "ts", "topic", "tby", "tat", NULL };
+			static const char* const known[] = { "n", "ts", "topic", "tby", "tat", nullptr };
 			const std::string& name = r.Get("n");
-			Channel* const live = ServerInstance->FindChan(name);
-			if (!ServerInstance->IsChannel(name))
+			Channel* const live = ChannelNamed(name);
+			if (!IsChannel(name))
 				Conflict(r, "channel-invalid", "n", "not a channel name here");
 			else if (world.channels.count(name) || !channames.insert(name).second)
 				Conflict(r, "channel-exists", "n", "the name is reserved");
@@ -149,15 +149,15 @@ namespace Handoff
 			}
 			else if (!IsSame(live, r))
 				Conflict(r, "channel-exists", "n", "another channel has the name");
-			else if (live->GetUserCounter()) // an empty one, kept by +P, is what the record tells of
+			else if (!live->GetUsers().empty()) // an empty one, kept by +P, is what the record tells of
 				Warn(r, "merged", "n", "the channel lives here; its topic, modes and lists stay");
 			CheckLength(r, "topic", ServerInstance->Config->Limits.MaxTopic);
-			CheckKeys(r, known, ExtensionItem::EXT_CHANNEL);
+			CheckKeys(r, known, OfChannel);
 		}
 
 		void CheckList(const Line& r)
 		{
-			static const char* const known[] = { "c", "m", "mask", "by", "at", TimedBans::Key().c_str(), NULL };
+			static const char* const known[] = { "c", "m", "mask", "by", "at", TimedBans::Key().c_str(), nullptr };
 			ModeHandler* const mh = ModeOfKey(MODETYPE_CHANNEL, r.Get("m"), true);
 			const std::string mask = rehearsal.Mask(r);
 			if (!mh || !mh->IsListModeBase())
@@ -166,15 +166,15 @@ namespace Handoff
 				Warn(r, "bad-value", "mask", "the list does not take the entry here");
 			else if (mask != r.Get("mask"))
 				Warn(r, "changed", "mask", "the entry is another one here");
-			else if (IsRedirect(mh->name, mask) && !ServerInstance->Extensions.GetItem("banredirect"))
+			else if (IsRedirect(mh->name, mask) && !ItemNamed("banredirect"))
 				Warn(r, "changed", "mask", "no module here knows bans that send elsewhere: it bans nobody");
-			CheckKeys(r, known, ExtensionItem::EXT_CHANNEL);
+			CheckKeys(r, known, OfChannel);
 		}
 
 		void CheckMember(const Line& r)
 		{
 			static const std::string place = OwnKey + "place", prefixes = OwnKey + "prefixes";
-			static const char* const known[] = { "u", "c", "m", "at", place.c_str(), prefixes.c_str(), NULL };
+			static const char* const known[] = { "u", "c", "m", "at", place.c_str(), prefixes.c_str(), nullptr };
 			for (size_t i = 0; i < r.Get("m").length(); ++i)
 				if (!StandardPrefix(r.Get("m")[i]))
 					Warn(r, "unknown-prefix", "m", "no status " + r.Get("m").substr(i, 1) + " here");
@@ -187,7 +187,7 @@ namespace Handoff
 				else if (IsOfOperators(pm) && fallen.count(r.Get("u")))
 					Warn(r, "changed", prefixes, name + " is for operators, and the user is none here");
 			}
-			CheckKeys(r, known, ExtensionItem::EXT_MEMBERSHIP);
+			CheckKeys(r, known, OfMember);
 		}
 
 		void CheckUser(const Line& r)
@@ -200,9 +200,9 @@ namespace Handoff
 				"u", "id", "nick", "nts", "ident", "rhost", "dhost", "ip", "port", "real", "signon", "idle", "away", "awayat", "account",
 				"certfp", "tls", "oper", "class", "snomask", "caps", "capver", "monitor", "silence", "accept", "invites",
 				own[0].c_str(), own[1].c_str(), own[2].c_str(), own[3].c_str(), own[4].c_str(), own[5].c_str(), own[6].c_str(),
-				own[7].c_str(), own[8].c_str(), own[9].c_str(), NULL,
+				own[7].c_str(), own[8].c_str(), own[9].c_str(), nullptr,
 			};
-			CheckKeys(r, known, ExtensionItem::EXT_USER);
+			CheckKeys(r, known, OfUser);
 			CheckNick(r);
 			CheckHost(r);
 			irc::sockets::sockaddrs sa;
@@ -228,10 +228,10 @@ namespace Handoff
 		void CheckNick(const Line& r)
 		{
 			const std::string& nick = r.Get("nick");
-			User* const other = ServerInstance->FindNickOnly(nick);
-			if (!ServerInstance->IsNick(nick) && (nick != r.Get("id") || !IsFree(nick)))
+			User* const other = UserNamed(nick);
+			if (!IsNick(nick) && (nick != r.Get("id") || !IsFree(nick)))
 				Conflict(r, "nick-invalid", "nick", "not a nick here");
-			else if ((other && other->registered == REG_ALL) || world.nicks.count(nick) || !nicknames.insert(nick).second)
+			else if ((other && IsRegistered(other)) || world.nicks.count(nick) || !nicknames.insert(nick).second)
 				Conflict(r, "nick-in-use", "nick", "the nick is taken");
 			else
 				nicks.push_back(nick);
@@ -239,8 +239,8 @@ namespace Handoff
 
 		void CheckHost(const Line& r)
 		{
-			const ServerLimits& limits = ServerInstance->Config->Limits;
-			CheckLength(r, "ident", limits.IdentMax + 1); // with the ~ of who did not answer
+			const auto& limits = ServerInstance->Config->Limits;
+			CheckLength(r, "ident", IdentLimit() + 1); // with the ~ of who did not answer
 			CheckLength(r, "rhost", limits.MaxHost);
 			CheckLength(r, "dhost", limits.MaxHost);
 			if (r.Get("ident").empty())
@@ -258,13 +258,13 @@ namespace Handoff
 				{ "invites", "invite_user" }, { "caps", "caps" },
 			};
 			for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); ++i)
-				if (!r.Get(pairs[i][0]).empty() && !ServerInstance->Extensions.GetItem(pairs[i][1]))
+				if (!r.Get(pairs[i][0]).empty() && !ItemNamed(pairs[i][1]))
 					Warn(r, "unknown-key", pairs[i][0], "no module here keeps it");
 			const size_t silence = ISupportNumber("SILENCE"); // m_silence takes a longer list not at all
 			if (Entries(r.Get("silence"), 1) > silence || Entries(r.Get(KeyOfExtension("silence_list")), 2) > silence)
 				Warn(r, "bad-value", "silence", "cut to " + ConvToStr(silence) + " entries");
 			const std::string dccallow = KeyOfExtension("dccallow");
-			if (!r.Get(dccallow).empty() && ItemOfKey(dccallow, ExtensionItem::EXT_USER))
+			if (!r.Get(dccallow).empty() && ItemOfKey(dccallow, OfUser))
 				Warn(r, "changed", dccallow, "kept, but m_dccallow does not end entries that it has not made");
 			irc::spacesepstream caps(r.Get("caps"));
 			for (std::string name; caps.GetToken(name); )
@@ -281,21 +281,21 @@ namespace Handoff
 					Warn(r, "changed", "snomask", "not kept: the user is no operator");
 				return;
 			}
-			const reference<OperInfo> info = OperNamed(r);
-			if (!info)
+			const OperRef oper = OperOf(r);
+			if (!oper)
 			{
 				fallen.insert(r.Get("u"));
 				Warn(r, "unknown-oper", "oper", "no such operator type here; the user is none");
 				return;
 			}
-			if (r.Has(OwnKey + "operblock") && !info->oper_block)
+			if (r.Has(OwnKey + "operblock") && OperBlock(oper).empty())
 				Warn(r, "changed", "oper", "no such operator block here; the rights of the type are kept");
-			if (AllowedSnomasks(*info, r.Get("snomask")) != r.Get("snomask"))
+			if (AllowedSnomasks(oper, r.Get("snomask")) != r.Get("snomask"))
 				Warn(r, "changed", "snomask", "not all of them are for the operator's type here");
 			for (size_t i = 0; i < r.fields.size(); ++i)
 			{
-				const ModeHandler* const mh = IsModeKey(r.fields[i].key) ? ModeOfKey(MODETYPE_USER, r.fields[i].key) : NULL;
-				if (mh && mh->NeedsOper() && !Allows(*info, mh))
+				const ModeHandler* const mh = IsModeKey(r.fields[i].key) ? ModeOfKey(MODETYPE_USER, r.fields[i].key) : nullptr;
+				if (mh && mh->NeedsOper() && !MayUse(oper, mh))
 					Warn(r, "changed", r.fields[i].key, "the mode is not for the operator's type here");
 			}
 		}
@@ -307,7 +307,7 @@ namespace Handoff
 			for (int i = 0; i < 2; ++i)
 				if (lines->MatchesLine("E", who[i]))
 					return;
-			bool banned = lines->MatchesLine("Z", r.Get("ip")) != NULL;
+			bool banned = lines->MatchesLine("Z", r.Get("ip")) != nullptr;
 			for (int i = 0; i < 2; ++i)
 				banned = banned || lines->MatchesLine("G", who[i]) || lines->MatchesLine("K", who[i]);
 			if (banned)

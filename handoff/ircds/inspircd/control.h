@@ -1,5 +1,5 @@
 /*
- * m_handoff: HANDOFF/1 for InspIRCd 3, so that a proxy can move live users between two processes.
+ * m_handoff: HANDOFF/1 for InspIRCd, so that a proxy can move live users between two processes.
  *
  *   Copyright (C) 2026 The ircferry authors
  *
@@ -43,16 +43,16 @@ namespace Handoff
 		Fault selfault;
 
 	 public:
-		Control(Hub& Hub, int sock, ListenSocket* via, irc::sockets::sockaddrs* client, irc::sockets::sockaddrs* server)
+		Control(Hub& Hub, int sock, ListenSocket* via, const irc::sockets::sockaddrs& client, const irc::sockets::sockaddrs& server)
 			: BufferedSocket(sock), hub(Hub), greeted(false), busy(false), gone(false), ended(false), pos(0), until(Now() + 10000), unread(0)
 		{
 			hub.controls.insert(this);
 			for (ListenSocket::IOHookProvList::iterator i = via->iohookprovs.begin(); i != via->iohookprovs.end(); ++i)
 				if (*i)
-					(*i)->OnAccept(this, client, server);
+					Hook(this, *(*i), client, server);
 		}
 
-		void OnDataReady() CXX11_OVERRIDE
+		void OnDataReady() override
 		{
 			if (busy)
 				return;
@@ -74,14 +74,14 @@ namespace Handoff
 			}
 		}
 
-		void OnEventHandlerWrite() CXX11_OVERRIDE
+		void OnEventHandlerWrite() override
 		{
-			if (HasFd() && getError().empty() && GetIOHook() && !getSendQSize())
+			if (HasFd() && ErrorOf(*this).empty() && GetIOHook() && !Unwritten(*this))
 				WriteOn();
 			BufferedSocket::OnEventHandlerWrite();
 		}
 
-		void OnError(BufferedSocketError) CXX11_OVERRIDE
+		void OnError(BufferedSocketError) override
 		{
 			gone = true;
 			if (!busy)
@@ -90,11 +90,11 @@ namespace Handoff
 
 		void CheckTime(uint64_t now)
 		{
-			if (getSendQSize() == 0 && greeted)
+			if (Unwritten(*this) == 0 && greeted)
 				until = 0;
-			else if (greeted && (!until || getSendQSize() < unread))
+			else if (greeted && (!until || Unwritten(*this) < unread))
 				until = now + 30000;
-			unread = getSendQSize();
+			unread = Unwritten(*this);
 			if (until && now >= until)
 				Drop(false);
 		}
@@ -104,8 +104,8 @@ namespace Handoff
 		{
 			ended = true;
 			if (hub.import && hub.import->owner == this)
-				hub.import->owner = NULL; // before another connection gets this address
-			if (written && getSendQSize() && HasFd())
+				hub.import->owner = nullptr; // before another connection gets this address
+			if (written && Unwritten(*this) && HasFd())
 			{
 				Close(true);
 				until = Now() + 1000;
@@ -138,7 +138,7 @@ namespace Handoff
 			if (GetIOHook())
 			{
 				OnEventHandlerRead(); // through TLS, back to OnDataReady, which is busy
-				if (!getError().empty())
+				if (!ErrorOf(*this).empty())
 					gone = true;
 				const bool more = !recvq.empty();
 				Take();
@@ -202,17 +202,17 @@ namespace Handoff
 			for (size_t at = 0; at < out.length(); at += 65536)
 				WriteData(out.substr(at, 65536));
 			out.clear();
-			if (getError().empty() && HasFd())
+			if (ErrorOf(*this).empty() && HasFd())
 				DoWrite();
 		}
 
 		/** Whether TLS has taken a last record that the socket has not: the queue is empty then, and InspIRCd would write no more. */
-		bool HeldByTLS() const { return GetIOHook() && !getSendQSize() && (GetEventMask() & FD_WANT_SINGLE_WRITE); }
+		bool HeldByTLS() const { return GetIOHook() && !Unwritten(*this) && (GetEventMask() & FD_WANT_SINGLE_WRITE); }
 
 		/** DoWrite, also of such a record. */
 		void WriteOn()
 		{
-			if (getSendQSize() || !GetIOHook())
+			if (Unwritten(*this) || !GetIOHook())
 				DoWrite();
 			else if (GetIOHook()->OnStreamSocketWrite(this, GetSendQ()) < 0)
 				SetError("Write Error");
@@ -229,7 +229,7 @@ namespace Handoff
 		bool FlushAll(uint64_t deadline)
 		{
 			Flush();
-			while ((getSendQSize() || HeldByTLS()) && getError().empty())
+			while ((Unwritten(*this) || HeldByTLS()) && ErrorOf(*this).empty())
 			{
 				const uint64_t now = Now();
 				if (now >= deadline)
@@ -241,7 +241,7 @@ namespace Handoff
 					WriteOn();
 				}
 			}
-			if (!getError().empty())
+			if (!ErrorOf(*this).empty())
 				gone = true;
 			return !gone;
 		}
@@ -286,12 +286,12 @@ namespace Handoff
 		/** One line for each step of a move in the ircd's log: how many, and how long it took. */
 		static void Note(const char* what, const std::string& tx, size_t users, uint64_t begin)
 		{
-			ServerInstance->Logs->Log(MODNAME, LOG_DEFAULT, "%s %lu users in %lu ms (%s)", what, (unsigned long)users,
-				(unsigned long)(Now() - begin), tx.substr(0, 8).c_str());
+			WriteLog(what + (" " + ConvToStr(users)) + " users in " + ConvToStr(Now() - begin) + " ms (" + tx.substr(0, 8) + ")");
 		}
 
 		// Questions: control_hello.h
 		void Hello(const Line& line);
+		bool KnowsPeer();
 		void SendHello();
 		static std::string VersionNumber();
 		std::string Caps() const;

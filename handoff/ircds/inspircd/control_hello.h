@@ -1,5 +1,5 @@
 /*
- * m_handoff: HANDOFF/1 for InspIRCd 3, so that a proxy can move live users between two processes.
+ * m_handoff: HANDOFF/1 for InspIRCd, so that a proxy can move live users between two processes.
  *
  *   Copyright (C) 2026 The ircferry authors
  *
@@ -28,8 +28,7 @@ namespace Handoff
 			return EndWith(Fault("version", "this ircd speaks HANDOFF/" HANDOFF_MAJOR));
 		if (!settings.pass.empty() && !SameSecret(line.Get("pass"), settings.pass))
 			return EndWith(Fault("denied", "wrong pass"));
-		const std::string fingerprint = SSLClientCert::GetFingerprint(this);
-		if (GetIOHook() && (fingerprint.empty() || !irc::spacesepstream(settings.fingerprints).Contains(fingerprint)))
+		if (GetIOHook() && !KnowsPeer())
 			return EndWith(Fault("denied", "wrong certificate"));
 		if (line.Get("role") != "coordinator")
 			return EndWith(Fault("bad-value", "HELLO role: not coordinator"));
@@ -40,6 +39,17 @@ namespace Handoff
 		SendHello();
 	}
 
+	/** Whether the certificate that the peer has shown is one of those that may. */
+	inline bool Control::KnowsPeer()
+	{
+		const std::vector<std::string> shown = FingerprintsOf(this);
+		irc::spacesepstream known(hub.world.settings.fingerprints);
+		for (std::string fingerprint; known.GetToken(fingerprint); )
+			if (std::find(shown.begin(), shown.end(), fingerprint) != shown.end())
+				return true;
+		return false;
+	}
+
 	inline void Control::SendHello()
 	{
 		ListenSocket* const via = Hub::StreamListener();
@@ -47,9 +57,9 @@ namespace Handoff
 		ServerInstance->PI->GetServerList(servers);
 		Line m("HELLO");
 		m.Add("v", HANDOFF_MAJOR).Add("software", "inspircd").Add("version", VersionNumber()).Add("name", ServerInstance->Config->GetServerName());
-		m.Add("sid", ServerInstance->Config->GetSID()).Add("epoch", hub.world.epoch);
-		m.Add("users", ServerInstance->Users->LocalUserCount()).Add("unmovable", hub.world.Unmovable(coordinator));
-		m.Add("channels", ServerInstance->GetChans().size()).Add("links", servers.empty() ? 0 : servers.size() - 1);
+		m.Add("sid", ServerID()).Add("epoch", hub.world.epoch);
+		m.Add("users", ServerInstance->Users.LocalUserCount()).Add("unmovable", hub.world.Unmovable(coordinator));
+		m.Add("channels", AllChannels().size()).Add("links", servers.empty() ? 0 : servers.size() - 1);
 		if (via)
 		{
 			irc::sockets::sockaddrs sa(via->bind_sa);
@@ -62,11 +72,12 @@ namespace Handoff
 		Send(m);
 	}
 
-	/** "InspIRCd-3.15.0-debian" without the name. */
+	/** "InspIRCd-4.7.0-debian@4.7.0+ds1-2" without the name and what the packager knows of it. */
 	inline std::string Control::VersionNumber()
 	{
 		const std::string version(INSPIRCD_VERSION);
-		return version.substr(version.find('-') + 1);
+		const size_t begin = version.find('-') + 1;
+		return version.substr(begin, version.find('@', begin) - begin);
 	}
 
 	/** InspIRCd has no list of its capabilities for others: those that exist, and those that were added while we were there. */
@@ -80,7 +91,7 @@ namespace Handoff
 		};
 		std::set<std::string> names(known, known + sizeof(known) / sizeof(known[0]));
 		names.insert(hub.world.caps.begin(), hub.world.caps.end());
-		Cap::Manager* const manager = ServerInstance->Modules->FindDataService<Cap::Manager>("capmanager");
+		Cap::Manager* const manager = ServerInstance->Modules.FindDataService<Cap::Manager>("capmanager");
 		std::string list;
 		for (std::set<std::string>::const_iterator i = names.begin(); manager && i != names.end(); ++i)
 		{
@@ -88,7 +99,7 @@ namespace Handoff
 			if (!cap)
 				continue;
 			list.append(list.empty() ? "" : " ").append(*i);
-			const std::string* const value = *i == "sasl" ? cap->GetValue(NULL) : NULL; // the others that have one look at the user
+			const std::string* const value = *i == "sasl" ? cap->GetValue(nullptr) : nullptr; // the others that have one look at the user
 			if (value && !value->empty() && value->find(' ') == std::string::npos)
 				list.append("=").append(*value);
 		}
@@ -98,10 +109,8 @@ namespace Handoff
 	inline std::string Control::ISupport()
 	{
 		std::string list;
-		const std::vector<Numeric::Numeric>& lines = ServerInstance->ISupport.GetLines();
-		for (std::vector<Numeric::Numeric>::const_iterator i = lines.begin(); i != lines.end(); ++i)
-			for (size_t p = 0; p + 1 < i->GetParams().size(); ++p) // the last is for people
-				list.append(list.empty() ? "" : " ").append(i->GetParams()[p]);
+		for (const std::string& token : ISupportTokens())
+			list.append(list.empty() ? "" : " ").append(token);
 		return list;
 	}
 
@@ -112,8 +121,8 @@ namespace Handoff
 
 	inline void Control::Find(const Line& line)
 	{
-		LocalUser* const user = IS_LOCAL(ServerInstance->FindNickOnly(line.Get("nick")));
-		const Stream* const stream = user ? hub.world.streams.get(user) : NULL;
+		LocalUser* const user = IS_LOCAL(UserNamed(line.Get("nick")));
+		const Stream* const stream = user ? hub.world.streams.Get(user) : nullptr;
 		if (!stream)
 			return Error(Fault("not-found", "nobody of a stream has the nick"));
 		Send(Line("FOUND").Add("u", stream->u).Add("nick", user->nick));

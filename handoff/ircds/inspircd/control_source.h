@@ -1,5 +1,5 @@
 /*
- * m_handoff: HANDOFF/1 for InspIRCd 3, so that a proxy can move live users between two processes.
+ * m_handoff: HANDOFF/1 for InspIRCd, so that a proxy can move live users between two processes.
  *
  *   Copyright (C) 2026 The ircferry authors
  *
@@ -50,7 +50,7 @@ namespace Handoff
 		const Fault fault = selfault;
 		ForgetSelection();
 		const std::string tx = line.Get("tx");
-		uint64_t ms;
+		uint64_t ms = 0;
 		if (fault)
 			return Error(fault, tx);
 		if (!line.Has("peek") && (!ToNumber(line.Get("freeze"), ms) || ms == 0 || ms > 60000))
@@ -71,7 +71,7 @@ namespace Handoff
 		}
 		hub.exporttx = tx;
 		hub.world.transactions.Note(tx).source = "frozen";
-		Records(tx, NULL);
+		Records(tx, nullptr);
 		Note("Exported", tx, hub.source.Count(), begin);
 		StandStill(deadline);
 	}

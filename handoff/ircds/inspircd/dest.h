@@ -1,5 +1,5 @@
 /*
- * m_handoff: HANDOFF/1 for InspIRCd 3, so that a proxy can move live users between two processes.
+ * m_handoff: HANDOFF/1 for InspIRCd, so that a proxy can move live users between two processes.
  *
  *   Copyright (C) 2026 The ircferry authors
  *
@@ -65,15 +65,15 @@ namespace Handoff
 				const Line& r = records[i];
 				if (r.verb == "USER")
 				{
-					User* const other = ServerInstance->FindNickOnly(r.Get("nick"));
-					if (other && other->registered == REG_ALL)
+					User* const other = UserNamed(r.Get("nick"));
+					if (other && IsRegistered(other))
 						return Fault("conflict", "the nick was taken", r.Get("u"));
 					if (!ClassNamed(r.Get("class")) && !AnyClass())
 						return Fault("conflict", "no connection class any more", r.Get("u"));
 				}
 				else if (r.verb == "CHAN")
 				{
-					Channel* const live = ServerInstance->FindChan(r.Get("n"));
+					Channel* const live = ChannelNamed(r.Get("n"));
 					if (live && !IsSame(live, r) && !GivesWay(live, r, kick))
 						return Fault("conflict", "a channel of the name was made");
 				}
@@ -87,7 +87,7 @@ namespace Handoff
 			Unreserve();
 			for (size_t i = 0; i < records.size(); ++i) // who holds a nick without having registered has to choose another one
 			{
-				User* const camper = records[i].verb == "USER" ? ServerInstance->FindNickOnly(records[i].Get("nick")) : NULL;
+				User* const camper = records[i].verb == "USER" ? UserNamed(records[i].Get("nick")) : nullptr;
 				if (camper)
 					static_cast<LocalUser*>(camper)->OverruleNick();
 			}
@@ -108,8 +108,8 @@ namespace Handoff
 						lost.push_back(user);
 				}
 				for (size_t i = 0; i < records.size(); ++i)
-					if (records[i].verb == "CHAN" && !kept.count(ServerInstance->FindChan(records[i].Get("n"))))
-						SetExtensions(ServerInstance->FindChan(records[i].Get("n")), records[i], ExtensionItem::EXT_CHANNEL, ids);
+					if (records[i].verb == "CHAN" && !kept.count(ChannelNamed(records[i].Get("n"))))
+						SetExtensions(ChannelNamed(records[i].Get("n")), records[i], OfChannel, ids);
 				BuildMembers();
 				for (size_t i = 0; i < records.size(); ++i)
 					if (records[i].verb == "USER")
@@ -118,12 +118,12 @@ namespace Handoff
 					Announce(live[i]);
 			}
 			for (size_t i = 0; i < lost.size(); ++i)
-				ServerInstance->Users->QuitUser(lost[i], "Connection closed");
+				ServerInstance->Users.QuitUser(lost[i], "Connection closed");
 			for (size_t i = 0; i < live.size(); ++i)
 			{
 				if (live[i]->quitting)
 					continue;
-				live[i]->exempt = (ServerInstance->XLines->MatchesLine("E", live[i]) != NULL);
+				live[i]->exempt = (ServerInstance->XLines->MatchesLine("E", live[i]) != nullptr);
 				live[i]->CheckLines(true);
 			}
 			DropEmpty();
@@ -145,7 +145,7 @@ namespace Handoff
 		{
 			for (size_t i = 0; i < records.size(); ++i)
 			{
-				Channel* const chan = records[i].verb == "CHAN" ? ServerInstance->FindChan(records[i].Get("n")) : NULL;
+				Channel* const chan = records[i].verb == "CHAN" ? ChannelNamed(records[i].Get("n")) : nullptr;
 				if (chan && GivesWay(chan, records[i], kick))
 					EndChannel(chan, kick);
 			}
@@ -156,7 +156,7 @@ namespace Handoff
 		{
 			for (size_t i = 0; i < records.size(); ++i)
 			{
-				Channel* const chan = records[i].verb == "CHAN" ? ServerInstance->FindChan(records[i].Get("n")) : NULL;
+				Channel* const chan = records[i].verb == "CHAN" ? ChannelNamed(records[i].Get("n")) : nullptr;
 				if (chan)
 					chan->CheckDestroy();
 			}
@@ -169,8 +169,8 @@ namespace Handoff
 				const Line& r = records[i];
 				if (r.verb == "CHAN")
 				{
-					Channel* chan = ServerInstance->FindChan(r.Get("n"));
-					if (chan && chan->GetUserCounter())
+					Channel* chan = ChannelNamed(r.Get("n"));
+					if (chan && !chan->GetUsers().empty())
 						kept.insert(chan);
 					else
 					{
@@ -182,7 +182,7 @@ namespace Handoff
 				}
 				else if (r.verb == "LIST")
 				{
-					Channel* const chan = ServerInstance->FindChan(r.Get("c"));
+					Channel* const chan = ChannelNamed(r.Get("c"));
 					const std::string mask = kept.count(chan) ? std::string() : AddEntry(chan, r);
 					if (!mask.empty() && r.Get("m") == "ban" && r.Num(TimedBans::Key()))
 						world.timed.Keep(chan, mask, r.Num(TimedBans::Key()));
@@ -209,8 +209,8 @@ namespace Handoff
 			{
 				const Line& r = *members[i].second;
 				User* const user = users[r.Get("u")];
-				Channel* const chan = ServerInstance->FindChan(r.Get("c"));
-				const bool first = !chan->GetUserCounter();
+				Channel* const chan = ChannelNamed(r.Get("c"));
+				const bool first = chan->GetUsers().empty();
 				Membership* const memb = chan->AddUser(user);
 				if (!memb)
 					continue;
@@ -228,17 +228,17 @@ namespace Handoff
 					if (pm && !(IsOfOperators(pm) && fallen.count(r.Get("u"))))
 						memb->SetPrefix(pm, true);
 				}
-				SetExtensions(memb, r, ExtensionItem::EXT_MEMBERSHIP, ids);
+				SetExtensions(memb, r, OfMember, ids);
 			}
 		}
 
 		/** Tells those parts of the ircd that count or pass on, and no other. */
 		void Announce(LocalUser* user)
 		{
-			Module* const lusers = ServerInstance->Modules->Find("core_lusers.so");
+			Module* const lusers = ServerInstance->Modules.Find("core_lusers.so");
 			if (lusers)
 				lusers->OnPostConnect(user);
-			Module* const tree = ServerInstance->Modules->Find("m_spanningtree.so");
+			Module* const tree = ServerInstance->Modules.Find("m_spanningtree.so");
 			if (!tree)
 				return;
 			tree->OnUserConnect(user);

@@ -1,5 +1,5 @@
 /*
- * m_handoff: HANDOFF/1 for InspIRCd 3, so that a proxy can move live users between two processes.
+ * m_handoff: HANDOFF/1 for InspIRCd, so that a proxy can move live users between two processes.
  *
  *   Copyright (C) 2026 The ircferry authors
  *
@@ -25,13 +25,13 @@ namespace Handoff
 		World world;
 		Source source;
 		std::string exporttx;  // not empty: the world stands still
-		Import* import;        // or NULL
+		Import* import;        // or nullptr
 		std::set<Control*> controls;
 		std::set<StreamSock*> streamsocks;
 		Stream* opening;       // of the user whom AddUser is making
 
 		Hub(Module* mod)
-			: world(mod), source(world), import(NULL), opening(NULL)
+			: world(mod), source(world), import(nullptr), opening(nullptr)
 		{
 		}
 
@@ -42,13 +42,16 @@ namespace Handoff
 		void CloseAll();
 		void Sweep();          // once a second: who does not speak, who does not listen, leases, bans
 
-		/** The listener for streams, or NULL. */
+		/** Whether a listener is of one of our types. */
+		static bool IsType(const ListenSocket* via, const char* type) { return !strcasecmp(via->bind_tag->getString("type").c_str(), type); }
+
+		/** The listener for streams, or nullptr. */
 		static ListenSocket* StreamListener()
 		{
 			for (std::vector<ListenSocket*>::iterator i = ServerInstance->ports.begin(); i != ServerInstance->ports.end(); ++i)
-				if (stdalgo::string::equalsci((*i)->bind_tag->getString("type"), "handoff-stream"))
+				if (IsType(*i, "handoff-stream"))
 					return *i;
-			return NULL;
+			return nullptr;
 		}
 	};
 }

@@ -1,5 +1,5 @@
 /*
- * m_handoff: HANDOFF/1 for InspIRCd 3, so that a proxy can move live users between two processes.
+ * m_handoff: HANDOFF/1 for InspIRCd, so that a proxy can move live users between two processes.
  *
  *   Copyright (C) 2026 The ircferry authors
  *
@@ -32,7 +32,7 @@ namespace Handoff
 	/** Whether it is free and ours to give. */
 	inline bool IsFree(const std::string& id)
 	{
-		return IsID(id) && !id.compare(0, 3, ServerInstance->Config->GetSID()) && !ServerInstance->FindUUID(id);
+		return IsID(id) && !id.compare(0, 3, ServerID()) && !UserWithID(id);
 	}
 
 	/** Of one import. Choose for all users comes before the first Rewrite. */

@@ -1,5 +1,5 @@
 /*
- * m_handoff: HANDOFF/1 for InspIRCd 3, so that a proxy can move live users between two processes.
+ * m_handoff: HANDOFF/1 for InspIRCd, so that a proxy can move live users between two processes.
  *
  *   Copyright (C) 2026 The ircferry authors
  *
@@ -25,7 +25,7 @@ namespace Handoff
 	struct Import
 	{
 		const std::string tx, tok;
-		const Control* owner;       // who may send records; NULL: it is gone
+		const Control* owner;       // who may send records; nullptr: it is gone
 		const uint64_t over;        // end of the lease
 		std::map<std::string, StreamSock*> attached;
 		Destination dest;

@@ -1,5 +1,5 @@
 /*
- * m_handoff: HANDOFF/1 for InspIRCd 3, so that a proxy can move live users between two processes.
+ * m_handoff: HANDOFF/1 for InspIRCd, so that a proxy can move live users between two processes.
  *
  *   Copyright (C) 2026 The ircferry authors
  *
@@ -96,6 +96,13 @@ namespace Handoff
 		return true;
 	}
 
+	inline void AppendHex(std::string& out, unsigned char byte)
+	{
+		static const char digits[] = "0123456789abcdef";
+		out.push_back(digits[byte >> 4]);
+		out.push_back(digits[byte & 15]);
+	}
+
 	inline void Escape(std::string& out, const std::string& s)
 	{
 		for (size_t i = 0; i < s.length(); ++i)
@@ -163,10 +170,10 @@ namespace Handoff
 			for (size_t i = 0; i < fields.size(); ++i)
 				if (fields[i].key == key)
 					return &fields[i];
-			return NULL;
+			return nullptr;
 		}
 
-		bool Has(const std::string& key) const { return Find(key) != NULL; }
+		bool Has(const std::string& key) const { return Find(key) != nullptr; }
 
 		const std::string& Get(const std::string& key) const
 		{
@@ -316,7 +323,13 @@ namespace Handoff
 				state = table[(state ^ static_cast<unsigned char>(bytes[i])) & 0xFF] ^ (state >> 8);
 		}
 
-		std::string Hex() const { return InspIRCd::Format("%08x", state ^ 0xFFFFFFFFu); }
+		std::string Hex() const
+		{
+			std::string hex;
+			for (int shift = 24; shift >= 0; shift -= 8)
+				AppendHex(hex, (state ^ 0xFFFFFFFFu) >> shift);
+			return hex;
+		}
 	};
 
 	/** Compares secrets in a time that does not tell where they differ. An empty secret fits nothing. */

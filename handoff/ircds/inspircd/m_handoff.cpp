@@ -1,5 +1,5 @@
 /*
- * m_handoff: HANDOFF/1 for InspIRCd 3, so that a proxy can move live users between two processes.
+ * m_handoff: HANDOFF/1 for InspIRCd, so that a proxy can move live users between two processes.
  *
  *   Copyright (C) 2026 The ircferry authors
  *
@@ -17,12 +17,12 @@
 /// $ModDesc: Speaks HANDOFF/1: a proxy can move live users to another process without anybody seeing it.
 /// $ModConfig: <handoff pass="" fingerprint="" maxusers="100000">
 /// $ModDepends: core 3
+/// $ModDepends: core 4
 
 #include "inspircd.h"
 #include "iohook.h"
 #include "listmode.h"
 #include "xline.h"
-#include "modules/account.h"
 #include "modules/cap.h"
 #include "modules/ssl.h"
 
@@ -31,10 +31,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
-#ifndef MODNAME
-# define MODNAME "m_handoff"
-#endif
-
+#include "compat.h"
 #include "line.h"
 #include "modes.h"
 #include "record.h"
@@ -59,31 +56,22 @@
 #include "control_dest.h"
 
 /** Looks once a second for connections and leases whose time is over. */
-class SweepTimer : public Timer
+class SweepTimer : public Handoff::Ticker
 {
 	Handoff::Hub& hub;
 
  public:
-	SweepTimer(Handoff::Hub& Hub) : Timer(1, true), hub(Hub) { }
+	SweepTimer(Handoff::Hub& Hub) : hub(Hub) { }
 
-	bool Tick(time_t) CXX11_OVERRIDE
-	{
-		hub.Sweep();
-		return true;
-	}
+	void OnTick() override { hub.Sweep(); }
 };
 
 class ModuleHandoff
-	: public Module
+	: public Handoff::ModuleBase
 	, public Cap::EventListener
 {
 	Handoff::Hub hub;
 	SweepTimer timer;
-
-	static bool IsType(ListenSocket* from, const char* type)
-	{
-		return stdalgo::string::equalsci(from->bind_tag->getString("type"), type);
-	}
 
 	static bool IsLoopback(const irc::sockets::sockaddrs& sa)
 	{
@@ -107,55 +95,55 @@ class ModuleHandoff
 
 	static ModResult Refuse(ListenSocket* from, const char* why)
 	{
-		ServerInstance->Logs->Log(MODNAME, LOG_DEFAULT, "Refused a connection on %s: %s", from->bind_sa.str().c_str(), why);
+		Handoff::WriteLog("Refused a connection on " + from->bind_sa.str() + ": " + why);
 		return MOD_RES_DENY;
 	}
 
  public:
 	ModuleHandoff()
-		: Cap::EventListener(this)
+		: ModuleBase("Speaks HANDOFF/1: a proxy can move live users to another process without anybody seeing it.")
+		, Cap::EventListener(this)
 		, hub(this)
 		, timer(hub)
 	{
-		hub.world.streams.tlsprov = new Handoff::TLSProvider(this);
+		hub.world.streams.tlsprov = Handoff::NewTLSProvider(this);
 	}
 
-	void init() CXX11_OVERRIDE
+	void init() override
 	{
 		ServerInstance->Timers.AddTimer(&timer);
 	}
 
-	void ReadConfig(ConfigStatus& status) CXX11_OVERRIDE
+	void ReadConfig(ConfigStatus& status) override
 	{
-		ConfigTag* const tag = ServerInstance->Config->ConfValue("handoff");
-		hub.world.settings.pass = tag->getString("pass");
-		hub.world.settings.fingerprints = Fingerprints(tag->getString("fingerprint"));
-		hub.world.settings.maxusers = tag->getUInt("maxusers", 100000, 1);
+		hub.world.settings.pass = Handoff::Tag()->getString("pass");
+		hub.world.settings.fingerprints = Fingerprints(Handoff::Tag()->getString("fingerprint"));
+		hub.world.settings.maxusers = Handoff::TagNumber("maxusers", 100000);
 	}
 
-	void Prioritize() CXX11_OVERRIDE
+	void Prioritize() override
 	{
-		ServerInstance->Modules->SetPriority(this, I_OnUserWrite, PRIORITY_FIRST);
-		ServerInstance->Modules->SetPriority(this, I_OnSendSnotice, PRIORITY_FIRST);
-		ServerInstance->Modules->SetPriority(this, I_OnUserInit, PRIORITY_FIRST);
-		ServerInstance->Modules->SetPriority(this, I_OnUserPreNick, PRIORITY_FIRST);
-		ServerInstance->Modules->SetPriority(this, I_OnUserPreJoin, PRIORITY_FIRST);
+		ServerInstance->Modules.SetPriority(this, I_OnUserWrite, PRIORITY_FIRST);
+		ServerInstance->Modules.SetPriority(this, I_OnSendSnotice, PRIORITY_FIRST);
+		ServerInstance->Modules.SetPriority(this, I_OnUserInit, PRIORITY_FIRST);
+		ServerInstance->Modules.SetPriority(this, I_OnUserPreNick, PRIORITY_FIRST);
+		ServerInstance->Modules.SetPriority(this, I_OnUserPreJoin, PRIORITY_FIRST);
 	}
 
-	ModResult OnAcceptConnection(int fd, ListenSocket* from, irc::sockets::sockaddrs* client, irc::sockets::sockaddrs* server) CXX11_OVERRIDE
+	ModResult Accept(int fd, ListenSocket* from, const irc::sockets::sockaddrs& client, const irc::sockets::sockaddrs& server) override
 	{
-		if (IsType(from, "handoff"))
+		if (Handoff::Hub::IsType(from, "handoff"))
 		{
-			if (!HasTLS(from) && !IsLoopback(*server))
+			if (!HasTLS(from) && !IsLoopback(server))
 				return Refuse(from, "control in plaintext is for unix sockets and loopback only");
 			new Handoff::Control(hub, fd, from, client, server);
 			return MOD_RES_ALLOW;
 		}
-		if (IsType(from, "handoff-stream"))
+		if (Handoff::Hub::IsType(from, "handoff-stream"))
 		{
 			if (HasTLS(from) || !from->bind_tag->getString("hook").empty())
 				return Refuse(from, "streams have no TLS and no hook of their own");
-			if (server->family() == AF_UNIX)
+			if (server.family() == AF_UNIX)
 				return Refuse(from, "streams are TCP");
 			new Handoff::StreamSock(hub, fd);
 			return MOD_RES_ALLOW;
@@ -164,34 +152,34 @@ class ModuleHandoff
 	}
 
 	// Before the user has an address to be looked at, a class or a socket.
-	void OnUserInit(LocalUser* user) CXX11_OVERRIDE
+	void OnUserInit(LocalUser* user) override
 	{
 		if (!hub.opening)
 			return;
 		hub.world.streams.Tie(user, *hub.opening);
-		hub.opening = NULL;
+		hub.opening = nullptr;
 	}
 
-	void OnUserDisconnect(LocalUser* user) CXX11_OVERRIDE
+	void OnUserDisconnect(LocalUser* user) override
 	{
 		hub.world.streams.Forget(user);
 	}
 
 	// A silence: nobody sees an import or a release.
-	ModResult OnUserWrite(LocalUser* user, ClientProtocol::Message&) CXX11_OVERRIDE
+	ModResult OnUserWrite(LocalUser* user, ClientProtocol::Message&) override
 	{
 		if (hub.world.mute)
 			return MOD_RES_DENY;
-		const Handoff::Stream* const stream = hub.world.streams.get(user);
+		const Handoff::Stream* const stream = hub.world.streams.Get(user);
 		return stream && stream->leaving ? MOD_RES_DENY : MOD_RES_PASSTHRU;
 	}
 
-	ModResult OnSendSnotice(char&, std::string&, const std::string&) CXX11_OVERRIDE
+	ModResult OnSendSnotice(char&, std::string&, const std::string&) override
 	{
 		return hub.world.mute ? MOD_RES_DENY : MOD_RES_PASSTHRU;
 	}
 
-	ModResult OnUserPreNick(LocalUser* user, const std::string& nick) CXX11_OVERRIDE
+	ModResult OnUserPreNick(LocalUser* user, const std::string& nick) override
 	{
 		if (!hub.world.nicks.count(nick))
 			return MOD_RES_PASSTHRU;
@@ -199,7 +187,7 @@ class ModuleHandoff
 		return MOD_RES_DENY;
 	}
 
-	ModResult OnUserPreJoin(LocalUser* user, Channel* chan, const std::string& name, std::string&, const std::string&) CXX11_OVERRIDE
+	ModResult BeforeJoin(LocalUser* user, Channel* chan, const std::string& name) override
 	{
 		if (chan || !hub.world.channels.count(name))
 			return MOD_RES_PASSTHRU;
@@ -207,37 +195,37 @@ class ModuleHandoff
 		return MOD_RES_DENY;
 	}
 
-	void OnBackgroundTimer(time_t) CXX11_OVERRIDE
+	void OnBackgroundTimer(time_t) override
 	{
 		hub.world.streams.SyncAll();
 	}
 
-	void OnPostCommand(Command* command, const CommandBase::Params& params, LocalUser*, CmdResult result, bool) CXX11_OVERRIDE
+	void AfterCommand(const std::string& name, const CommandBase::Params& params) override
 	{
-		if (result == CMD_SUCCESS && command->name == "TBAN")
+		if (name == "TBAN")
 			hub.world.timed.Learn(params);
 	}
 
-	void OnChannelDelete(Channel* chan) CXX11_OVERRIDE
+	void OnChannelDelete(Channel* chan) override
 	{
 		hub.world.timed.Forget(chan);
 	}
 
-	void OnShutdown(const std::string&) CXX11_OVERRIDE
+	void OnShutdown(const std::string&) override
 	{
 		hub.world.closing = true;
 	}
 
-	void OnCapAddDel(Cap::Capability* cap, bool add) CXX11_OVERRIDE
+	void OnCapAddDel(Cap::Capability* cap, bool add) override
 	{
 		if (add)
 			hub.world.caps.insert(cap->GetName());
 	}
 
 	// Without the module a user stays what it is, but that it cannot be moved any more.
-	void OnCleanup(ExtensionItem::ExtensibleType type, Extensible* item) CXX11_OVERRIDE
+	void LeaveUser(User* item) override
 	{
-		LocalUser* const user = type == ExtensionItem::EXT_USER ? IS_LOCAL(static_cast<User*>(item)) : NULL;
+		LocalUser* const user = IS_LOCAL(item);
 		if (!user || !user->eh.GetModHook(this))
 			return;
 		UserCertificateAPI api(this);
@@ -248,7 +236,7 @@ class ModuleHandoff
 		delete hook;
 	}
 
-	void OnUnloadModule(Module* mod) CXX11_OVERRIDE
+	void OnUnloadModule(Module* mod) override
 	{
 		const std::set<Handoff::Control*> controls(hub.controls);
 		for (std::set<Handoff::Control*>::const_iterator i = controls.begin(); i != controls.end(); ++i)
@@ -256,16 +244,7 @@ class ModuleHandoff
 				(*i)->Drop(false);
 	}
 
-	CullResult cull() CXX11_OVERRIDE
-	{
-		hub.CloseAll();
-		return Module::cull();
-	}
-
-	Version GetVersion() CXX11_OVERRIDE
-	{
-		return Version("Speaks HANDOFF/1: a proxy can move live users to another process without anybody seeing it.");
-	}
+	void End() override { hub.CloseAll(); }
 };
 
 MODULE_INIT(ModuleHandoff)

@@ -1,5 +1,5 @@
 /*
- * m_handoff: HANDOFF/1 for InspIRCd 3, so that a proxy can move live users between two processes.
+ * m_handoff: HANDOFF/1 for InspIRCd, so that a proxy can move live users between two processes.
  *
  *   Copyright (C) 2026 The ircferry authors
  *
@@ -26,22 +26,22 @@ namespace Handoff
 
 	// Names that the standard has. The second is InspIRCd's, where it differs.
 	static const ModeName ChannelModeNames[] = {
-		{ "allowinvite", NULL }, { "auditorium", NULL }, { "blockcolor", NULL }, { "censor", NULL }, { "delayjoin", NULL },
-		{ "flood", NULL }, { "history", NULL }, { "inviteonly", NULL }, { "joinflood", NULL }, { "key", NULL },
-		{ "limit", NULL }, { "moderated", NULL }, { "nickflood", NULL }, { "noctcp", NULL }, { "noextmsg", NULL },
-		{ "nokick", NULL }, { "noknock", NULL }, { "nonick", NULL }, { "nonotice", NULL }, { "operonly", NULL },
-		{ "permanent", NULL }, { "private", NULL }, { "redirect", NULL }, { "reginvite", NULL },
-		{ "registered", "c_registered" }, { "regmoderated", NULL }, { "secret", NULL }, { "sslonly", NULL },
-		{ "stripcolor", NULL }, { "topiclock", NULL },
-		{ "autoop", NULL }, { "ban", NULL }, { "banexception", NULL }, { "filter", NULL }, { "invex", NULL }, { "quiet", NULL },
-		{ NULL, NULL },
+		{ "allowinvite", nullptr }, { "auditorium", nullptr }, { "blockcolor", nullptr }, { "censor", nullptr }, { "delayjoin", nullptr },
+		{ "flood", nullptr }, { "history", nullptr }, { "inviteonly", nullptr }, { "joinflood", nullptr }, { "key", nullptr },
+		{ "limit", nullptr }, { "moderated", nullptr }, { "nickflood", nullptr }, { "noctcp", nullptr }, { "noextmsg", nullptr },
+		{ "nokick", nullptr }, { "noknock", nullptr }, { "nonick", nullptr }, { "nonotice", nullptr }, { "operonly", nullptr },
+		{ "permanent", nullptr }, { "private", nullptr }, { "redirect", nullptr }, { "reginvite", nullptr },
+		{ "registered", "c_registered" }, { "regmoderated", nullptr }, { "secret", nullptr }, { "sslonly", nullptr },
+		{ "stripcolor", nullptr }, { "topiclock", nullptr },
+		{ "autoop", nullptr }, { "ban", nullptr }, { "banexception", nullptr }, { "filter", nullptr }, { "invex", nullptr }, { "quiet", nullptr },
+		{ nullptr, nullptr },
 	};
 	static const ModeName UserModeNames[] = {
-		{ "bot", NULL }, { "callerid", NULL }, { "cloak", NULL }, { "commonchans", "deaf_commonchan" }, { "deaf", NULL },
-		{ "helpop", NULL }, { "hidechans", NULL }, { "hideoper", NULL }, { "invisible", NULL }, { "noctcp", "u_noctcp" },
-		{ "noredirect", NULL }, { "regdeaf", NULL }, { "registered", "u_registered" }, { "showwhois", NULL },
-		{ "sslqueries", NULL }, { "stripcolor", "u_stripcolor" }, { "wallops", NULL },
-		{ NULL, NULL },
+		{ "bot", nullptr }, { "callerid", nullptr }, { "cloak", nullptr }, { "commonchans", "deaf_commonchan" }, { "deaf", nullptr },
+		{ "helpop", nullptr }, { "hidechans", nullptr }, { "hideoper", nullptr }, { "invisible", nullptr }, { "noctcp", "u_noctcp" },
+		{ "noredirect", nullptr }, { "regdeaf", nullptr }, { "registered", "u_registered" }, { "showwhois", nullptr },
+		{ "sslqueries", nullptr }, { "stripcolor", "u_stripcolor" }, { "wallops", nullptr },
+		{ nullptr, nullptr },
 	};
 
 	inline const ModeName* NamesOf(ModeType type) { return type == MODETYPE_USER ? UserModeNames : ChannelModeNames; }
@@ -55,18 +55,18 @@ namespace Handoff
 		return OwnMode + name;
 	}
 
-	/** The mode of a record's key, or NULL. */
+	/** The mode of a record's key, or nullptr. */
 	inline ModeHandler* ModeOfKey(ModeType type, const std::string& key, bool list = false)
 	{
 		if (!key.compare(0, OwnMode.length(), OwnMode))
-			return ServerInstance->Modes->FindMode(key.substr(OwnMode.length()), type);
+			return ServerInstance->Modes.FindMode(key.substr(OwnMode.length()), type);
 		if (!list && key.compare(0, 2, "m."))
-			return NULL;
+			return nullptr;
 		const std::string name = list ? key : key.substr(2);
 		for (const ModeName* n = NamesOf(type); n->standard; ++n)
 			if (name == n->standard)
-				return ServerInstance->Modes->FindMode(n->inspircd ? n->inspircd : n->standard, type);
-		return NULL;
+				return ServerInstance->Modes.FindMode(n->inspircd ? n->inspircd : n->standard, type);
+		return nullptr;
 	}
 
 	inline bool IsModeKey(const std::string& key)
@@ -77,19 +77,43 @@ namespace Handoff
 	// Status of members.
 	struct PrefixName { char letter; const char* inspircd; };
 	static const PrefixName PrefixNames[] = {
-		{ 'q', "founder" }, { 'a', "admin" }, { 'o', "op" }, { 'h', "halfop" }, { 'v', "voice" }, { 0, NULL },
+		{ 'q', "founder" }, { 'a', "admin" }, { 'o', "op" }, { 'h', "halfop" }, { 'v', "voice" }, { 0, nullptr },
 	};
+
+	/** The name of an extension item in records: InspIRCd 4 writes some with - that InspIRCd 3 wrote with _. */
+	inline std::string RecordName(std::string name)
+	{
+		std::replace(name.begin(), name.end(), '-', '_');
+		return name;
+	}
+
+	/** The extension item of a record's name, or null. */
+	inline ExtensionItem* ItemNamed(std::string name)
+	{
+		if (ExtensionItem* const item = ServerInstance->Extensions.GetItem(name))
+			return item;
+		std::replace(name.begin(), name.end(), '_', '-');
+		return ServerInstance->Extensions.GetItem(name);
+	}
+
+	/** The text of one extension item, or nothing. */
+	inline std::string ItemText(const Extensible* container, const std::string& name)
+	{
+		for (const auto& [item, value] : container->GetExtList())
+			if (RecordName(item->name) == name)
+				return item->ToInternal(container, value);
+		return std::string();
+	}
 
 	/** Names of extension items may hold bytes that a key may not: these go as a dot and two hex digits. */
 	inline std::string KeyOfExtension(const std::string& name)
 	{
 		std::string key = OwnKey + "ext.";
-		for (size_t i = 0; i < name.length(); ++i)
+		for (const char c : RecordName(name))
 		{
-			if (name[i] != '.' && IsKeyChar(name[i]))
-				key.push_back(name[i]);
-			else
-				key.append(InspIRCd::Format(".%02x", static_cast<unsigned char>(name[i])));
+			key.push_back(c != '.' && IsKeyChar(c) ? c : '.');
+			if (key.back() == '.')
+				AppendHex(key, c);
 		}
 		return key;
 	}
@@ -101,17 +125,18 @@ namespace Handoff
 
 	/** Extension items that have no key: what is in keys of its own, belongs to the socket, or is made anew when it is asked for or when a
 	 * mode is set. */
-	inline bool HasNoKey(const std::string& name)
+	inline bool HasNoKey(const std::string& item)
 	{
 		static const char* const names[] = {
-			"accountname", "banredirect", "blockamsg", "callerid_data", "caps", "cloaks",
-			"dnsbl_match", "dnsbl_pending", "geolocation", "handoff_bans", "handoff_stream", "ident_socket", "ident_state", "invite_chan", "invite_user",
-			"monitor", "repeat_memb", "ssl_cert", "no_ssl_cert", "cap_hold", "batchbits", NULL,
+			"accountname", "banredirect", "blockamsg", "callerid_data", "caps", "cloaks", "dnsbl_mask", "dnsbl_match", "dnsbl_pending",
+			"geolocation", "handoff_bans", "handoff_stream", "has_oper_class", "ident_socket", "ident_state", "invite_chan", "invite_user",
+			"monitor", "repeat", "repeat_memb", "ssl_cert", "no_ssl_cert", "cap_hold", "batchbits",
 		};
-		for (const char* const* n = names; *n; ++n)
-			if (name == *n)
+		const std::string name = RecordName(item);
+		for (const char* const n : names)
+			if (name == n)
 				return true;
-		return !name.compare(0, 10, "parammode_") || EndsWith(name, "_mode_list");
+		return !name.compare(0, 10, "parammode_") || !name.compare(0, 11, "param_mode_") || !name.compare(0, 10, "list_mode_") || EndsWith(name, "_mode_list");
 	}
 
 	/** The reverse of KeyOfExtension; empty: the key is none of an extension. */
@@ -127,18 +152,18 @@ namespace Handoff
 				name.push_back(key[i]);
 			else if (i + 2 < key.length())
 			{
-				name.push_back(static_cast<char>(strtoul(key.substr(i + 1, 2).c_str(), NULL, 16)));
+				name.push_back(static_cast<char>(strtoul(key.substr(i + 1, 2).c_str(), nullptr, 16)));
 				i += 2;
 			}
 		}
 		return name;
 	}
 
-	/** The extension item that a record's key is for, or NULL. */
-	inline ExtensionItem* ItemOfKey(const std::string& key, ExtensionItem::ExtensibleType type)
+	/** The extension item that a record's key is for, or nullptr. */
+	inline ExtensionItem* ItemOfKey(const std::string& key, ItemType type)
 	{
 		const std::string name = ExtensionOfKey(key);
-		ExtensionItem* const ext = name.empty() || HasNoKey(name) ? NULL : ServerInstance->Extensions.GetItem(name);
-		return ext && ext->type == type ? ext : NULL;
+		ExtensionItem* const ext = name.empty() || HasNoKey(name) ? nullptr : ItemNamed(name);
+		return ext && TypeOf(ext) == type ? ext : nullptr;
 	}
 }

@@ -1,5 +1,5 @@
 /*
- * m_handoff: HANDOFF/1 for InspIRCd 3, so that a proxy can move live users between two processes.
+ * m_handoff: HANDOFF/1 for InspIRCd, so that a proxy can move live users between two processes.
  *
  *   Copyright (C) 2026 The ircferry authors
  *
@@ -23,11 +23,9 @@ namespace Handoff
 	/** A number that is announced in 005; without it the largest one. */
 	inline size_t ISupportNumber(const std::string& token)
 	{
-		const std::vector<Numeric::Numeric>& lines = ServerInstance->ISupport.GetLines();
-		for (std::vector<Numeric::Numeric>::const_iterator i = lines.begin(); i != lines.end(); ++i)
-			for (size_t p = 0; p < i->GetParams().size(); ++p)
-				if (!i->GetParams()[p].compare(0, token.length() + 1, token + "="))
-					return ConvToNum<size_t>(i->GetParams()[p].substr(token.length() + 1));
+		for (const std::string& t : ISupportTokens())
+			if (!t.compare(0, token.length() + 1, token + "="))
+				return ConvToNum<size_t>(t.substr(token.length() + 1));
 		return static_cast<size_t>(-1);
 	}
 
@@ -43,8 +41,8 @@ namespace Handoff
 
 	inline PrefixMode* NamedPrefix(const std::string& name)
 	{
-		ModeHandler* const mh = ServerInstance->Modes->FindMode(name, MODETYPE_CHANNEL);
-		return mh ? mh->IsPrefixMode() : NULL;
+		ModeHandler* const mh = ServerInstance->Modes.FindMode(name, MODETYPE_CHANNEL);
+		return mh ? mh->IsPrefixMode() : nullptr;
 	}
 
 	inline PrefixMode* StandardPrefix(char letter)
@@ -52,30 +50,28 @@ namespace Handoff
 		for (const PrefixName* p = PrefixNames; p->letter; ++p)
 			if (p->letter == letter)
 				return NamedPrefix(p->inspircd);
-		return NULL;
+		return nullptr;
 	}
 
-	inline ConnectClass* ClassNamed(const std::string& name)
+	inline ClassRef ClassNamed(const std::string& name)
 	{
-		const ServerConfig::ClassVector& all = ServerInstance->Config->Classes;
-		for (ServerConfig::ClassVector::const_iterator i = all.begin(); i != all.end(); ++i)
-			if ((*i)->type != CC_DENY && (*i)->name == name)
-				return *i;
-		return NULL;
+		for (const auto& c : ServerInstance->Config->Classes)
+			if (!Denies(*c) && c->name == name)
+				return c;
+		return ClassRef();
 	}
 
-	inline ConnectClass* AnyClass()
+	inline ClassRef AnyClass()
 	{
-		const ServerConfig::ClassVector& all = ServerInstance->Config->Classes;
-		for (ServerConfig::ClassVector::const_iterator i = all.begin(); i != all.end(); ++i)
-			if ((*i)->type == CC_ALLOW)
-				return *i;
-		return NULL;
+		for (const auto& c : ServerInstance->Config->Classes)
+			if (Allows(*c))
+				return c;
+		return ClassRef();
 	}
 
 	inline Cap::Capability* CapNamed(const std::string& word)
 	{
-		Cap::Manager* const manager = ServerInstance->Modules->FindDataService<Cap::Manager>("capmanager");
-		return manager ? manager->Find(word.substr(0, word.find('='))) : NULL;
+		Cap::Manager* const manager = ServerInstance->Modules.FindDataService<Cap::Manager>("capmanager");
+		return manager ? manager->Find(word.substr(0, word.find('='))) : nullptr;
 	}
 }

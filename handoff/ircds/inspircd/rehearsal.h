@@ -1,5 +1,5 @@
 /*
- * m_handoff: HANDOFF/1 for InspIRCd 3, so that a proxy can move live users between two processes.
+ * m_handoff: HANDOFF/1 for InspIRCd, so that a proxy can move live users between two processes.
  *
  *   Copyright (C) 2026 The ircferry authors
  *
@@ -39,7 +39,7 @@ namespace Handoff
 			{
 				static const std::string nowhere(" handoff"); // no client can make a channel of this name
 				chan = new Channel(nowhere, ServerInstance->Time());
-				ServerInstance->chanlist.erase(nowhere);
+				AllChannels().erase(nowhere);
 			}
 			return chan;
 		}
@@ -48,7 +48,7 @@ namespace Handoff
 		std::string Parameter(const std::string& name, ModeHandler* mh, std::string param)
 		{
 			Channel* const chan = Of(name);
-			if (mh->OnModeChange(ServerInstance->FakeClient, NULL, chan, param, true) != MODEACTION_ALLOW || !chan->IsModeSet(mh))
+			if (!ChangeMode(mh, nullptr, chan, param, true) || !chan->IsModeSet(mh))
 				return std::string();
 			return chan->GetModeParameter(mh);
 		}

@@ -1,5 +1,5 @@
 /*
- * m_handoff: HANDOFF/1 for InspIRCd 3, so that a proxy can move live users between two processes.
+ * m_handoff: HANDOFF/1 for InspIRCd, so that a proxy can move live users between two processes.
  *
  *   Copyright (C) 2026 The ircferry authors
  *
@@ -21,41 +21,22 @@
 namespace Handoff
 {
 	/** The rights that this ircd's own configuration has for an operator of the record, or none. */
-	inline reference<OperInfo> OperNamed(const Line& r)
-	{
-		const ServerConfig::OperIndex& blocks = ServerInstance->Config->oper_blocks;
-		const ServerConfig::OperIndex& types = ServerInstance->Config->OperTypes;
-		ServerConfig::OperIndex::const_iterator block = blocks.find(r.Get(OwnKey + "operblock"));
-		reference<OperInfo> info;
-		if (block != blocks.end() && block->second->name == r.Get("oper"))
-			info = block->second;
-		else if (types.count(r.Get("oper")))
-			info = types.find(r.Get("oper"))->second;
-		if (info)
-			info->init(); // its permissions, which the core reckons when somebody becomes one
-		return info;
-	}
+	inline OperRef OperOf(const Line& r) { return OperNamed(r.Get("oper"), r.Get(OwnKey + "operblock")); }
 
 	/** Whether the record is of an operator who is none here. */
-	inline bool Fallen(const Line& r) { return !r.Get("oper").empty() && !OperNamed(r); }
-
-	inline bool Allows(const OperInfo& info, const ModeHandler* mh)
-	{
-		const unsigned char letter = mh->GetModeChar();
-		return ModeParser::IsModeChar(letter) && info.AllowedUserModes[letter - 'A'];
-	}
+	inline bool Fallen(const Line& r) { return !r.Get("oper").empty() && !OperOf(r); }
 
 	/** Those notice masks of a record that an operator has here. */
-	inline std::string AllowedSnomasks(const OperInfo& info, const std::string& letters)
+	inline std::string AllowedSnomasks(const OperRef& oper, const std::string& letters)
 	{
-		ModeHandler* const mh = ServerInstance->Modes->FindMode("snomask", MODETYPE_USER);
+		ModeHandler* const mh = ServerInstance->Modes.FindMode("snomask", MODETYPE_USER);
 		std::string allowed;
-		for (size_t i = 0; i < letters.length() && mh && Allows(info, mh); ++i)
-			if ((IsLower(letters[i]) || IsUpper(letters[i])) && info.AllowedSnomasks[letters[i] - 'A'])
+		for (size_t i = 0; i < letters.length() && mh && MayUse(oper, mh); ++i)
+			if ((IsLower(letters[i]) || IsUpper(letters[i])) && MayHear(oper, letters[i]))
 				allowed.push_back(letters[i]);
 		return allowed;
 	}
 
 	/** Whether it is a status that the ircd gives to its operators and nobody can give (operprefix, ojoin). */
-	inline bool IsOfOperators(const PrefixMode* pm) { return pm->GetLevelRequired(true) == UINT_MAX; }
+	inline bool IsOfOperators(const PrefixMode* pm) { return pm->GetLevelRequired(true) == NobodysLevel; }
 }

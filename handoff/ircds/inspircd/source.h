@@ -1,5 +1,5 @@
 /*
- * m_handoff: HANDOFF/1 for InspIRCd 3, so that a proxy can move live users between two processes.
+ * m_handoff: HANDOFF/1 for InspIRCd, so that a proxy can move live users between two processes.
  *
  *   Copyright (C) 2026 The ircferry authors
  *
@@ -68,19 +68,19 @@ namespace Handoff
 					return Fault("behind", "input is missing", still[0].u);
 				behind.swap(still);
 				struct timespec ts = { 0, 200000 };
-				nanosleep(&ts, NULL);
+				nanosleep(&ts, nullptr);
 			}
 			for (size_t i = 0; i < selected.size(); ++i)
 			{
-				if (selected[i]->eh.getSendQSize() && selected[i]->eh.getError().empty())
+				if (Unwritten(selected[i]->eh) && ErrorOf(selected[i]->eh).empty())
 					selected[i]->eh.DoWrite();
-				world.streams.get(selected[i])->Sync(selected[i]);
+				world.streams.Get(selected[i])->Sync(selected[i]);
 			}
 			return Fault();
 		}
 
 		/** Appends the records of those selected who are registered. peek: of these users, without the cut. */
-		void Export(std::string& out, Tally& tally, const std::vector<Selection>* peek = NULL)
+		void Export(std::string& out, Tally& tally, const std::vector<Selection>* peek = nullptr)
 		{
 			std::vector<LocalUser*> users;
 			if (peek)
@@ -88,14 +88,14 @@ namespace Handoff
 				for (size_t i = 0; i < peek->size(); ++i)
 				{
 					LocalUser* const user = world.streams.Find((*peek)[i].u);
-					if (user && user->registered == REG_ALL && !user->quitting)
+					if (user && IsRegistered(user) && !user->quitting)
 						users.push_back(user);
 				}
 			}
 			else
 			{
 				for (size_t i = 0; i < selected.size(); ++i)
-					if (selected[i]->registered == REG_ALL)
+					if (IsRegistered(selected[i]))
 						users.push_back(selected[i]);
 			}
 			std::set<User*> exported(users.begin(), users.end());
@@ -109,7 +109,7 @@ namespace Handoff
 			for (size_t i = 0; i < channels.size(); ++i)
 				ChannelRecords(channels[i], out, tally);
 			for (size_t i = 0; i < users.size(); ++i)
-				AppendRecord(out, UserRecord(users[i], peek != NULL), tally);
+				AppendRecord(out, UserRecord(users[i], peek != nullptr), tally);
 			for (size_t i = 0; i < channels.size(); ++i)
 			{
 				const Channel::MemberMap& members = channels[i]->GetUsers();
@@ -129,9 +129,9 @@ namespace Handoff
 				LocalUser* const user = users[i];
 				if (user->quitting)
 					continue;
-				if (!user->eh.getError().empty())
+				if (!ErrorOf(user->eh).empty())
 				{
-					ServerInstance->Users->QuitUser(user, user->eh.getError());
+					ServerInstance->Users.QuitUser(user, ErrorOf(user->eh));
 					continue;
 				}
 				SocketEngine::ChangeEventMask(&user->eh, FD_ADD_TRIAL_READ); // an end of file may have been seen by nobody
@@ -146,25 +146,25 @@ namespace Handoff
 			users.swap(selected);
 			for (size_t i = 0; i < users.size(); ++i)
 			{
-				world.streams.get(users[i])->leaving = true; // a quit of one is not written to another
+				world.streams.Get(users[i])->leaving = true; // a quit of one is not written to another
 				users[i]->eh.GetSendQ().clear();
 			}
 			if (!quit.empty())
 			{
 				for (size_t i = 0; i < users.size(); ++i)
-					ServerInstance->Users->QuitUser(users[i], quit);
+					ServerInstance->Users.QuitUser(users[i], quit);
 				return;
 			}
 			Silence silence(world);
-			Module* const whowas = ServerInstance->Modules->Find("core_whowas.so"); // they have not left
-			const bool kept = whowas && ServerInstance->Modules->Detach(I_OnUserQuit, whowas);
+			Module* const whowas = ServerInstance->Modules.Find("core_whowas.so"); // they have not left
+			const bool kept = whowas && ServerInstance->Modules.Detach(I_OnUserQuit, whowas);
 			for (size_t i = 0; i < users.size(); ++i)
 			{
 				Leave(users[i]);
-				ServerInstance->Users->QuitUser(users[i], "Moved");
+				ServerInstance->Users.QuitUser(users[i], "Moved");
 			}
 			if (kept)
-				ServerInstance->Modules->Attach(I_OnUserQuit, whowas);
+				ServerInstance->Modules.Attach(I_OnUserQuit, whowas);
 		}
 
 	 private:
@@ -172,7 +172,7 @@ namespace Handoff
 		Fault ReadUp(const Selection& want, bool& there)
 		{
 			LocalUser* const user = world.streams.Find(want.u);
-			Stream* const stream = world.streams.get(user);
+			Stream* const stream = world.streams.Get(user);
 			stream->Sync(user);
 			if (stream->in > want.in)
 				return Fault("count", "more came than was told", want.u);
@@ -228,7 +228,7 @@ namespace Handoff
 			if (!chan->topic.empty() || chan->topicset)
 				record.Set("topic", chan->topic).Set("tby", chan->setby).Add("tat", chan->topicset);
 
-			const ModeParser::ModeHandlerMap& modes = ServerInstance->Modes->GetModes(MODETYPE_CHANNEL);
+			const ModeParser::ModeHandlerMap& modes = ServerInstance->Modes.GetModes(MODETYPE_CHANNEL);
 			for (ModeParser::ModeHandlerMap::const_iterator i = modes.begin(); i != modes.end(); ++i)
 			{
 				ModeHandler* const mh = i->second;
@@ -242,7 +242,7 @@ namespace Handoff
 			Extensions(chan, record);
 			AppendRecord(out, record, tally);
 
-			const ModeParser::ListModeList& lists = ServerInstance->Modes->GetListModes();
+			const ModeParser::ListModeList& lists = ServerInstance->Modes.GetListModes();
 			for (ModeParser::ListModeList::const_iterator i = lists.begin(); i != lists.end(); ++i)
 			{
 				const ListModeBase::ModeList* const list = (*i)->GetList(chan);
@@ -267,7 +267,7 @@ namespace Handoff
 			for (Extensible::ExtensibleStore::const_iterator i = store.begin(); i != store.end(); ++i)
 			{
 				ExtensionItem* const ext = i->first;
-				if (ext->name == "parammode_history")
+				if (ext->name == "parammode_history" || ext->name == "param-mode-history")
 					record.Bare(OwnKey + "lost.history");
 				if (HasNoKey(ext->name))
 					continue;
@@ -281,41 +281,25 @@ namespace Handoff
 			}
 		}
 
-		/** The text of one extension item, or nothing. */
-		static std::string Extension(Extensible* item, const std::string& name)
-		{
-			const Extensible::ExtensibleStore& store = item->GetExtList();
-			for (Extensible::ExtensibleStore::const_iterator i = store.begin(); i != store.end(); ++i)
-				if (i->first->name == name)
-					return i->first->ToInternal(item, i->second);
-			return std::string();
-		}
-
 		Line UserRecord(LocalUser* user, bool peek)
 		{
-			const Stream* const stream = world.streams.get(user);
+			const Stream* const stream = world.streams.Get(user);
 			Line r("USER");
-			r.Add("u", stream->u).Add("id", user->uuid).Add("nick", user->nick).Add("nts", user->age);
-			r.Set("ident", user->ident).Set("rhost", user->GetRealHost()).Set("dhost", user->GetDisplayedHost());
+			r.Add("u", stream->u).Add("id", user->uuid).Add("nick", user->nick).Add("nts", NickTime(user));
+			r.Set("ident", Ident(user)).Set(OwnKey + "realident", HiddenIdent(user)).Set("rhost", user->GetRealHost()).Set("dhost", user->GetDisplayedHost());
 			r.Set("ip", user->client_sa.addr()).Add("port", user->client_sa.port()).Set("real", user->GetRealName());
 			r.Add("signon", user->signon).Add("idle", std::max<time_t>(0, ServerInstance->Time() - user->idle_lastmsg));
 			if (user->IsAway())
-				r.Add("away", user->awaymsg).Add("awayat", user->awaytime);
-			const AccountExtItem* const account = GetAccountExtItem();
-			if (account && account->get(user))
-				r.Set("account", *account->get(user));
+				r.Add("away", AwayText(user)).Add("awayat", AwayTime(user));
+			r.Set("account", ItemText(user, "accountname"));
 			r.Set("certfp", stream->certfp).Set("tls", stream->tls);
 			if (user->oper)
-			{
-				r.Set("oper", user->oper->name);
-				if (user->oper->oper_block)
-					r.Set(OwnKey + "operblock", user->oper->oper_block->getString("name"));
-			}
+				r.Set("oper", OperType(user->oper)).Set(OwnKey + "operblock", OperBlock(user->oper));
 			r.Set("class", user->GetClass() ? user->GetClass()->name : "");
 			r.Set("snomask", Snomasks(user));
 			PrivateLists(user, r);
 
-			const ModeParser::ModeHandlerMap& modes = ServerInstance->Modes->GetModes(MODETYPE_USER);
+			const ModeParser::ModeHandlerMap& modes = ServerInstance->Modes.GetModes(MODETYPE_USER);
 			for (ModeParser::ModeHandlerMap::const_iterator i = modes.begin(); i != modes.end(); ++i)
 			{
 				ModeHandler* const mh = i->second;
@@ -351,7 +335,7 @@ namespace Handoff
 		{
 			std::string letters;
 			for (unsigned char c = 'A'; c <= 'z'; ++c)
-				if (isalpha(c) && user->snomasks[c - 'A'])
+				if (isalpha(c) && user->snomasks[SnomaskIndex(c)])
 					letters.push_back(c);
 			return letters;
 		}
@@ -359,35 +343,35 @@ namespace Handoff
 		/** Capabilities and the lists that the standard knows. */
 		static void PrivateLists(LocalUser* user, Line& r)
 		{
-			std::string caps = Extension(user, "caps"); // names, then one word: the version's last digit
+			std::string caps = ItemText(user, "caps"); // names, then one word: the version's last digit
 			if (!caps.empty())
 			{
 				const std::string version = caps.substr(caps.length() - 1);
 				caps.erase(caps.length() - std::min<size_t>(2, caps.length()));
 				r.Set("caps", caps).Set("capver", version == "2" ? "302" : "301");
 			}
-			r.Set("monitor", Extension(user, "monitor"));
+			r.Set("monitor", ItemText(user, "monitor"));
 			std::string masks, mask, flags;
-			irc::spacesepstream silence(Extension(user, "silence_list"));
+			irc::spacesepstream silence(ItemText(user, "silence_list"));
 			while (silence.GetToken(mask) && silence.GetToken(flags))
 				masks.append(masks.empty() ? "" : " ").append(mask);
 			r.Set("silence", masks);
 
 			// The accept list names ids, which may change: nicks are told instead.
-			irc::commasepstream accept(Extension(user, "callerid_data"));
+			irc::commasepstream accept(ItemText(user, "callerid_data"));
 			std::string word, nicks;
 			if (accept.GetToken(word) && word != "0")
 				r.Set(OwnKey + "accept-notified", word);
 			while (accept.GetToken(word))
 			{
-				User* const other = ServerInstance->FindUUID(word);
+				User* const other = UserWithID(word);
 				if (other)
 					nicks.append(nicks.empty() ? "" : " ").append(other->nick);
 			}
 			r.Set("accept", nicks);
 
 			std::string invited, times, chan, until;
-			irc::spacesepstream invites(Extension(user, "invite_user"));
+			irc::spacesepstream invites(ItemText(user, "invite_user"));
 			while (invites.GetToken(chan) && invites.GetToken(until))
 			{
 				invited.append(invited.empty() ? "" : " ").append(chan);
@@ -399,11 +383,8 @@ namespace Handoff
 		Line MemberRecord(Membership* memb)
 		{
 			std::string standard, own;
-			for (size_t i = 0; i < memb->modes.length(); ++i)
+			for (const PrefixMode* const pm : StatusOf(memb))
 			{
-				const PrefixMode* const pm = ServerInstance->Modes->FindPrefixMode(memb->modes[i]);
-				if (!pm)
-					continue;
 				const PrefixName* known = PrefixNames;
 				while (known->letter && pm->name != known->inspircd)
 					known++;
@@ -416,7 +397,7 @@ namespace Handoff
 			for (User::ChanList::iterator c = memb->user->chans.begin(); c != memb->user->chans.end() && *c != memb; ++c)
 				place++;
 			Line r("MEMB");
-			r.Add("u", world.streams.get(memb->user)->u).Add("c", memb->chan->name).Set("m", standard);
+			r.Add("u", world.streams.Get(memb->user)->u).Add("c", memb->chan->name).Set("m", standard);
 			r.Set(OwnKey + "prefixes", own).Add(OwnKey + "place", place);
 			Extensions(memb, r);
 			return r;

@@ -1,5 +1,5 @@
 /*
- * m_handoff: HANDOFF/1 for InspIRCd 3, so that a proxy can move live users between two processes.
+ * m_handoff: HANDOFF/1 for InspIRCd, so that a proxy can move live users between two processes.
  *
  *   Copyright (C) 2026 The ircferry authors
  *
@@ -68,13 +68,13 @@ namespace Handoff
 		std::string ciphersuite;
 
 	 public:
-		TLSHook(IOHookProvider* provider, StreamSocket* sock, const std::string& tls, const std::string& certfp)
+		TLSHook(const TLSProviderRef& provider, StreamSocket* sock, const std::string& tls, const std::string& certfp)
 			: SSLIOHook(provider)
 			, ciphersuite(tls)
 		{
 			status = STATUS_OPEN;
 			certificate = new ssl_cert;
-			certificate->fingerprint = certfp;
+			SetFingerprint(*certificate, certfp);
 			certificate->invalid = false;
 			certificate->trusted = false;
 			certificate->unknownsigner = true;
@@ -86,7 +86,7 @@ namespace Handoff
 			sock->AddIOHook(this);
 		}
 
-		int OnStreamSocketWrite(StreamSocket* sock, StreamSocket::SendQueue& sendq) CXX11_OVERRIDE
+		IOResult OnStreamSocketWrite(StreamSocket* sock, StreamSocket::SendQueue& sendq) override
 		{
 			while (!sendq.empty())
 			{
@@ -111,7 +111,7 @@ namespace Handoff
 			return 1;
 		}
 
-		int OnStreamSocketRead(StreamSocket* sock, std::string& recvq) CXX11_OVERRIDE
+		IOResult OnStreamSocketRead(StreamSocket* sock, std::string& recvq) override
 		{
 			char* const buffer = ServerInstance->GetReadBuffer();
 			const int size = ServerInstance->Config->NetBufferSize;
@@ -137,50 +137,37 @@ namespace Handoff
 			return -1;
 		}
 
-		void OnStreamSocketClose(StreamSocket*) CXX11_OVERRIDE { }
+		void OnStreamSocketClose(StreamSocket*) override { }
 
-		void GetCiphersuite(std::string& out) const CXX11_OVERRIDE { out.append(ciphersuite); }
+		void GetCiphersuite(std::string& out) const override { out.append(ciphersuite); }
 
-		bool GetServerName(std::string&) const CXX11_OVERRIDE { return false; }
-	};
-
-	/** Whom TLSHooks name as their origin. No listener can be bound to it: it is no service that others can find. */
-	class TLSProvider : public SSLIOHookProvider
-	{
-	 public:
-		TLSProvider(Module* mod)
-			: SSLIOHookProvider(mod, "handoff")
-		{
-			DisableAutoRegister();
-		}
-		void OnAccept(StreamSocket*, irc::sockets::sockaddrs*, irc::sockets::sockaddrs*) CXX11_OVERRIDE { }
-		void OnConnect(StreamSocket*) CXX11_OVERRIDE { }
+		bool GetServerName(std::string&) const override { return false; }
 	};
 
 	/** Knows all streams that are users. It is also the extension item that ties a Stream to its user, through a module's reload too. */
-	class Streams : public SimpleExtItem<Stream>
+	class Streams : public Item<Stream>
 	{
-		typedef TR1NS::unordered_map<std::string, LocalUser*> Map;
+		typedef std::unordered_map<std::string, LocalUser*> Map;
 		Map users;
 
 	 public:
-		reference<TLSProvider> tlsprov;
+		TLSProviderRef tlsprov;
 
 		Streams(Module* mod)
-			: SimpleExtItem<Stream>("handoff_stream", ExtensionItem::EXT_USER, mod)
+			: Item<Stream>(mod, "handoff_stream", OfUser)
 		{
 		}
 
 		LocalUser* Find(const std::string& u) const
 		{
 			Map::const_iterator it = users.find(u);
-			return it == users.end() ? NULL : it->second;
+			return it == users.end() ? nullptr : it->second;
 		}
 
 		/** Ties a stream to a user who is not known yet. */
 		void Tie(LocalUser* user, const Stream& stream)
 		{
-			set(user, stream);
+			Set(user, stream);
 			users[stream.u] = user;
 			if (!stream.tls.empty() && !user->eh.GetIOHook() && tlsprov)
 				new TLSHook(tlsprov, &user->eh, stream.tls, stream.certfp);
@@ -188,7 +175,7 @@ namespace Handoff
 
 		void Forget(LocalUser* user)
 		{
-			const Stream* stream = get(user);
+			const Stream* stream = Get(user);
 			if (stream)
 				users.erase(stream->u);
 		}
@@ -196,7 +183,7 @@ namespace Handoff
 		/** Whether a coordinator of this name can move the user. */
 		bool Movable(LocalUser* user, const std::string& coordinator) const
 		{
-			const Stream* const s = get(user);
+			const Stream* const s = Get(user);
 			return s && s->u.length() > coordinator.length() && !s->u.compare(0, coordinator.length(), coordinator)
 				&& strchr("._-", s->u[coordinator.length()]);
 		}
@@ -204,21 +191,20 @@ namespace Handoff
 		void SyncAll()
 		{
 			for (Map::const_iterator it = users.begin(); it != users.end(); ++it)
-				get(it->second)->Sync(it->second);
+				Get(it->second)->Sync(it->second);
 		}
 
-		std::string ToHuman(const Extensible*, void* item) const CXX11_OVERRIDE { return static_cast<Stream*>(item)->u; }
+		std::string Shown(const Extensible*, Stream& s) const override { return s.u; }
 
 		// For a module's reload only: a record has these facts in keys of their own.
-		std::string ToInternal(const Extensible* container, void* item) const CXX11_OVERRIDE
+		std::string Text(const Extensible* container, Stream& s) const override
 		{
-			Stream* const s = static_cast<Stream*>(item);
-			s->Sync(static_cast<LocalUser*>(const_cast<User*>(static_cast<const User*>(container))));
-			return s->u + " " + ConvToStr(s->in) + " " + ConvToStr(s->out) + " " + (s->tls.empty() ? "-" : s->tls) + " "
-				+ (s->certfp.empty() ? "-" : s->certfp);
+			s.Sync(static_cast<LocalUser*>(const_cast<User*>(static_cast<const User*>(container))));
+			return s.u + " " + ConvToStr(s.in) + " " + ConvToStr(s.out) + " " + (s.tls.empty() ? "-" : s.tls) + " "
+				+ (s.certfp.empty() ? "-" : s.certfp);
 		}
 
-		void FromInternal(Extensible* container, const std::string& value) CXX11_OVERRIDE
+		void Read(Extensible* container, const std::string& value) override
 		{
 			LocalUser* const user = IS_LOCAL(static_cast<User*>(container));
 			irc::spacesepstream words(value);

@@ -1,5 +1,5 @@
 /*
- * m_handoff: HANDOFF/1 for InspIRCd 3, so that a proxy can move live users between two processes.
+ * m_handoff: HANDOFF/1 for InspIRCd, so that a proxy can move live users between two processes.
  *
  *   Copyright (C) 2026 The ircferry authors
  *
@@ -82,7 +82,7 @@ namespace Handoff
 			return send(sock, raw.data(), raw.length(), MSG_NOSIGNAL | MSG_DONTWAIT) == static_cast<ssize_t>(raw.length());
 		}
 
-		void OnEventHandlerRead() CXX11_OVERRIDE
+		void OnEventHandlerRead() override
 		{
 			char bytes[2048];
 			const size_t room = state == FIRST ? MaxFirstLine - buffer.length() : sizeof(bytes);
@@ -112,7 +112,7 @@ namespace Handoff
 				Refuse(fault, line.Get("tx"));
 		}
 
-		void OnEventHandlerError(int) CXX11_OVERRIDE { Drop(); }
+		void OnEventHandlerError(int) override { Drop(); }
 
 	 private:
 		void Forget()
@@ -147,7 +147,7 @@ namespace Handoff
 		Fault First(const Line& line, const std::string& rest)
 		{
 			static const char* const control[] = {
-				"HELLO", "PING", "FIND", "STATUS", "SELECT", "EXPORT", "RELEASE", "RESUME", "IMPORT", "PREPARE", "COMMIT", "ABORT", NULL,
+				"HELLO", "PING", "FIND", "STATUS", "SELECT", "EXPORT", "RELEASE", "RESUME", "IMPORT", "PREPARE", "COMMIT", "ABORT", nullptr,
 			};
 			if (line.verb != "OPEN" && line.verb != "ATTACH")
 			{
@@ -202,8 +202,8 @@ namespace Handoff
 				return Fault();
 			}
 			hub.opening = &stream;
-			ServerInstance->Users->AddUser(sock, via, &client, &server);
-			hub.opening = NULL;
+			AddUser(sock, via, client, server);
+			hub.opening = nullptr;
 			LocalUser* const user = hub.world.streams.Find(id);
 			if (user && !user->quitting && !rest.empty())
 			{
@@ -259,7 +259,7 @@ namespace Handoff
 		std::map<std::string, StreamSock*> attached;
 		attached.swap(import->attached);
 		delete import;
-		import = NULL;
+		import = nullptr;
 		for (std::map<std::string, StreamSock*>::iterator i = attached.begin(); i != attached.end(); ++i)
 			i->second->Drop();
 	}

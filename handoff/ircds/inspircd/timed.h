@@ -1,5 +1,5 @@
 /*
- * m_handoff: HANDOFF/1 for InspIRCd 3, so that a proxy can move live users between two processes.
+ * m_handoff: HANDOFF/1 for InspIRCd, so that a proxy can move live users between two processes.
  *
  *   Copyright (C) 2026 The ircferry authors
  *
@@ -29,40 +29,39 @@ namespace Handoff
 	};
 
 	/** The ends of a channel's bans, by mask. As an extension item they outlive a reload of the module. */
-	class BanEnds : public SimpleExtItem<std::map<std::string, BanEnd> >
+	class BanEnds : public Item<std::map<std::string, BanEnd>>
 	{
 	 public:
 		typedef std::map<std::string, BanEnd> Ends;
 		std::set<Channel*> channels; // that have some
 
-		BanEnds(Module* mod) : SimpleExtItem<Ends>("handoff_bans", ExtensionItem::EXT_CHANNEL, mod) { }
+		BanEnds(Module* mod) : Item<Ends>(mod, "handoff_bans", OfChannel) { }
 
 		/** Those of a channel, for a change. */
 		Ends& Of(Channel* chan)
 		{
-			if (!get(chan))
-				set(chan, Ends());
+			if (!Get(chan))
+				Set(chan, Ends());
 			channels.insert(chan);
-			return *get(chan);
+			return *Get(chan);
 		}
 
 		void Forget(Channel* chan)
 		{
 			channels.erase(chan);
-			unset(chan);
+			Unset(chan);
 		}
 
 		// For a module's reload only: a record has these facts in keys of their own.
-		std::string ToInternal(const Extensible*, void* item) const CXX11_OVERRIDE
+		std::string Text(const Extensible*, Ends& ends) const override
 		{
-			const Ends& ends = *static_cast<Ends*>(item);
 			std::string text;
 			for (Ends::const_iterator e = ends.begin(); e != ends.end(); ++e)
 				text.append(e->first).append(" ").append(ConvToStr(e->second.at)).append(e->second.ours ? " 1 " : " 0 ");
 			return text;
 		}
 
-		void FromInternal(Extensible* container, const std::string& value) CXX11_OVERRIDE
+		void Read(Extensible* container, const std::string& value) override
 		{
 			irc::spacesepstream words(value);
 			std::string mask, ours;
@@ -74,14 +73,14 @@ namespace Handoff
 		}
 	};
 
-	class TimedBans : public ModeWatcher
+	class TimedBans : public Watcher
 	{
 		BanEnds ends;
 
-		static ModeHandler* Ban() { return ServerInstance->Modes->FindMode("ban", MODETYPE_CHANNEL); }
+		static ModeHandler* Ban() { return ServerInstance->Modes.FindMode("ban", MODETYPE_CHANNEL); }
 
 	 public:
-		TimedBans(Module* mod) : ModeWatcher(mod, "ban", MODETYPE_CHANNEL), ends(mod) { }
+		TimedBans(Module* mod) : Watcher(mod, "ban"), ends(mod) { }
 
 		/** The record's key of the end. */
 		static const std::string& Key()
@@ -94,10 +93,10 @@ namespace Handoff
 		void Learn(const CommandBase::Params& params)
 		{
 			unsigned long duration;
-			Channel* const chan = params.size() < 3 ? NULL : ServerInstance->FindChan(params[0]);
-			ListModeBase* const mode = Ban() ? Ban()->IsListModeBase() : NULL;
-			const ListModeBase::ModeList* const list = chan && mode ? mode->GetList(chan) : NULL;
-			if (!list || list->empty() || !InspIRCd::Duration(params[1], duration))
+			Channel* const chan = params.size() < 3 ? nullptr : ChannelNamed(params[0]);
+			ListModeBase* const mode = Ban() ? Ban()->IsListModeBase() : nullptr;
+			const ListModeBase::ModeList* const list = chan && mode ? mode->GetList(chan) : nullptr;
+			if (!list || list->empty() || !ToDuration(params[1], duration))
 				return;
 			const BanEnd end = { ServerInstance->Time() + static_cast<time_t>(duration), false };
 			ends.Of(chan)[list->back().mask] = end;
@@ -106,7 +105,7 @@ namespace Handoff
 		/** When a ban ends; 0: never, or nobody knows. */
 		time_t Of(const Channel* chan, const std::string& mask) const
 		{
-			const BanEnds::Ends* const known = ends.get(chan);
+			const BanEnds::Ends* const known = ends.Get(chan);
 			if (!known)
 				return 0;
 			BanEnds::Ends::const_iterator e = known->find(mask);
@@ -125,7 +124,7 @@ namespace Handoff
 		{
 			std::vector<std::pair<Channel*, std::string> > over;
 			for (std::set<Channel*>::const_iterator c = ends.channels.begin(); c != ends.channels.end(); ++c)
-				for (BanEnds::Ends::const_iterator e = ends.get(*c)->begin(); e != ends.get(*c)->end(); ++e)
+				for (BanEnds::Ends::const_iterator e = ends.Get(*c)->begin(); e != ends.Get(*c)->end(); ++e)
 					if (e->second.ours && ServerInstance->Time() > e->second.at)
 						over.push_back(std::make_pair(*c, e->first));
 			for (size_t i = 0; i < over.size(); ++i)
@@ -134,16 +133,16 @@ namespace Handoff
 				Modes::ChangeList change;
 				if (Ban())
 					change.push_remove(Ban(), over[i].second);
-				ServerInstance->Modes->Process(ServerInstance->FakeClient, over[i].first, NULL, change);
+				ServerInstance->Modes.Process(ServerInstance->FakeClient, over[i].first, nullptr, change);
 			}
 		}
 
 		void Forget(Channel* chan) { ends.Forget(chan); }
 
-		void AfterMode(User*, User*, Channel* chan, const std::string& mask, bool adding) CXX11_OVERRIDE
+		void TakenOff(Channel* chan, const std::string& mask) override
 		{
-			if (!adding && ends.get(chan))
-				ends.get(chan)->erase(mask);
+			if (ends.Get(chan))
+				ends.Get(chan)->erase(mask);
 		}
 	};
 }

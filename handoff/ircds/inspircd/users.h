@@ -1,5 +1,5 @@
 /*
- * m_handoff: HANDOFF/1 for InspIRCd 3, so that a proxy can move live users between two processes.
+ * m_handoff: HANDOFF/1 for InspIRCd, so that a proxy can move live users between two processes.
  *
  *   Copyright (C) 2026 The ircferry authors
  *
@@ -31,64 +31,43 @@ namespace Handoff
 	{
 		const uint64_t penalty = std::min<uint64_t>(r.Num(OwnKey + "penalty"), UINT_MAX), at = r.Num(OwnKey + "penalty-at");
 		const uint64_t now = ServerInstance->Time(), seconds = at && at < now ? now - at : 0;
-		const uint64_t gone = std::min<uint64_t>(seconds, UINT_MAX) * user->MyClass->GetCommandRate();
+		const uint64_t gone = std::min<uint64_t>(seconds, UINT_MAX) * CommandRate(user);
 		return gone < penalty ? penalty - gone : 0;
 	}
 
 	/** The user by itself: no channel, no list. */
 	inline LocalUser* BuildUser(World& world, NewIDs& ids, const Line& r, int fd)
 	{
-		unsigned long counters[4] = { 0, 0, 0, 0 };
-		sscanf(r.Get(OwnKey + "counters").c_str(), "%lu %lu %lu %lu", &counters[0], &counters[1], &counters[2], &counters[3]);
 		const time_t now = ServerInstance->Time();
-		const ServerLimits& limits = ServerInstance->Config->Limits;
-		const std::string rhost = Host(r.Get("rhost").empty() ? r.Get("ip") : r.Get("rhost")), dhost = Host(r.Get("dhost"));
-		irc::sockets::sockaddrs sa;
-		const bool local = ToAddress(r.Get(OwnKey + "laddr"), r.Num(OwnKey + "lport"), sa);
-
-		// The core's own constructor for serialised users; extensions come later, because they name other users and channels.
-		Serializable::Data data;
-		Serializable::Data::EntryMap& entry = data.GetEntries(); // Store would write each into the debug log
-		entry["age"] = ConvToStr(r.Num("nts") ? r.Num("nts") : now);
-		entry["awaymsg"] = r.Get("away").substr(0, limits.MaxAway);
-		entry["awaytime"] = ConvToStr(r.Num("awayat"));
-		entry["client_sa.addr"] = r.Get("ip");
-		entry["client_sa.port"] = ConvToStr(r.Num("port"));
-		entry["displayhost"] = dhost == rhost ? "" : dhost;
-		entry["ident"] = r.Get("ident").empty() ? "user" : r.Get("ident").substr(0, limits.IdentMax + 1);
-		entry["modes"] = "";
-		entry["nick"] = r.Get("nick");
-		entry["oper"] = "";
-		entry["realhost"] = rhost;
-		entry["realname"] = r.Get("real").substr(0, limits.MaxReal);
-		entry["signon"] = ConvToStr(r.Num("signon"));
-		entry["snomasks"] = "";
-		entry["uniqueusername"] = ConvToStr(r.Has(OwnKey + "uniqueusername"));
-		entry["bytes_in"] = ConvToStr(counters[0]);
-		entry["bytes_out"] = ConvToStr(counters[1]);
-		entry["cmds_in"] = ConvToStr(counters[2]);
-		entry["cmds_out"] = ConvToStr(counters[3]);
-		entry["CommandFloodPenalty"] = ConvToStr(0);
-		entry["exempt"] = ConvToStr(0);
-		entry["idle_lastmsg"] = ConvToStr(r.Has(OwnKey + "spoke") ? r.Num(OwnKey + "spoke") : now - r.Num("idle"));
-		entry["lastping"] = ConvToStr(1);
-		entry["nextping"] = ConvToStr(0);
-		entry["password"] = "";
-		entry["server_sa.addr"] = local ? r.Get(OwnKey + "laddr") : "0.0.0.0";
-		entry["server_sa.port"] = ConvToStr(local ? r.Num(OwnKey + "lport") : 0);
-
-		LocalUser* const user = new LocalUser(fd, ids.Choose(r), data);
-		user->oper = NULL; // the constructor gives everybody an empty operator type, and whoever has one is an operator
-		user->quitting_sendq = 0;
-		user->serializer = NULL;
-		user->registered = REG_ALL;
+		const auto& limits = ServerInstance->Config->Limits;
+		NewUser u;
+		u.id = ids.Choose(r);
+		u.nick = r.Get("nick");
+		u.nts = r.Num("nts") ? r.Num("nts") : now;
+		u.ident = r.Get("ident").empty() ? "user" : r.Get("ident").substr(0, IdentLimit() + 1);
+		u.realident = r.Get(OwnKey + "realident").substr(0, IdentLimit() + 1);
+		u.rhost = Host(r.Get("rhost").empty() ? r.Get("ip") : r.Get("rhost"));
+		u.dhost = Host(r.Get("dhost"));
+		if (u.dhost.empty())
+			u.dhost = u.rhost;
+		u.real = r.Get("real").substr(0, limits.MaxReal);
+		u.away = r.Get("away").substr(0, limits.MaxAway);
+		u.awayat = r.Num("awayat");
+		u.signon = r.Num("signon");
+		u.spoke = r.Has(OwnKey + "spoke") ? r.Num(OwnKey + "spoke") : now - r.Num("idle");
+		u.uniqueusername = r.Has(OwnKey + "uniqueusername");
+		ToAddress(r.Get("ip"), r.Num("port"), u.client);
+		if (!ToAddress(r.Get(OwnKey + "laddr"), r.Num(OwnKey + "lport"), u.server))
+			ToSockaddrs("0.0.0.0", 0, u.server);
+		sscanf(r.Get(OwnKey + "counters").c_str(), "%lu %lu %lu %lu", &u.bytesin, &u.bytesout, &u.linesin, &u.linesout);
+		LocalUser* const user = MakeUser(fd, u);
 
 		UserManager& manager = ServerInstance->Users;
 		manager.clientlist[user->nick] = user;
 		manager.AddClone(user);
 		const_cast<UserManager::LocalList&>(manager.GetLocalUsers()).push_front(user);
 
-		Module* const rfc = ServerInstance->Modules->Find("core_serialize_rfc.so");
+		Module* const rfc = ServerInstance->Modules.Find("core_serialize_rfc.so");
 		if (rfc)
 			rfc->OnUserInit(user);
 
@@ -99,49 +78,36 @@ namespace Handoff
 		stream.Begin(user);
 		world.streams.Tie(user, stream);
 
-		user->MyClass = ClassNamed(r.Get("class"));
-		if (!user->MyClass)
-			user->SetClass();
-		if (!user->MyClass || user->MyClass->type == CC_DENY)
-			user->MyClass = AnyClass();
-		user->nextping = now + user->MyClass->GetPingTime();
+		ClassRef c = ClassNamed(r.Get("class"));
+		if (!c)
+			c = ChooseClass(user);
+		if (!c || Denies(*c))
+			c = AnyClass();
+		SetClass(user, c);
+		user->nextping = now + PingTime(user);
 		user->CommandFloodPenalty = Penalty(user, r);
 		return user;
 	}
 
 	inline void FromText(LocalUser* user, const std::string& name, const std::string& value)
 	{
-		ExtensionItem* const ext = value.empty() ? NULL : ServerInstance->Extensions.GetItem(name);
+		ExtensionItem* const ext = value.empty() ? nullptr : ItemNamed(name);
 		if (ext)
 			ext->FromInternal(user, value);
-	}
-
-	/** The capabilities that the user has by now, each with a space behind it. */
-	inline std::string Own(LocalUser* user, const std::string& name)
-	{
-		const Extensible::ExtensibleStore& store = user->GetExtList();
-		for (Extensible::ExtensibleStore::const_iterator i = store.begin(); i != store.end(); ++i)
-		{
-			if (i->first->name != name)
-				continue;
-			const std::string value = i->first->ToInternal(user, i->second);
-			return value.substr(0, value.length() - 1);
-		}
-		return std::string();
 	}
 
 	inline void UserModes(LocalUser* user, const Line& r)
 	{
 		for (size_t i = 0; i < r.fields.size(); ++i)
 		{
-			ModeHandler* const mh = IsModeKey(r.fields[i].key) ? ModeOfKey(MODETYPE_USER, r.fields[i].key) : NULL;
+			ModeHandler* const mh = IsModeKey(r.fields[i].key) ? ModeOfKey(MODETYPE_USER, r.fields[i].key) : nullptr;
 			if (!mh || mh->name == "oper" || mh->name == "snomask" || mh->name == "servprotect" || mh->NeedsParam(true) == r.fields[i].bare)
 				continue;
-			if (mh->NeedsOper() && !r.Get("oper").empty() && (!user->oper || !Allows(*user->oper, mh)))
+			if (mh->NeedsOper() && !r.Get("oper").empty() && (!user->oper || !MayUse(user->oper, mh)))
 				continue; // an operator elsewhere; none here, or one of less
 			std::string param = r.fields[i].value;
 			if (mh->name != "cloak") // that would cloak anew
-				mh->OnModeChange(ServerInstance->FakeClient, user, NULL, param, true);
+				ChangeMode(mh, user, nullptr, param, true);
 			if (!mh->NeedsParam(true))
 				user->SetMode(mh, true);
 		}
@@ -153,7 +119,7 @@ namespace Handoff
 		irc::spacesepstream accept(r.Get("accept"));
 		while (accept.GetToken(nick))
 		{
-			User* const other = ServerInstance->FindNickOnly(nick);
+			User* const other = UserNamed(nick);
 			if (other)
 				ids.append(",").append(other->uuid);
 		}
@@ -190,42 +156,45 @@ namespace Handoff
 	/** Takes off the line of WHOIS that came from an operator's block (swhois). */
 	inline void ForgetOperLine(LocalUser* user)
 	{
-		LocalIntExt* const byblock = static_cast<LocalIntExt*>(ServerInstance->Extensions.GetItem("swhois_operblock"));
-		if (!byblock || !byblock->get(user))
+		ExtensionItem* const byblock = ItemNamed("swhois_operblock");
+		if (!byblock || ItemText(user, "swhois_operblock").empty())
 			return;
-		byblock->set(user, 0);
-		if (ExtensionItem* const line = ServerInstance->Extensions.GetItem("swhois"))
+		byblock->FromInternal(user, "0");
+		if (ExtensionItem* const line = ItemNamed("swhois"))
 			line->FromInternal(user, "");
 	}
 
 	/** What a user has: rights, modes, capabilities, lists. All users and channels are there. */
 	inline void Belongings(const NewIDs& ids, LocalUser* user, const Line& r)
 	{
-		const reference<OperInfo> oper = r.Get("oper").empty() ? reference<OperInfo>() : OperNamed(r);
+		const OperRef oper = r.Get("oper").empty() ? OperRef() : OperOf(r);
 		if (oper)
 		{
 			user->oper = oper;
-			user->SetMode(ServerInstance->Modes->FindMode("oper", MODETYPE_USER), true);
-			ServerInstance->Users->all_opers.push_back(user);
+			user->SetMode(ServerInstance->Modes.FindMode("oper", MODETYPE_USER), true);
+			ServerInstance->Users.all_opers.push_back(user);
 		}
-		const std::string snomask = oper ? AllowedSnomasks(*oper, r.Get("snomask")) : std::string();
+		const std::string snomask = oper ? AllowedSnomasks(oper, r.Get("snomask")) : std::string();
 		for (size_t i = 0; i < snomask.length(); ++i)
-			user->snomasks[snomask[i] - 'A'] = true;
+			user->snomasks[SnomaskIndex(snomask[i])] = true;
 		if (user->snomasks.any())
-			user->SetMode(ServerInstance->Modes->FindMode("snomask", MODETYPE_USER), true);
+			user->SetMode(ServerInstance->Modes.FindMode("snomask", MODETYPE_USER), true);
 		UserModes(user, r);
 
 		FromText(user, "accountname", r.Get("account"));
 		irc::spacesepstream caps(r.Get("caps"));
 		for (std::string name; caps.GetToken(name); )
 			if (Cap::Capability* const cap = CapNamed(name))
-				cap->set(user, true);
+				SetCap(cap, user);
 		if (r.Num("capver") >= 302)
-			FromText(user, "caps", Own(user, "caps") + "2");
+			{
+			const std::string own = ItemText(user, "caps"); // each with a space behind it, then the version's last digit
+			FromText(user, "caps", own.substr(0, own.length() - 1) + "2");
+		}
 		FromText(user, "monitor", r.Get("monitor"));
 		AcceptList(user, r);
 		Invites(user, r);
-		SetExtensions(user, r, ExtensionItem::EXT_USER, ids);
+		SetExtensions(user, r, OfUser, ids);
 		if (Fallen(r))
 			ForgetOperLine(user);
 		SilenceList(user, r);

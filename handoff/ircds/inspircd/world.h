@@ -1,5 +1,5 @@
 /*
- * m_handoff: HANDOFF/1 for InspIRCd 3, so that a proxy can move live users between two processes.
+ * m_handoff: HANDOFF/1 for InspIRCd, so that a proxy can move live users between two processes.
  *
  *   Copyright (C) 2026 The ircferry authors
  *
@@ -101,16 +101,16 @@ namespace Handoff
 			ServerInstance->GenRandom(reinterpret_cast<char*>(bytes), sizeof(bytes));
 			std::string hex;
 			for (size_t i = 0; i < sizeof(bytes); ++i)
-				hex.append(InspIRCd::Format("%02x", bytes[i]));
+				AppendHex(hex, bytes[i]);
 			return hex;
 		}
 
 		unsigned int Unmovable(const std::string& coordinator) const
 		{
 			unsigned int n = 0;
-			const UserManager::LocalList& list = ServerInstance->Users->GetLocalUsers();
+			const UserManager::LocalList& list = ServerInstance->Users.GetLocalUsers();
 			for (UserManager::LocalList::const_iterator i = list.begin(); i != list.end(); ++i)
-				if ((*i)->registered == REG_ALL && !streams.Movable(*i, coordinator))
+				if (IsRegistered(*i) && !streams.Movable(*i, coordinator))
 					n++;
 			return n;
 		}
@@ -124,7 +124,7 @@ namespace Handoff
 	 public:
 		Silence(World& w) : world(w)
 		{
-			ServerInstance->SNO->FlushSnotices(); // what waits to be repeated is not ours to swallow
+			ServerInstance->SNO.FlushSnotices(); // what waits to be repeated is not ours to swallow
 			world.mute = true;
 		}
 		~Silence() { world.mute = false; }
@@ -134,7 +134,7 @@ namespace Handoff
 	inline bool ToAddress(const std::string& addr, uint64_t port, irc::sockets::sockaddrs& sa)
 	{
 		return !addr.empty() && port < 65536 && addr.find_first_not_of("0123456789abcdefABCDEF.:") == std::string::npos
-			&& irc::sockets::aptosa(addr, port, sa);
+			&& ToSockaddrs(addr, port, sa);
 	}
 
 	/** Milliseconds of a clock that is never set. */
