@@ -35,20 +35,21 @@ INSPIRCD_INCLUDE ?= /usr/include/inspircd
 CXX ?= g++
 CXXFLAGS ?= -O2
 MODULE := handoff/ircds/inspircd
+MODULE_OUT ?= bin
 MODULE_SOURCES := $(wildcard $(MODULE)/*.h $(MODULE)/*/*.h $(MODULE)/*.cpp)
 MODULE_FLAGS = -std=gnu++17 $(CXXFLAGS) -Wall -Wextra -Wno-unused-parameter -DFMT_HEADER_ONLY -fPIC -shared -fno-rtti -fvisibility=hidden
 TRIXIE := $(shell bash scripts/trixie.sh --have inspircd-dev g++ libfmt-dev 2>/dev/null)
-MODULES = $(if $(wildcard $(INSPIRCD_INCLUDE)/config.h),bin/m_handoff.so) $(if $(TRIXIE),bin/m_handoff-4.so)
+MODULES = $(if $(wildcard $(INSPIRCD_INCLUDE)/config.h),$(MODULE_OUT)/m_handoff.so) $(if $(TRIXIE),$(MODULE_OUT)/m_handoff-4.so)
 
 modules: $(or $(strip $(MODULES)),$(INSPIRCD_INCLUDE)/config.h) ## HANDOFF/1 for InspIRCd: bin/m_handoff.so by the headers here (INSPIRCD_INCLUDE), m_handoff-4.so by those of Debian 13
 
-bin/m_handoff.so: $(MODULE_SOURCES) $(INSPIRCD_INCLUDE)/config.h
-	@mkdir -p bin
+$(MODULE_OUT)/m_handoff.so: $(MODULE_SOURCES) $(INSPIRCD_INCLUDE)/config.h
+	@mkdir -p $(MODULE_OUT)
 	$(CXX) $(MODULE_FLAGS) -isystem $(INSPIRCD_INCLUDE) -o $@.new $(MODULE)/m_handoff.cpp && mv $@.new $@
 
 # By the compiler and the headers of Debian 13, with fmt in the module itself, as the ircd and its modules have it.
-bin/m_handoff-4.so: $(MODULE_SOURCES) $(TRIXIE)/usr/include/inspircd/config.h
-	@mkdir -p bin
+$(MODULE_OUT)/m_handoff-4.so: $(MODULE_SOURCES) $(TRIXIE)/usr/include/inspircd/config.h
+	@mkdir -p $(MODULE_OUT)
 	dir=$$(mktemp -d $(TRIXIE)/tmp/module.XXXXXX) && trap 'rm -rf "$$dir"' EXIT && cp -r $(MODULE)/. "$$dir" && in=/tmp/$${dir##*/} && \
 		chroot $(TRIXIE) g++ $(MODULE_FLAGS) -isystem /usr/include/inspircd -o $$in/m_handoff.so $$in/m_handoff.cpp && \
 		cp "$$dir/m_handoff.so" $@.new && mv $@.new $@

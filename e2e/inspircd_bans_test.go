@@ -13,7 +13,11 @@ import (
 // TestInspIRCdTimedBans: a ban with an end has it after moves too, with the setter and the time of before, and it ends then.
 func TestInspIRCdTimedBans(t *testing.T) {
 	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
-	h := newHand(t, startInspIRCd(t, "a"))
+	onBoth(t, inspIRCdTimedBans)
+}
+
+func inspIRCdTimedBans(t *testing.T, v *inspVersion) {
+	h := newHand(t, v.start(t, "a"))
 	ann := h.open("i.1", "ann", nil)
 	for _, line := range []string{"JOIN #sea", "MODE #sea +b *!*@forever.example", "TBAN #sea 8s *!*@soon.example", "TBAN #sea 2h *!*@later.example",
 		"TBAN #sea 1h *!*@off.example", "MODE #sea -b *!*@off.example", "MODE #sea +b *!*@off.example"} {

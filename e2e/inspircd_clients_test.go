@@ -13,10 +13,11 @@ import (
 
 // TestInspIRCdKnowsTLSClients: clients come to the daemon by TLS, with and without a certificate, and without TLS. A stock InspIRCd behind a TLS
 // hop knows who they are, and one with the module still does after moves.
-func TestInspIRCdKnowsTLSClients(t *testing.T) {
-	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
+func TestInspIRCdKnowsTLSClients(t *testing.T) { onBoth(t, inspIRCdKnowsTLSClients) }
+
+func inspIRCdKnowsTLSClients(t *testing.T, v *inspVersion) {
 	t.Run("stock", func(t *testing.T) {
-		_, _, secure, _, ca := hearingInspIRCd(t)
+		_, _, secure, _, ca := hearingInspIRCd(t, v)
 		password := filepath.Join(shortDir(t), "password")
 		writeFile(t, password, "webpass\n")
 		s := newSecured(t)
@@ -25,7 +26,7 @@ func TestInspIRCdKnowsTLSClients(t *testing.T) {
 		known("at once")
 	})
 	t.Run("native", func(t *testing.T) {
-		a, b, s := startInspIRCd(t, "a"), startInspIRCd(t, "b"), newSecured(t)
+		a, b, s := v.start(t, "a"), v.start(t, "b"), newSecured(t)
 		f := startFerry(t, nil, s.text, a.backend(), b.backend())
 		known := threeClients(t, s, f)
 		known("at once")

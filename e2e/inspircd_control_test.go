@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -16,10 +15,12 @@ import (
 // TestInspIRCdRestartOverControlWithTLS: the daemon as an operator configures it for an ircd on another machine: check has no error, users are
 // parked, and pushed into the next process, by a control connection over TLS that knows both ends and tells a secret.
 func TestInspIRCdRestartOverControlWithTLS(t *testing.T) {
-	if _, err := os.Stat("/usr/lib/inspircd/modules/m_ssl_gnutls.so"); err != nil {
-		t.Skip("this InspIRCd has no ssl_gnutls")
-	}
-	a := newInspIRCd(t, "a")
+	onBoth(t, inspIRCdRestartOverControlWithTLS)
+}
+
+func inspIRCdRestartOverControlWithTLS(t *testing.T, v *inspVersion) {
+	v.needGnuTLS(t)
+	a := v.new(t, "a")
 	a.pass = "sesame"
 	ca, key := certtest.SelfSigned(t, certtest.Options{Names: []string{"insp.test"}}).Write(t, a.dir, "ircd")
 	ours := certtest.SelfSigned(t, certtest.Options{})

@@ -15,9 +15,10 @@ import (
 const certfp = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
 // TestInspIRCdKnowsTLS: what OPEN tells of a client's TLS is what InspIRCd shows, and it stays over moves and a reload of the module.
-func TestInspIRCdKnowsTLS(t *testing.T) {
-	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
-	h := newHand(t, startInspIRCd(t, "a"))
+func TestInspIRCdKnowsTLS(t *testing.T) { onBoth(t, inspIRCdKnowsTLS) }
+
+func inspIRCdKnowsTLS(t *testing.T, v *inspVersion) {
+	h := newHand(t, v.start(t, "a"))
 	tls := h.open("i.1", "tls", func(o *protocol.Open) {
 		o.Remote, o.TLS, o.CertFP = netip.MustParseAddrPort("[2001:db8::7]:4000"), "TLSv1.3/TLS_AES_128_GCM_SHA256", certfp
 	})
@@ -33,7 +34,7 @@ func TestInspIRCdKnowsTLS(t *testing.T) {
 			has  []string
 			not  string
 		}{
-			{"WHOIS tls", []string{" 671 tls tls ", " 276 tls tls :has TLS (SSL) client certificate fingerprint " + certfp, "2001:db8::7"}, "\x00"},
+			{"WHOIS tls", []string{" 671 tls tls ", " 276 tls tls :has " + v.either("TLS (SSL) ", "") + "client certificate fingerprint " + certfp, "2001:db8::7"}, "\x00"},
 			{"WHOIS nocert", []string{" 671 tls nocert "}, " 276 "},
 			{"WHOIS plain", []string{" 318 "}, " 671 "},
 			{"SSLINFO tls", []string{"Fingerprint:    " + certfp}, "\x00"},
@@ -87,8 +88,10 @@ func TestInspIRCdKnowsTLS(t *testing.T) {
 }
 
 // TestInspIRCdLooksAtTheClient: classes, bans and limits go by the client's own address.
-func TestInspIRCdLooksAtTheClient(t *testing.T) {
-	h := newHand(t, startInspIRCd(t, "a"))
+func TestInspIRCdLooksAtTheClient(t *testing.T) { onBoth(t, inspIRCdLooksAtTheClient) }
+
+func inspIRCdLooksAtTheClient(t *testing.T, v *inspVersion) {
+	h := newHand(t, v.start(t, "a"))
 	oper := h.open("i.1", "oper", nil)
 	oper.ask("OPER root rootpw")
 	oper.ask("ZLINE 203.0.113.9 1h :not you")
@@ -108,9 +111,10 @@ func TestInspIRCdLooksAtTheClient(t *testing.T) {
 }
 
 // TestInspIRCdAfterFailures: a restart command that fails, one that kills without notice, and an ircd that has died before.
-func TestInspIRCdAfterFailures(t *testing.T) {
-	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
-	a := startInspIRCd(t, "a")
+func TestInspIRCdAfterFailures(t *testing.T) { onBoth(t, inspIRCdAfterFailures) }
+
+func inspIRCdAfterFailures(t *testing.T, v *inspVersion) {
+	a := v.start(t, "a")
 	f := startFerry(t, nil, "", a.backend())
 	ann, ben := login(t, f.port, "127.0.9.9", "ann"), login(t, f.port, "127.0.9.8", "ben")
 	ann.send("JOIN #sea")
@@ -153,9 +157,10 @@ func TestInspIRCdAfterFailures(t *testing.T) {
 }
 
 // TestInspIRCdWithStrangers: who came past ircferry cannot be moved. That is refused, and with --allow-visible they see ordinary quits.
-func TestInspIRCdWithStrangers(t *testing.T) {
-	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
-	a, b := startInspIRCd(t, "a"), startInspIRCd(t, "b")
+func TestInspIRCdWithStrangers(t *testing.T) { onBoth(t, inspIRCdWithStrangers) }
+
+func inspIRCdWithStrangers(t *testing.T, v *inspVersion) {
+	a, b := v.start(t, "a"), v.start(t, "b")
 	f := startFerry(t, nil, "", a.backend(), b.backend())
 	f.ctl("drain", "main/b", "--to", "a")
 	f.ctl("undrain", "main/b")
@@ -181,9 +186,9 @@ func TestInspIRCdWithStrangers(t *testing.T) {
 }
 
 // startLinked starts an InspIRCd with the handoff and one that links to it by itself, again and again.
-func startLinked(t *testing.T) (a, hub *nativeInspIRCd) {
+func startLinked(t *testing.T, v *inspVersion) (a, hub *nativeInspIRCd) {
 	t.Helper()
-	a, hub = newInspIRCd(t, "a"), newInspIRCd(t, "hub")
+	a, hub = v.new(t, "a"), v.new(t, "hub")
 	servers := freePort(t)
 	writeFile(t, a.conf, readFile(a.conf)+`<bind address="127.0.0.1" port="`+fmt.Sprint(servers)+`" type="servers">
 <link name="hub.example.org" ipaddr="127.0.0.1" port="1" allowmask="127.0.0.0/8" sendpass="p" recvpass="p">
@@ -211,7 +216,11 @@ func (i *nativeInspIRCd) linked() {
 // ircd goes, and its users again as soon as the servers have linked anew. Those who moved see nothing but that of the others.
 func TestInspIRCdLinkedRestart(t *testing.T) {
 	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
-	a, hub := startLinked(t)
+	onBoth(t, inspIRCdLinkedRestart)
+}
+
+func inspIRCdLinkedRestart(t *testing.T, v *inspVersion) {
+	a, hub := startLinked(t, v)
 	f := startFerry(t, nil, "", a.backend())
 	ann, ben, eye := login(t, f.port, "127.0.9.9", "ann"), login(t, f.port, "127.0.9.8", "ben"), login(t, hub.port, "127.0.9.7", "eye")
 	for _, c := range []*irc{eye, ann, ben} {
@@ -274,7 +283,11 @@ func TestInspIRCdLinkedRestart(t *testing.T) {
 // TestInspIRCdLinked: users of a linked InspIRCd are moved with ordinary quits, and the network knows them again afterwards.
 func TestInspIRCdLinked(t *testing.T) {
 	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
-	a, hub := startLinked(t)
+	onBoth(t, inspIRCdLinked)
+}
+
+func inspIRCdLinked(t *testing.T, v *inspVersion) {
+	a, hub := startLinked(t, v)
 	h := newHand(t, a)
 	eye := login(t, hub.port, "127.0.9.9", "eye")
 	ann := h.open("i.1", "ann", nil)

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -35,9 +34,10 @@ func (i *nativeInspIRCd) users(n int) {
 
 // TestInspIRCdKilledInMidMove: SIGKILL of a real ircd at the awkward moments of a move, under traffic. The outcome is that of handoff/doc.go,
 // and no client loses a line or sees one that the move has made.
-func TestInspIRCdKilledInMidMove(t *testing.T) {
-	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
-	killedInMidMove(t, func(t *testing.T, name string) movable { return startInspIRCd(t, name) })
+func TestInspIRCdKilledInMidMove(t *testing.T) { onBoth(t, inspIRCdKilledInMidMove) }
+
+func inspIRCdKilledInMidMove(t *testing.T, v *inspVersion) {
+	killedInMidMove(t, func(t *testing.T, name string) movable { return v.start(t, name) })
 }
 
 // movable is a native ircd whose process may be killed and started again.
@@ -115,8 +115,10 @@ func killedInMidMove(t *testing.T, begin func(t *testing.T, name string) movable
 }
 
 // TestInspIRCdMoveOnFullDisk: a move whose journal has no room is reverted, and the next one goes through once there is room.
-func TestInspIRCdMoveOnFullDisk(t *testing.T) {
-	a, b := startInspIRCd(t, "a"), startInspIRCd(t, "b")
+func TestInspIRCdMoveOnFullDisk(t *testing.T) { onBoth(t, inspIRCdMoveOnFullDisk) }
+
+func inspIRCdMoveOnFullDisk(t *testing.T, v *inspVersion) {
+	a, b := v.start(t, "a"), v.start(t, "b")
 	f := &ferry{t: t, dir: shortDir(t), port: freePort(t)}
 	state := filepath.Join(f.dir, "state")
 	if err := os.Mkdir(state, 0o700); err != nil {
@@ -160,34 +162,23 @@ func TestInspIRCdMoveOnFullDisk(t *testing.T) {
 	w.closing("reverted=1 moves=1")
 }
 
-// otherModule is a build of the module that speaks another major version.
-func otherModule(t *testing.T) string {
-	t.Helper()
-	handoffModule(t) // skips where it cannot be built
-	path := filepath.Join(shortDir(t), "m_handoff.so")
-	out, err := exec.Command("g++", "-std=gnu++17", "-O0", "-w", "-fPIC", "-shared", "-fno-rtti", "-fvisibility=hidden", `-DHANDOFF_MAJOR="2"`,
-		"-isystem", "/usr/include/inspircd", "-o", path, "../handoff/ircds/inspircd/m_handoff.cpp").CombinedOutput()
-	if err != nil {
-		t.Fatalf("build the module: %v\n%s", err, out)
-	}
-	return path
-}
-
 // TestInspIRCdOtherVersion: a module of another protocol version is told by ircferry check, is no destination, and when it comes up in a
 // restart the users wait until it is put right.
 func TestInspIRCdOtherVersion(t *testing.T) {
 	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
-	other := otherModule(t)
-	a, b := startInspIRCd(t, "a"), newInspIRCd(t, "b")
+	onBoth(t, inspIRCdOtherVersion)
+}
+
+func inspIRCdOtherVersion(t *testing.T, v *inspVersion) {
+	other := v.otherModule(t)
+	a, b := v.start(t, "a"), v.new(t, "b")
 	module := func(i *nativeInspIRCd, path string) {
 		t.Helper()
 		link := filepath.Join(i.dir, "modules", "m_handoff.so")
 		if err := os.Remove(link); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.Symlink(path, link); err != nil {
-			t.Fatal(err)
-		}
+		symlink(t, path, link)
 	}
 	module(b, other)
 	b.launch()
@@ -218,7 +209,7 @@ func TestInspIRCdOtherVersion(t *testing.T) {
 		})
 		a.proc.signal(syscall.SIGTERM)
 		a.proc.await(10 * time.Second)
-		module(a, handoffModule(t))
+		module(a, v.module(t))
 		a.run()
 	}()
 	f.move("restart", "main/a", "--exec", fmt.Sprintf("kill %d", old.cmd.Process.Pid))

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -20,18 +19,15 @@ import (
 
 // hearingInspIRCd is a stock InspIRCd with three client ports beside its first: one for WEBIRC in plaintext, one for WEBIRC over TLS
 // and one for PROXY v2 over TLS.
-func hearingInspIRCd(t *testing.T) (proxy, plain, secure, secureProxy int, ca string) {
+func hearingInspIRCd(t *testing.T, v *inspVersion) (proxy, plain, secure, secureProxy int, ca string) {
 	t.Helper()
-	if _, err := os.Stat("/usr/lib/inspircd/modules/m_ssl_gnutls.so"); err != nil {
-		t.Skip("this InspIRCd has no ssl_gnutls")
-	}
-	program := need(t, "inspircd", "inspircd")
-	proxy, conf := ircdConfig(t, "inspircd.conf", "insp.example.org")
+	v.needGnuTLS(t)
+	proxy, conf := v.stockConfig(t)
 	dir := filepath.Dir(conf)
 	ca, key := certtest.SelfSigned(t, certtest.Options{Names: []string{"127.0.0.1"}, RSA: true}).Write(t, dir, "ircd")
 	plain, secure, secureProxy = freePort(t), freePort(t), freePort(t)
 	writeFile(t, conf, readFile(conf)+fmt.Sprintf(`
-<module name="sslinfo"> <sslinfo hash="sha-256">
+<module name="sslinfo"> <sslinfo hash="sha-256" localsecure="no">
 <module name="ssl_gnutls">
 <sslprofile name="clients" provider="gnutls" certfile="%s" keyfile="%s" hash="sha256">
 <module name="cgiirc">
@@ -40,14 +36,16 @@ func hearingInspIRCd(t *testing.T) (proxy, plain, secure, secureProxy int, ca st
 <bind address="127.0.0.1" port="%d" type="clients" sslprofile="clients">
 <bind address="127.0.0.1" port="%d" type="clients" sslprofile="clients" hook="haproxy">
 `, ca, key, plain, secure, secureProxy))
-	awaitPort(t, proxy, start(t, nil, program, "--config="+conf, "--nofork", "--runasroot"))
+	awaitPort(t, proxy, start(t, nil, v.wrapper(t, dir), "--config="+conf, "--nofork", "--runasroot"))
 	return proxy, plain, secure, secureProxy, ca
 }
 
 // TestInspIRCdHearsOfTLS: what a stock InspIRCd shows of clients when it is told what the proxy knows: who uses TLS, and by which
 // certificate, over which hop it believes it, and what it shows when it is told nothing.
-func TestInspIRCdHearsOfTLS(t *testing.T) {
-	proxy, plain, secure, secureProxy, ca := hearingInspIRCd(t)
+func TestInspIRCdHearsOfTLS(t *testing.T) { onBoth(t, inspIRCdHearsOfTLS) }
+
+func inspIRCdHearsOfTLS(t *testing.T, v *inspVersion) {
+	proxy, plain, secure, secureProxy, ca := hearingInspIRCd(t, v)
 	password := filepath.Join(shortDir(t), "password")
 	writeFile(t, password, "webpass\n")
 	const print = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"

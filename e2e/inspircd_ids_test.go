@@ -18,7 +18,11 @@ var uid = regexp.MustCompile(`\b[0-9][A-Z0-9]{2}[A-Z][A-Z0-9]{5}\b`)
 // named an old id names the same user again: nobody is accepted, watched or invited in another's place.
 func TestInspIRCdOtherServerID(t *testing.T) {
 	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
-	a, b := startInspIRCd(t, "a"), newInspIRCd(t, "b")
+	onBoth(t, inspIRCdOtherServerID)
+}
+
+func inspIRCdOtherServerID(t *testing.T, v *inspVersion) {
+	a, b := v.start(t, "a"), v.new(t, "b")
 	writeFile(t, b.conf, strings.Replace(readFile(b.conf), `id="1AA"`, `id="2BB"`, 1))
 	b.run()
 	f := startFerry(t, nil, "", a.backend(), b.backend())
@@ -59,7 +63,11 @@ func TestInspIRCdOtherServerID(t *testing.T) {
 // TestInspIRCdKeepsNewcomersApart: a newcomer who has got an id of the records costs its owner the id, and no list mixes them up.
 func TestInspIRCdKeepsNewcomersApart(t *testing.T) {
 	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
-	a, b := startInspIRCd(t, "a"), startInspIRCd(t, "b")
+	onBoth(t, inspIRCdKeepsNewcomersApart)
+}
+
+func inspIRCdKeepsNewcomersApart(t *testing.T, v *inspVersion) {
+	a, b := v.start(t, "a"), v.start(t, "b")
 	h, there := newHand(t, a), newHand(t, b)
 	ann, ben := h.open("i.1", "ann", nil), h.open("i.2", "ben", nil)
 	ann.ask("ACCEPT ben")

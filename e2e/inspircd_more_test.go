@@ -15,13 +15,17 @@ import (
 // TestInspIRCdKeepsMoreState: what those of Debian's modules keep that the other tests' network has not loaded: between two processes, and back.
 func TestInspIRCdKeepsMoreState(t *testing.T) {
 	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
-	more := `
+	onBoth(t, inspIRCdKeepsMoreState)
+}
+
+func inspIRCdKeepsMoreState(t *testing.T, v *inspVersion) {
+	more := v.either(`<module name="topiclock"> <module name="mlock"> <module name="gecosban"> <module name="nopartmsg">`, `<module name="realnameban">`) + `
 <module name="banredirect"> <module name="anticaps"> <module name="repeat"> <module name="kicknorejoin"> <module name="delaymsg"> <module name="nicklock">
-<module name="dccallow"> <module name="namedmodes"> <module name="topiclock"> <module name="mlock"> <module name="gecosban">
+<module name="dccallow"> <module name="namedmodes">
 <module name="channelban"> <module name="serverban"> <module name="classban"> <module name="rmode"> <module name="chanfilter">
-<chanfilter maxlen="50"> <module name="nopartmsg"> <module name="operprefix"> <operprefix prefix="^">
+<chanfilter maxlen="50"> <module name="operprefix"> <operprefix prefix="^">
 `
-	a, b := newInspIRCd(t, "a"), newInspIRCd(t, "b")
+	a, b := v.new(t, "a"), v.new(t, "b")
 	for _, i := range []*nativeInspIRCd{a, b} {
 		writeFile(t, i.conf, readFile(i.conf)+more)
 		i.run()
@@ -110,7 +114,11 @@ func (h *hand) moveTo(t *testing.T, to *hand, s map[string]*rawStream, warnings 
 // database of the new process soon, should that one end too.
 func TestInspIRCdKeepsNoEmptyChannels(t *testing.T) {
 	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
-	a := startInspIRCd(t, "a")
+	onBoth(t, inspIRCdKeepsNoEmptyChannels)
+}
+
+func inspIRCdKeepsNoEmptyChannels(t *testing.T, v *inspVersion) {
+	a := v.start(t, "a")
 	h := newHand(t, a)
 	var records []protocol.Message
 	for _, name := range []string{"#left", "#kept", "#sea"} {

@@ -15,9 +15,10 @@ import (
 
 // TestInspIRCdCutIsExact: what the record tells of a stream is what went through it, to the byte, again and again, with input that
 // fakelag has not let run and output that nobody has read.
-func TestInspIRCdCutIsExact(t *testing.T) {
-	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
-	h := newHand(t, startInspIRCd(t, "a"))
+func TestInspIRCdCutIsExact(t *testing.T) { onBoth(t, inspIRCdCutIsExact) }
+
+func inspIRCdCutIsExact(t *testing.T, v *inspVersion) {
+	h := newHand(t, v.start(t, "a"))
 	ann := h.open("i.1", "ann", func(o *protocol.Open) { o.Remote = netip.MustParseAddrPort("127.0.8.1:4000") }) // the class with fakelag
 	ben := h.open("i.2", "ben", nil)
 	ann.ask("JOIN #sea")
@@ -75,12 +76,16 @@ func TestInspIRCdCutIsExact(t *testing.T) {
 }
 
 // TestInspIRCdFreezeEnds: the world goes on when the freeze is over, when the coordinator says so, and when it is gone.
-func TestInspIRCdFreezeEnds(t *testing.T) { freezeEnds(t, startInspIRCd(t, "a")) }
+func TestInspIRCdFreezeEnds(t *testing.T) { onBoth(t, inspIRCdFreezeEnds) }
+
+func inspIRCdFreezeEnds(t *testing.T, v *inspVersion) { freezeEnds(t, v.start(t, "a")) }
 
 // TestInspIRCdIsSilent: somebody who stays sees nothing of who is taken out and put in again, be it an operator with all server notices,
 // who watches the one that moves and shares a channel with it.
-func TestInspIRCdIsSilent(t *testing.T) {
-	h := newHand(t, startInspIRCd(t, "a"))
+func TestInspIRCdIsSilent(t *testing.T) { onBoth(t, inspIRCdIsSilent) }
+
+func inspIRCdIsSilent(t *testing.T, v *inspVersion) {
+	h := newHand(t, v.start(t, "a"))
 	eye, ann := h.open("i.1", "eye", nil), h.open("i.2", "ann", nil)
 	eye.ask("OPER root rootpw")
 	for _, line := range []string{"MODE eye +s +cCqQkKaAoOnNtTxXlLjJ", "MONITOR + ann", "WATCH +ann", "JOIN #sea"} {
@@ -121,8 +126,10 @@ func TestInspIRCdIsSilent(t *testing.T) {
 
 // TestInspIRCdGivesNoRights: a record makes nobody what this ircd's own configuration does not know, and a user without rights in
 // the record has none, whatever the core's constructor thinks.
-func TestInspIRCdGivesNoRights(t *testing.T) {
-	h := newHand(t, startInspIRCd(t, "a"))
+func TestInspIRCdGivesNoRights(t *testing.T) { onBoth(t, inspIRCdGivesNoRights) }
+
+func inspIRCdGivesNoRights(t *testing.T, v *inspVersion) {
+	h := newHand(t, v.start(t, "a"))
 	user := func(u, nick string, more ...string) protocol.Message {
 		m := protocol.NewUser(u, nick)
 		for i, pairs := 0, append([]string{"ip", "192.0.2.7", "rhost", "host.example", "ident", "id", "real", "Real", "class", "users", "signon", "1700000000"}, more...); i < len(pairs); i += 2 {
@@ -176,15 +183,19 @@ func TestInspIRCdGivesNoRights(t *testing.T) {
 }
 
 // TestInspIRCdReserves: names of a prepared import are nobody's, and conflicts are told.
-func TestInspIRCdReserves(t *testing.T) {
-	h := newHand(t, startInspIRCd(t, "a"))
+func TestInspIRCdReserves(t *testing.T) { onBoth(t, inspIRCdReserves) }
+
+func inspIRCdReserves(t *testing.T, v *inspVersion) {
+	h := newHand(t, v.start(t, "a"))
 	reserves(t, h, " 437 ")
 	conflicts(t, h, "9bad", map[string]int{})
 }
 
 // TestInspIRCdRefuses is HANDOFF.md's "What must be refused", on one process, which must live on.
-func TestInspIRCdRefuses(t *testing.T) {
-	i := startInspIRCd(t, "a")
+func TestInspIRCdRefuses(t *testing.T) { onBoth(t, inspIRCdRefuses) }
+
+func inspIRCdRefuses(t *testing.T, v *inspVersion) {
+	i := v.start(t, "a")
 	refuses(t, i)
 	for _, records := range []string{"USER u=a nick=a x.inspircd.ext.swhois=a\\nb", "CHAN n=#a ts=9223372036854775808", "USER u=a nick=a signon=9999999999999999999"} {
 		refusesRecords(t, newHand(t, i), records)
@@ -192,4 +203,8 @@ func TestInspIRCdRefuses(t *testing.T) {
 }
 
 // TestInspIRCdRefusesStreams: first lines that make no user.
-func TestInspIRCdRefusesStreams(t *testing.T) { refusesStreams(t, newHand(t, startInspIRCd(t, "a"))) }
+func TestInspIRCdRefusesStreams(t *testing.T) { onBoth(t, inspIRCdRefusesStreams) }
+
+func inspIRCdRefusesStreams(t *testing.T, v *inspVersion) {
+	refusesStreams(t, newHand(t, v.start(t, "a")))
+}

@@ -18,10 +18,14 @@ import (
 // is every line, once and in order, also when the cut is in the middle of one; with TLS facts the bytes take another way out.
 func TestInspIRCdUnsentOutput(t *testing.T) {
 	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
+	onBoth(t, inspIRCdUnsentOutput)
+}
+
+func inspIRCdUnsentOutput(t *testing.T, v *inspVersion) {
 	for name, tls := range map[string]string{"plaintext": "", "TLS": "TLSv1.3/TLS_AES_128_GCM_SHA256"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel() // most of it is the kernel's waiting for a reader
-			h := newHand(t, startInspIRCd(t, "a"))
+			h := newHand(t, v.start(t, "a"))
 			eye := h.open("i.1", "eye", nil)
 			slow := h.open("i.2", "slow", func(o *protocol.Open) { o.TLS = tls })
 			if err := slow.Conn.(*net.TCPConn).SetReadBuffer(4096); err != nil {
@@ -98,7 +102,11 @@ func TestInspIRCdUnsentOutput(t *testing.T) {
 // it has said so far.
 func TestInspIRCdRegisteringInAMove(t *testing.T) {
 	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
-	a, b := startInspIRCd(t, "a"), startInspIRCd(t, "b")
+	onBoth(t, inspIRCdRegisteringInAMove)
+}
+
+func inspIRCdRegisteringInAMove(t *testing.T, v *inspVersion) {
+	a, b := v.start(t, "a"), v.start(t, "b")
 	f := startFerry(t, nil, "", a.backend(), b.backend())
 	ann := login(t, f.port, "127.0.9.9", "ann")
 	f.ctl("drain", "main/b", "--to", "a")
@@ -120,8 +128,10 @@ func TestInspIRCdRegisteringInAMove(t *testing.T) {
 }
 
 // TestInspIRCdLeavesNobodyBehind: a selected stream that is no user yet is read up to its count, is not exported, and goes with the others.
-func TestInspIRCdLeavesNobodyBehind(t *testing.T) {
-	h := newHand(t, startInspIRCd(t, "a"))
+func TestInspIRCdLeavesNobodyBehind(t *testing.T) { onBoth(t, inspIRCdLeavesNobodyBehind) }
+
+func inspIRCdLeavesNobodyBehind(t *testing.T, v *inspVersion) {
+	h := newHand(t, v.start(t, "a"))
 	ann := h.open("i.1", "ann", nil)
 	o := protocol.Open{SKey: h.hello.SKey, U: "i.2", Remote: netip.MustParseAddrPort("198.51.100.7:4000"), Local: netip.MustParseAddrPort("192.0.2.1:6667")}
 	half := h.dial(protocol.AppendOpen(nil, o), "i.2")

@@ -27,8 +27,10 @@ func imported(u, nick string, more ...string) protocol.Message {
 }
 
 // TestInspIRCdTellsWhatItChanges: what a record asks for and this ircd cannot hold is told at PREPARE, never changed in silence.
-func TestInspIRCdTellsWhatItChanges(t *testing.T) {
-	a := newInspIRCd(t, "a")
+func TestInspIRCdTellsWhatItChanges(t *testing.T) { onBoth(t, inspIRCdTellsWhatItChanges) }
+
+func inspIRCdTellsWhatItChanges(t *testing.T, v *inspVersion) {
+	a := v.new(t, "a")
 	writeFile(t, a.conf, readFile(a.conf)+`<limits maxident="8" maxhost="64" maxtopic="100" maxreal="50" maxaway="60"><chanhistory maxlines="20" maxduration="1h">`+"\n")
 	a.run()
 	h := newHand(t, a)
@@ -86,8 +88,10 @@ func TestInspIRCdTellsWhatItChanges(t *testing.T) {
 }
 
 // TestC4_30InspIRCdFakelagGoesOn: a user's fakelag is neither forgotten by a move nor kept for longer than without it.
-func TestC4_30InspIRCdFakelagGoesOn(t *testing.T) {
-	h := newHand(t, startInspIRCd(t, "a"))
+func TestC4_30InspIRCdFakelagGoesOn(t *testing.T) { onBoth(t, inspIRCdFakelagGoesOn) }
+
+func inspIRCdFakelagGoesOn(t *testing.T, v *inspVersion) {
+	h := newHand(t, v.start(t, "a"))
 	at := strconv.FormatInt(time.Now().Add(-100*time.Second).Unix(), 10)
 	tx, p := h.prepare(
 		imported("i.1", "ann", "class", "strict", "x.inspircd.penalty", "5000000", "x.inspircd.penalty-at", at), // 10000 go each second
@@ -115,13 +119,14 @@ func TestC4_30InspIRCdFakelagGoesOn(t *testing.T) {
 // TestInspIRCdHoldsDamagedRecords imports records of a real network with values, keys and lines that are damaged at random. The ircd
 // refuses them whole or takes them, and whoever comes out of it has no operator, mode, account, status or certificate that his record
 // did not have; nobody is shown a line that the ircd has not made. IRCFERRY_FUZZ is how many rounds.
-func TestInspIRCdHoldsDamagedRecords(t *testing.T) {
-	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
+func TestInspIRCdHoldsDamagedRecords(t *testing.T) { onBoth(t, inspIRCdHoldsDamagedRecords) }
+
+func inspIRCdHoldsDamagedRecords(t *testing.T, v *inspVersion) {
 	rounds := 1000
 	if n, err := strconv.Atoi(os.Getenv("IRCFERRY_FUZZ")); err == nil {
 		rounds = n
 	}
-	a := startInspIRCd(t, "a")
+	a := v.start(t, "a")
 	f := startFerry(t, nil, "", a.backend())
 	c := newCast(t, f.port)
 	h := newHand(t, a)

@@ -51,13 +51,17 @@ func (h *hand) midImport(step string) (tx string, named, unnamed *rawStream) {
 // REHASH and other modules are no end of the import; a reload or an unload of this one is.
 func TestInspIRCdReloadsInMidImport(t *testing.T) {
 	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
-	a := startInspIRCd(t, "a")
+	onBoth(t, inspIRCdReloadsInMidImport)
+}
+
+func inspIRCdReloadsInMidImport(t *testing.T, v *inspVersion) {
+	a := v.start(t, "a")
 	h := newHand(t, a)
 	oper := h.open("i.1", "oper", nil)
 	oper.ask("OPER root rootpw")
 	oper.ask("JOIN #here")
-	others := []string{"m_cap", "m_monitor", "m_watch", "m_callerid", "m_services_account", "m_sslinfo", "m_spanningtree", "m_customprefix", "m_permchannels",
-		"m_ojoin", "m_timedbans", "m_cloaking", "core_channel"}
+	others := []string{"m_cap", "m_monitor", "m_watch", "m_callerid", v.either("m_services_account", "m_account"), "m_sslinfo", "m_spanningtree", "m_customprefix", "m_permchannels",
+		"m_ojoin", "m_timedbans", v.either("m_cloaking", "m_cloak"), "core_channel"}
 	for _, step := range []string{attachedOnly, preparedAll} {
 		tx, named, unnamed := h.midImport(step)
 		oper.send("REHASH\r\n")
@@ -116,6 +120,10 @@ func TestInspIRCdReloadsInMidImport(t *testing.T) {
 // TestInspIRCdEndsInMidImport: SIGTERM, /DIE and /RESTART while an import is open. The streams end, and the process in time.
 func TestInspIRCdEndsInMidImport(t *testing.T) {
 	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
+	onBoth(t, inspIRCdEndsInMidImport)
+}
+
+func inspIRCdEndsInMidImport(t *testing.T, v *inspVersion) {
 	for _, step := range []string{attachedOnly, preparedAll} {
 		for name, end := range map[string]func(a *nativeInspIRCd, oper *rawStream){
 			"SIGTERM": func(a *nativeInspIRCd, _ *rawStream) { _ = a.proc.cmd.Process.Signal(syscall.SIGTERM) },
@@ -123,7 +131,7 @@ func TestInspIRCdEndsInMidImport(t *testing.T) {
 			"RESTART": func(_ *nativeInspIRCd, oper *rawStream) { oper.send("RESTART insp.example.org\r\n") },
 		} {
 			t.Run(step+"/"+name, func(t *testing.T) {
-				a := startInspIRCd(t, "a")
+				a := v.start(t, "a")
 				h := newHand(t, a)
 				oper := h.open("i.1", "oper", nil)
 				oper.ask("OPER root rootpw")
@@ -149,7 +157,11 @@ func TestInspIRCdEndsInMidImport(t *testing.T) {
 // TestInspIRCdResumesAnything: what was read and not run runs at RESUME, be it a KILL of the next one, a REHASH or a reload of the very module.
 func TestInspIRCdResumesAnything(t *testing.T) {
 	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
-	h := newHand(t, startInspIRCd(t, "a"))
+	onBoth(t, inspIRCdResumesAnything)
+}
+
+func inspIRCdResumesAnything(t *testing.T, v *inspVersion) {
+	h := newHand(t, v.start(t, "a"))
 	oper := h.open("i.1", "oper", nil)
 	oper.ask("OPER root rootpw")
 	for _, line := range []string{"KILL ann :off", "REHASH", "RELOADMODULE m_handoff.so", "UNLOADMODULE m_handoff.so"} {
@@ -188,7 +200,11 @@ func TestInspIRCdResumesAnything(t *testing.T) {
 // later finds nobody, and another user of the nick is left alone.
 func TestInspIRCdReleasesWhoRegisters(t *testing.T) {
 	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
-	a := newInspIRCd(t, "a")
+	onBoth(t, inspIRCdReleasesWhoRegisters)
+}
+
+func inspIRCdReleasesWhoRegisters(t *testing.T, v *inspVersion) {
+	a := v.new(t, "a")
 	writeFile(t, a.conf, strings.NewReplacer(`resolvehostnames="no" useident="no" useconnectban`, `resolvehostnames="yes" useident="yes" useconnectban`,
 		`port="@PORT@"`, ``).Replace(readFile(a.conf))+`<module name="ident"> <ident timeout="2">`+"\n")
 	a.run()

@@ -6,10 +6,8 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -18,60 +16,40 @@ import (
 
 // nativeInspIRCd is an InspIRCd with m_handoff in a process of its own.
 type nativeInspIRCd struct {
-	t    *testing.T
-	name string // of the backend
-	dir  string
-	conf string
-	port int    // past the proxy
-	pass string // what its <handoff pass=""> wants
-	proc *process
+	t       *testing.T
+	v       *inspVersion
+	name    string // of the backend
+	dir     string
+	conf    string
+	program string
+	port    int    // past the proxy
+	pass    string // what its <handoff pass=""> wants
+	proc    *process
 
 	starting time.Duration // how long run has taken
 }
 
-var builtModule = sync.OnceValues(func() (string, error) {
-	out, err := exec.Command("make", "--no-print-directory", "-C", "..", "modules").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("make modules: %w\n%s", err, out)
-	}
-	return filepath.Abs("../bin/m_handoff.so")
-})
-
-// handoffModule is the path of the module, built now if it has to be, or the end of the test where it cannot be.
-func handoffModule(t *testing.T) string {
+// new makes the configuration of an InspIRCd; run starts it. All have one server name and id, as the two ends of a replace have.
+func (v *inspVersion) new(t *testing.T, name string) *nativeInspIRCd {
 	t.Helper()
-	need(t, "g++", "g++")
-	if _, err := os.Stat("/usr/include/inspircd/inspircd.h"); err != nil {
-		t.Skip("no headers of InspIRCd here: apt-get install inspircd-dev (make deps installs all)")
-	}
-	path, err := builtModule()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
-// newInspIRCd makes the configuration of an InspIRCd; run starts it. All have one server name and id, as the two ends of a replace have.
-func newInspIRCd(t *testing.T, name string) *nativeInspIRCd {
-	t.Helper()
-	need(t, "inspircd", "inspircd")
-	i := &nativeInspIRCd{t: t, name: name, dir: shortDir(t)}
+	v.need(t)
+	i := &nativeInspIRCd{t: t, v: v, name: name, dir: shortDir(t)}
 	modules := filepath.Join(i.dir, "modules")
 	if err := os.Mkdir(modules, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	stock, _ := filepath.Glob("/usr/lib/inspircd/modules/*.so")
-	for _, path := range append(stock, handoffModule(t)) {
-		if err := os.Symlink(path, filepath.Join(modules, filepath.Base(path))); err != nil {
-			t.Fatal(err)
-		}
+	stock, _ := filepath.Glob(filepath.Join(v.modules, "*.so"))
+	for _, path := range stock {
+		symlink(t, path, filepath.Join(modules, filepath.Base(path)))
 	}
+	symlink(t, v.module(t), filepath.Join(modules, "m_handoff.so"))
+	i.program = v.wrapper(t, i.dir)
 	i.conf = filepath.Join(i.dir, "inspircd.conf")
 	snippet := strings.NewReplacer("/run/inspircd/", i.dir+"/", `port="7001"`, fmt.Sprintf(`port="%d"`, freePort(t))) // what we tell others to write
 	writeFile(t, filepath.Join(i.dir, "handoff.conf"), snippet.Replace(readFile("../configs/inspircd/handoff.conf")))
 	i.port = freePort(t)
 	writeFile(t, i.conf, strings.NewReplacer("@RUN@", i.dir, "@MODULES@", modules, "@NAME@", "insp.example.org", "@SID@", "1AA", "@LOG@", "default",
-		"@PORT@", fmt.Sprint(i.port)).Replace(readFile("testdata/inspircd-handoff.conf")))
+		"@PORT@", fmt.Sprint(i.port)).Replace(readFile(v.either("testdata/inspircd-handoff.conf", "testdata/inspircd-handoff-4.conf"))))
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("the log of %s:\n%s", i.name, lastLines(readFile(filepath.Join(i.dir, "ircd.log")), 30))
@@ -80,9 +58,16 @@ func newInspIRCd(t *testing.T, name string) *nativeInspIRCd {
 	return i
 }
 
-func startInspIRCd(t *testing.T, name string) *nativeInspIRCd {
+func symlink(t *testing.T, to, path string) {
 	t.Helper()
-	i := newInspIRCd(t, name)
+	if err := os.Symlink(to, path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (v *inspVersion) start(t *testing.T, name string) *nativeInspIRCd {
+	t.Helper()
+	i := v.new(t, name)
 	i.run()
 	return i
 }
@@ -113,7 +98,7 @@ func (i *nativeInspIRCd) run() {
 // launch starts the process and does not wait for it.
 func (i *nativeInspIRCd) launch() {
 	i.t.Helper()
-	i.proc = start(i.t, nil, need(i.t, "inspircd", "inspircd"), "--config="+i.conf, "--nofork", "--runasroot")
+	i.proc = start(i.t, nil, i.program, "--config="+i.conf, "--nofork", "--runasroot")
 }
 
 func (i *nativeInspIRCd) hello() (protocol.Hello, error) { return helloOf(i.handoff(), i.pass) }

@@ -7,8 +7,9 @@ import (
 )
 
 // TestInspIRCdNative: the operator's first steps.
-func TestInspIRCdNative(t *testing.T) {
-	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
-	a := startInspIRCd(t, "a")
+func TestInspIRCdNative(t *testing.T) { onBoth(t, inspIRCdNative) }
+
+func inspIRCdNative(t *testing.T, v *inspVersion) {
+	a := v.start(t, "a")
 	firstSteps(t, a.backend(), a.restart)
 }

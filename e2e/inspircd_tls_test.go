@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"math/big"
 	"net"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -56,11 +55,11 @@ func asOpenSSL(fingerprint string) string {
 }
 
 // TestInspIRCdControlWithTLS: control by TCP with TLS lets in who has the certificate, also while the world stands still.
-func TestInspIRCdControlWithTLS(t *testing.T) {
-	if _, err := os.Stat("/usr/lib/inspircd/modules/m_ssl_gnutls.so"); err != nil {
-		t.Skip("this InspIRCd has no ssl_gnutls")
-	}
-	a := newInspIRCd(t, "a")
+func TestInspIRCdControlWithTLS(t *testing.T) { onBoth(t, inspIRCdControlWithTLS) }
+
+func inspIRCdControlWithTLS(t *testing.T, v *inspVersion) {
+	v.needGnuTLS(t)
+	a := v.new(t, "a")
 	selfSigned(t, a.dir, "ircd")
 	cert, fingerprint := selfSigned(t, a.dir, "ferry")
 	port := freePort(t)

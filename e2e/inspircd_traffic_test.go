@@ -188,8 +188,10 @@ func (w *talkers) closing(moves string) {
 }
 
 // TestInspIRCdTenRestarts: 100 clients talk, half of them over TLS, while their InspIRCd is restarted ten times in place, and none of them sees anything of it.
-func TestInspIRCdTenRestarts(t *testing.T) {
-	a, secure := startInspIRCd(t, "a"), newSecured(t)
+func TestInspIRCdTenRestarts(t *testing.T) { oneByOne(t, inspIRCdTenRestarts) }
+
+func inspIRCdTenRestarts(t *testing.T, v *inspVersion) {
+	a, secure := v.start(t, "a"), newSecured(t)
 	f := startFerry(t, nil, secure.text, a.backend())
 	w := startMixed(t, f.port, secure, 100, 5)
 	late := lateness(t)
@@ -205,8 +207,10 @@ func TestInspIRCdTenRestarts(t *testing.T) {
 }
 
 // TestInspIRCdTenReplaces: the same, to and fro between two processes.
-func TestInspIRCdTenReplaces(t *testing.T) {
-	a, b, secure := startInspIRCd(t, "a"), startInspIRCd(t, "b"), newSecured(t)
+func TestInspIRCdTenReplaces(t *testing.T) { oneByOne(t, inspIRCdTenReplaces) }
+
+func inspIRCdTenReplaces(t *testing.T, v *inspVersion) {
+	a, b, secure := v.start(t, "a"), v.start(t, "b"), newSecured(t)
 	f := startFerry(t, nil, secure.text, a.backend(), b.backend())
 	w := startMixed(t, f.port, secure, 100, 5)
 	f.toA()
@@ -257,9 +261,10 @@ func lateness(t *testing.T) func() time.Duration {
 }
 
 // TestInspIRCdRealClientsStay: what people run, with and without TLS, through drains to and fro and a restart.
-func TestInspIRCdRealClientsStay(t *testing.T) {
-	t.Parallel() // most of it is the time between moves
-	a, b, secure := startInspIRCd(t, "a"), startInspIRCd(t, "b"), newSecured(t)
+func TestInspIRCdRealClientsStay(t *testing.T) { onBoth(t, inspIRCdRealClientsStay) }
+
+func inspIRCdRealClientsStay(t *testing.T, v *inspVersion) {
+	a, b, secure := v.start(t, "a"), v.start(t, "b"), newSecured(t)
 	f := startFerry(t, nil, secure.text, a.backend(), b.backend())
 	realClientsStay(t, f, secure, func() { a.restart(f) })
 }
@@ -281,9 +286,11 @@ func realClientsStay(t *testing.T, f *ferry, secure *secured, restart func()) {
 
 // TestInspIRCdManyUsers prints where the pause of a large InspIRCd goes: IRCFERRY_SCALE users on ten channels each, of a
 // tenth as many channels with 20 list entries each.
-func TestInspIRCdManyUsers(t *testing.T) {
+func TestInspIRCdManyUsers(t *testing.T) { oneByOne(t, inspIRCdManyUsers) }
+
+func inspIRCdManyUsers(t *testing.T, v *inspVersion) {
 	manyUsers(t, func() *ferry {
-		a, b := startInspIRCd(t, "a"), startInspIRCd(t, "b")
+		a, b := v.start(t, "a"), v.start(t, "b")
 		t.Cleanup(func() { logged(t, a.dir, "m_handoff: ") })
 		return startFerry(t, nil, "", a.backend(), b.backend())
 	})

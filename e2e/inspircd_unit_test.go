@@ -14,8 +14,10 @@ import (
 
 // TestInspIRCdRestartByUnit does what systemd does for `systemctl restart inspircd` with the drop-in: ExecStop, SIGTERM, the new process, and
 // ExecStartPost at once, while it starts. Clients see nothing of it, and a stop without anybody to hold is none's failure.
-func TestInspIRCdRestartByUnit(t *testing.T) {
-	a := startInspIRCd(t, "a")
+func TestInspIRCdRestartByUnit(t *testing.T) { onBoth(t, inspIRCdRestartByUnit) }
+
+func inspIRCdRestartByUnit(t *testing.T, v *inspVersion) {
+	a := v.start(t, "a")
 	f := startFerry(t, nil, "", a.backend())
 	dropin := readFile("../configs/inspircd/inspircd.service.conf")
 	run := func(key string) {

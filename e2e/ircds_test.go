@@ -20,11 +20,11 @@ func ngircd(t *testing.T) int {
 }
 
 // inspircd starts InspIRCd and returns its client port, which wants a PROXY v2 header.
-func inspircd(t *testing.T) int {
+func inspircd(t *testing.T, v *inspVersion) int {
 	t.Helper()
-	program := need(t, "inspircd", "inspircd")
-	port, conf := ircdConfig(t, "inspircd.conf", "insp.example.org")
-	awaitPort(t, port, start(t, nil, program, "--config="+conf, "--nofork", "--runasroot"))
+	v.need(t)
+	port, conf := v.stockConfig(t)
+	awaitPort(t, port, start(t, nil, v.wrapper(t, filepath.Dir(conf)), "--config="+conf, "--nofork", "--runasroot"))
 	return port
 }
 
@@ -48,9 +48,10 @@ func TestClientsDirect(t *testing.T) {
 // Who the ircds see: the client's own address, also the one that a balancer in front names in a PROXY header.
 const trusted = "    proxy_protocol: {from: [127.0.0.2/32]}"
 
-func TestInspIRCdSeesTheClient(t *testing.T) {
-	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
-	port := inspircd(t)
+func TestInspIRCdSeesTheClient(t *testing.T) { onBoth(t, inspIRCdSeesTheClient) }
+
+func inspIRCdSeesTheClient(t *testing.T, v *inspVersion) {
+	port := inspircd(t, v)
 	seesTheClient(t, startFerry(t, nil, trusted, relay(port, ", identity: proxy-v2")))
 }
 

@@ -85,7 +85,7 @@ func (e *embedded) running() *process { return e.proc }
 func startManaged(t *testing.T, name string) managed {
 	t.Helper()
 	if os.Getenv("IRCFERRY_SOAK_IRCD") == "inspircd" {
-		return startInspIRCd(t, name)
+		return inspVersions()[0].start(t, name)
 	}
 	return startEmbedded(t, name)
 }

@@ -124,8 +124,8 @@ func (m *machine) well(command string) string {
 // TestUnitsUnderSystemd is README's "InspIRCd in ten minutes" under a real systemd: Debian's unit of InspIRCd, our unit with all its
 // hardening, a group that lets it to the socket, and the drop-in. A plain restart, a stop and a start, and ferryctl's restart are unseen.
 func TestUnitsUnderSystemd(t *testing.T) {
-	t.Parallel() // most of it is waiting for units
-	module, inspircd := handoffModule(t), need(t, "inspircd", "inspircd")
+	three := inspVersions()[0]
+	module, inspircd := three.module(t), three.program
 	if _, err := os.Stat("/lib/systemd/system/inspircd.service"); err != nil {
 		t.Skip("this InspIRCd has no unit")
 	}

@@ -135,6 +135,7 @@ namespace Handoff
 		if (!list)
 			return std::string();
 		std::string mask = r.Get("mask");
+		Complete(mh, mask);
 		const bool taken = IsRedirect(mh->name, mask) ? Change(chan, mh, true, mask) // m_banredirect has no other ear
 			: ChangeMode(list, nullptr, chan, mask, true);
 		if (!taken)

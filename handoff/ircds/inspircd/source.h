@@ -335,7 +335,7 @@ namespace Handoff
 		{
 			std::string letters;
 			for (unsigned char c = 'A'; c <= 'z'; ++c)
-				if (isalpha(c) && user->snomasks[SnomaskIndex(c)])
+				if (isalpha(c) && user->snomasks[c - 'A'])
 					letters.push_back(c);
 			return letters;
 		}

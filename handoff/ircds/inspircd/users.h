@@ -176,7 +176,7 @@ namespace Handoff
 		}
 		const std::string snomask = oper ? AllowedSnomasks(oper, r.Get("snomask")) : std::string();
 		for (size_t i = 0; i < snomask.length(); ++i)
-			user->snomasks[SnomaskIndex(snomask[i])] = true;
+			user->snomasks[snomask[i] - 'A'] = true;
 		if (user->snomasks.any())
 			user->SetMode(ServerInstance->Modes.FindMode("snomask", MODETYPE_USER), true);
 		UserModes(user, r);

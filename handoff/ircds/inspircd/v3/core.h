@@ -51,6 +51,9 @@ namespace Handoff
 		return mh->OnModeChange(ServerInstance->FakeClient, user, chan, param, adding) == MODEACTION_ALLOW;
 	}
 
+	/** Completes a list entry as one that a user sets. ChangeMode does so here. */
+	inline void Complete(const ModeHandler*, std::string&) { }
+
 	/** A member's status, highest first. */
 	inline std::vector<PrefixMode*> StatusOf(const Membership* memb)
 	{
@@ -63,8 +66,6 @@ namespace Handoff
 
 	/** Whether nobody can give it to a member: GetLevelRequired of such a status. */
 	const auto NobodysLevel = UINT_MAX;
-
-	inline size_t SnomaskIndex(char letter) { return letter - 'A'; }
 
 	// Connection classes.
 

@@ -18,6 +18,7 @@
 
 #pragma once
 
+#include "modules/extban.h"
 #include "modules/isupport.h"
 #include "timeutils.h"
 
@@ -60,6 +61,16 @@ namespace Handoff
 		return taken;
 	}
 
+	/** Completes a list entry as one that a user sets: ChangeMode takes what it gets. */
+	inline void Complete(const ModeHandler* mh, std::string& mask)
+	{
+		if (mh->name != "ban" && mh->name != "banexception" && mh->name != "invex")
+			return;
+		const auto* const extbans = ServerInstance->Modules.FindDataService<ExtBan::Manager>("extbanmanager");
+		if (!extbans || !extbans->Canonicalize(mask))
+			ModeParser::CleanMask(mask);
+	}
+
 	/** A member's status, highest first. */
 	inline std::vector<PrefixMode*> StatusOf(const Membership* memb)
 	{
@@ -68,8 +79,6 @@ namespace Handoff
 
 	/** Whether nobody can give it to a member: GetLevelRequired of such a status. */
 	const auto NobodysLevel = std::numeric_limits<ModeHandler::Rank>::max();
-
-	inline size_t SnomaskIndex(char letter) { return ModeParser::GetModeIndex(letter); }
 
 	// Connection classes.
 

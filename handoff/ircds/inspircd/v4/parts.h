@@ -27,23 +27,35 @@ namespace Handoff
 
 	inline ItemType TypeOf(const ExtensionItem* item) { return item->extype; }
 
+	/** Whom a text is for that comes back after a reload: InspIRCd 4.7 gives those of all items of a module to the first of them. There is one
+	 * of ours for each type, so that the type of what it is for tells. */
+	class Reader
+	{
+	 protected:
+		inline static std::map<ItemType, Reader*> all;
+
+	 public:
+		virtual void Read(Extensible* container, const std::string& text) = 0;
+	};
+
 	/** An extension item of ours. Its text is for a module's reload. */
 	template <typename T>
-	class Item : public SimpleExtItem<T>
+	class Item : public SimpleExtItem<T>, protected Reader
 	{
 	 public:
-		Item(Module* mod, const std::string& name, ItemType type) : SimpleExtItem<T>(mod, name, type) { }
+		Item(Module* mod, const std::string& name, ItemType type) : SimpleExtItem<T>(mod, name, type) { all[type] = this; }
+		~Item() { all.erase(this->extype); }
 
 		virtual std::string Text(const Extensible* container, T& value) const = 0;
-		virtual void Read(Extensible* container, const std::string& text) = 0;
 		virtual std::string Shown(const Extensible* container, T& value) const { return Text(container, value); }
 
 		std::string ToInternal(const Extensible* container, void* item) const noexcept override { return Text(container, *static_cast<T*>(item)); }
 		std::string ToHuman(const Extensible* container, void* item) const noexcept override { return Shown(container, *static_cast<T*>(item)); }
 		void FromInternal(Extensible* container, const std::string& value) noexcept override
 		{
-			if (container->extype == this->extype)
-				Read(container, value);
+			const auto reader = all.find(container->extype);
+			if (reader != all.end())
+				reader->second->Read(container, value);
 		}
 	};
 

@@ -1,0 +1,189 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// inspVersion is a version of InspIRCd that the tests run.
+type inspVersion struct {
+	major   int
+	program string   // what runs it
+	args    []string // before its own
+	modules string   // the directory of its modules
+	built   string   // the name of our module as make calls it
+	missing string   // why it is not here
+}
+
+// inspVersions are InspIRCd 3 and 4: the one of this machine, and that of Debian 13 out of its own root.
+var inspVersions = sync.OnceValue(func() []*inspVersion {
+	here := installedInspIRCd()
+	versions := []*inspVersion{
+		{major: 3, missing: "no InspIRCd 3 here: apt-get install inspircd inspircd-dev g++ (make deps installs all)"},
+		{major: 4, missing: "no InspIRCd 4 here"},
+	}
+	for i, v := range versions {
+		if v.major == here.major {
+			versions[i] = here
+		} else if v.major == 4 {
+			versions[i] = trixieInspIRCd()
+		}
+	}
+	return versions
+})
+
+func installedInspIRCd() *inspVersion {
+	v := &inspVersion{modules: "/usr/lib/inspircd/modules", built: "m_handoff.so"}
+	v.program, _ = exec.LookPath("inspircd")
+	if v.program == "" {
+		v.program = "/usr/sbin/inspircd"
+	}
+	out, err := exec.Command(v.program, "--version").Output()
+	if err != nil {
+		return v
+	}
+	_, _ = fmt.Sscanf(string(out), "InspIRCd-%d.", &v.major)
+	for _, path := range []string{"/usr/include/inspircd/inspircd.h", "/usr/bin/g++"} {
+		if _, err := os.Stat(path); err != nil {
+			v.missing = fmt.Sprintf("no %s here: apt-get install inspircd-dev g++ (make deps installs all)", path)
+		}
+	}
+	return v
+}
+
+// trixieInspIRCd is run by the root's own ld.so, in the same file system and network as all else.
+func trixieInspIRCd() *inspVersion {
+	v := &inspVersion{major: 4, built: "m_handoff-4.so"}
+	cmd := exec.Command("../scripts/trixie.sh", "--have", "inspircd", "inspircd-dev", "g++", "libfmt-dev")
+	var why strings.Builder
+	cmd.Stderr = &why
+	out, err := cmd.Output()
+	if err != nil {
+		v.missing = "InspIRCd 4 of Debian 13: " + strings.TrimSpace(why.String())
+		return v
+	}
+	root := strings.TrimSpace(string(out))
+	libraries, _ := filepath.Glob(root + "/usr/lib/*-linux-gnu")
+	loaders, _ := filepath.Glob(root + "/lib*/ld-linux*.so.*")
+	if len(loaders) == 0 {
+		v.missing = "InspIRCd 4 of Debian 13: no ld.so in " + root
+		return v
+	}
+	v.modules = root + "/usr/lib/inspircd/modules"
+	v.program = loaders[0]
+	v.args = []string{"--library-path", strings.Join(libraries, ":"), root + "/usr/sbin/inspircd"}
+	return v
+}
+
+// onBoth runs a test with InspIRCd 3 and with InspIRCd 4, side by side.
+func onBoth(t *testing.T, test func(t *testing.T, v *inspVersion)) {
+	t.Helper()
+	for _, v := range inspVersions() {
+		t.Run(v.String(), func(t *testing.T) {
+			t.Parallel() // most of it is waiting for InspIRCd's tick of a second
+			v.need(t)
+			test(t, v)
+		})
+	}
+}
+
+// oneByOne is onBoth for a test that measures.
+func oneByOne(t *testing.T, test func(t *testing.T, v *inspVersion)) {
+	t.Helper()
+	for _, v := range inspVersions() {
+		t.Run(v.String(), func(t *testing.T) {
+			v.need(t)
+			test(t, v)
+		})
+	}
+}
+
+func (v *inspVersion) String() string { return fmt.Sprintf("InspIRCd%d", v.major) }
+
+func (v *inspVersion) need(t *testing.T) {
+	t.Helper()
+	if v.missing != "" {
+		t.Skip(v.missing)
+	}
+}
+
+// either is what the one or the other version says, or wants to hear.
+func (v *inspVersion) either(three, four string) string {
+	if v.major == 3 {
+		return three
+	}
+	return four
+}
+
+// wrapper is a program in dir that becomes the ircd, also when the ircd starts itself anew by the name that it was called by.
+func (v *inspVersion) wrapper(t *testing.T, dir string) string {
+	t.Helper()
+	if len(v.args) == 0 {
+		return v.program
+	}
+	path := filepath.Join(dir, "inspircd")
+	args := strings.Join(append([]string{v.program, "--argv0", `"$0"`}, v.args...), " ")
+	if err := os.WriteFile(path, []byte("#!/bin/sh\nexec "+args+" \"$@\"\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// handoffModules builds the modules for all versions that are here.
+var handoffModules = sync.OnceValues(func() (string, error) {
+	if dir := os.Getenv("IRCFERRY_MODULES"); dir != "" {
+		return dir, nil
+	}
+	out, err := exec.Command("make", "--no-print-directory", "-C", "..", "modules").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("make modules: %w\n%s", err, out)
+	}
+	return filepath.Abs("../bin")
+})
+
+// module is the path of m_handoff for this version, built now if it has to be.
+func (v *inspVersion) module(t *testing.T) string {
+	t.Helper()
+	v.need(t)
+	dir, err := handoffModules()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(dir, v.built)
+}
+
+// otherModule is a build of the module that speaks another major version of HANDOFF.
+func (v *inspVersion) otherModule(t *testing.T) string {
+	t.Helper()
+	dir := shortDir(t)
+	path := filepath.Join(dir, v.built)
+	out, err := exec.Command("make", "--no-print-directory", "-C", "..", "MODULE_OUT="+dir, `CXXFLAGS=-O0 -w -DHANDOFF_MAJOR='"2"'`, path).CombinedOutput()
+	if err != nil {
+		t.Fatalf("build the module: %v\n%s", err, out)
+	}
+	return path
+}
+
+// stockConfig is the configuration of an InspIRCd without our module, and the port that wants a PROXY v2 header.
+func (v *inspVersion) stockConfig(t *testing.T) (port int, conf string) {
+	t.Helper()
+	port, conf = ircdConfig(t, "inspircd.conf", "insp.example.org")
+	writeFile(t, conf, strings.NewReplacer("@MODULES@", v.modules, "@MULTIPREFIX@", v.either("namesx", "multiprefix"), "@LOG@", v.either("default", "normal")).
+		Replace(readFile(conf)))
+	return port, conf
+}
+
+// needGnuTLS ends the test where the version has no TLS of its own.
+func (v *inspVersion) needGnuTLS(t *testing.T) {
+	t.Helper()
+	if _, err := os.Stat(filepath.Join(v.modules, "m_ssl_gnutls.so")); err != nil {
+		t.Skip("this InspIRCd has no ssl_gnutls")
+	}
+}
