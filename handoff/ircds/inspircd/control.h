@@ -32,6 +32,7 @@ namespace Handoff
 		Hub& hub;
 		bool greeted, busy, gone, ended;
 		std::string coordinator; // its HELLO name
+		std::string nonces;      // the other's and ours, of a CHALLENGE that is not answered yet
 		std::string in;          // bytes of lines not carried out
 		size_t pos;              // in them
 		std::string out;         // answers not given to the socket yet
@@ -291,6 +292,8 @@ namespace Handoff
 
 		// Questions: control_hello.h
 		void Hello(const Line& line);
+		void Challenge(const Line& line);
+		bool KnowsPass(const Line& line);
 		bool KnowsPeer();
 		void SendHello();
 		static std::string VersionNumber();
@@ -315,7 +318,7 @@ namespace Handoff
 		void Prepare(const Line& line);
 		void Commit(const Line& line);
 		void Committed(const std::string& tx);
-		Fault Attached() const;
+		Fault Attached(bool missing) const;
 		void Abort(const Line& line);
 	};
 

@@ -90,8 +90,9 @@ namespace Handoff
 			fault = Fault("state", "COMMIT before PREPARE");
 		if (!fault && !hub.import->dest.conflicts.empty())
 			fault = Fault("conflict", "PREPARED told conflicts");
+		const bool missing = line.Get("missing") == "quit";
 		if (!fault)
-			fault = Attached();
+			fault = Attached(missing);
 		if (!fault)
 			fault = hub.import->dest.Late();
 		if (fault)
@@ -100,14 +101,21 @@ namespace Handoff
 		const uint64_t begin = Now();
 		std::map<std::string, int> fds;
 		const std::set<std::string>& users = hub.import->users;
-		for (std::set<std::string>::const_iterator u = users.begin(); u != users.end(); ++u)
+		size_t live = 0;
+		for (const std::string& u : users)
 		{
-			fds[*u] = hub.import->attached.find(*u)->second->Release();
-			StreamSock::Say(fds[*u], Line("LIVE").Add("u", *u)); // a failure shows at the user's first read
+			const auto a = hub.import->attached.find(u);
+			const bool there = !missing || (a != hub.import->attached.end() && a->second->Alive());
+			fds[u] = there ? a->second->Release() : -1; // who has none quits, once all others are live
+			if (there)
+				StreamSock::Say(fds[u], Line("LIVE").Add("u", u)); // a failure shows at the user's first read
+			live += there;
 		}
 		hub.import->dest.Commit(fds);
 		Transaction& t = hub.world.transactions.Note(tx);
-		t.users = users.size();
+		t.users = live;
+		t.missing = users.size() - live;
+		t.asked = missing;
 		hub.Abort(); // streams that no record names
 		t.dest = "committed";
 		Note("Committed", tx, t.users, begin);
@@ -116,12 +124,17 @@ namespace Handoff
 
 	inline void Control::Committed(const std::string& tx)
 	{
-		Send(Line("COMMITTED").Add("tx", tx).Add("users", Look(tx).users));
+		const Transaction t = Look(tx);
+		Line m("COMMITTED");
+		m.Add("tx", tx).Add("users", t.users);
+		Send(t.asked ? m.Add("missing", t.missing) : m);
 	}
 
-	/** Whether all users have their streams. */
-	inline Fault Control::Attached() const
+	/** Whether all users have their streams. missing: it is no fault if one has none. */
+	inline Fault Control::Attached(bool missing) const
 	{
+		if (missing)
+			return Fault();
 		const std::set<std::string>& users = hub.import->users;
 		for (std::set<std::string>::const_iterator u = users.begin(); u != users.end(); ++u)
 		{

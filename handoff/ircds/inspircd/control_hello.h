@@ -26,8 +26,11 @@ namespace Handoff
 		const std::string& v = line.Get("v");
 		if (v.substr(0, v.find('.')) != HANDOFF_MAJOR)
 			return EndWith(Fault("version", "this ircd speaks HANDOFF/" HANDOFF_MAJOR));
-		if (!settings.pass.empty() && !SameSecret(line.Get("pass"), settings.pass))
-			return EndWith(Fault("denied", "wrong pass"));
+		const bool asks = line.Has("nonce") && !line.Has("pass") && !line.Has("proof");
+		if (!settings.pass.empty() && !greeted && asks)
+			return Challenge(line);
+		if (!settings.pass.empty() && (!greeted || line.Has("pass")) && !KnowsPass(line))
+			return EndWith(Fault("denied", "wrong pass or proof"));
 		if (GetIOHook() && !KnowsPeer())
 			return EndWith(Fault("denied", "wrong certificate"));
 		if (line.Get("role") != "coordinator")
@@ -37,6 +40,26 @@ namespace Handoff
 		greeted = true;
 		coordinator = line.Get("name");
 		SendHello();
+	}
+
+	/** Proves that this end knows pass, and asks for the other's proof. */
+	inline void Control::Challenge(const Line& line)
+	{
+		if (!IsHex32(line.Get("nonce")))
+			return EndWith(Fault("bad-value", "HELLO nonce: not 32 lower-case hex digits"));
+		nonces = line.Get("nonce") + " " + World::Random();
+		Send(Line("CHALLENGE").Add("nonce", nonces.substr(33)).Add("proof", Proof(hub.world.settings.pass, "HANDOFF/1 CHALLENGE " + nonces)));
+	}
+
+	/** Whether a HELLO has pass, or the proof that the last CHALLENGE, which is good for one, has asked for. */
+	inline bool Control::KnowsPass(const Line& line)
+	{
+		std::string asked;
+		asked.swap(nonces);
+		if (!line.Has("proof"))
+			return SameSecret(line.Get("pass"), hub.world.settings.pass);
+		return !asked.empty() && line.Get("nonce") == asked.substr(0, 32)
+			&& SameSecret(line.Get("proof"), Proof(hub.world.settings.pass, "HANDOFF/1 HELLO " + asked + " " + line.Get("name")));
 	}
 
 	/** Whether the certificate that the peer has shown is one of those that may. */
@@ -68,7 +91,7 @@ namespace Handoff
 			m.Add("stream", sa.str());
 		}
 		m.Add("skey", hub.world.skey).Set("caps", Caps()).Set("isupport", ISupport());
-		m.Add("maxusers", hub.world.settings.maxusers).Add("maxline", MaxLine).Add("feat", "open export import peek find");
+		m.Add("maxusers", hub.world.settings.maxusers).Add("maxline", MaxLine).Add("feat", "open export import peek find proof missing fence");
 		Send(m);
 	}
 

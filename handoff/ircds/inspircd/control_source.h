@@ -79,7 +79,10 @@ namespace Handoff
 	inline void Control::Records(const std::string& tx, const std::vector<Selection>* peek)
 	{
 		Tally tally;
-		hub.source.Export(out, tally, peek);
+		hub.source.Export(out, tally, peek, [this] { // in blocks, so that the other end reads while more are made
+			if (out.length() >= 32768)
+				Flush();
+		});
 		Line end("END");
 		end.Add("tx", tx).Add("channels", tally.channels).Add("users", tally.users).Add("unmovable", hub.world.Unmovable(coordinator));
 		Send(end.Add("records", tally.records).Add("sum", tally.sum.Hex()));
@@ -117,9 +120,10 @@ namespace Handoff
 			hub.exporttx.clear();
 			const uint64_t begin = Now();
 			const size_t users = hub.source.Count();
+			Answer("RELEASED", tx);
+			FlushAll(begin + 1000); // everybody waits for it, and nobody for the rest
 			hub.source.Release(line.Get("quit"));
-			Note("Released", tx, users, begin);
-			return Answer("RELEASED", tx);
+			return Note("Released", tx, users, begin);
 		}
 		const std::string state = Look(tx).source;
 		if (state == "released")
@@ -133,10 +137,13 @@ namespace Handoff
 	inline void Control::Resume(const Line& line)
 	{
 		const std::string& tx = line.Get("tx");
+		const std::string state = Look(tx).source;
 		if (hub.exporttx == tx)
 			hub.Thaw();
-		else if (Look(tx).source == "released")
+		else if (state == "released")
 			return Error(Fault("released", "the users are forgotten"), tx);
+		else if (state == "unknown")
+			hub.world.transactions.Note(tx).source = "resumed"; // a fence: an EXPORT of it that comes late is refused
 		Answer("RESUMED", tx);
 	}
 }

@@ -104,7 +104,7 @@ namespace Handoff
 					LocalUser* const user = BuildUser(world, ids, records[i], fds[records[i].Get("u")]);
 					users[records[i].Get("u")] = user;
 					live.push_back(user);
-					if (!SocketEngine::AddFd(&user->eh, FD_WANT_FAST_READ | FD_WANT_EDGE_WRITE))
+					if (!user->eh.HasFd() || !SocketEngine::AddFd(&user->eh, FD_WANT_FAST_READ | FD_WANT_EDGE_WRITE))
 						lost.push_back(user);
 				}
 				for (size_t i = 0; i < records.size(); ++i)

@@ -33,6 +33,7 @@
 
 #include "compat.h"
 #include "line.h"
+#include "proof.h"
 #include "modes.h"
 #include "record.h"
 #include "stream.h"

@@ -79,8 +79,8 @@ namespace Handoff
 			return Fault();
 		}
 
-		/** Appends the records of those selected who are registered. peek: of these users, without the cut. */
-		void Export(std::string& out, Tally& tally, const std::vector<Selection>* peek = nullptr)
+		/** Appends the records of those selected who are registered. peek: of these users, without the cut. written: called behind each. */
+		void Export(std::string& out, Tally& tally, const std::vector<Selection>* peek, const std::function<void()>& written)
 		{
 			std::vector<LocalUser*> users;
 			if (peek)
@@ -106,16 +106,22 @@ namespace Handoff
 					if (seen.insert((*c)->chan).second)
 						channels.push_back((*c)->chan);
 
-			for (size_t i = 0; i < channels.size(); ++i)
-				ChannelRecords(channels[i], out, tally);
-			for (size_t i = 0; i < users.size(); ++i)
-				AppendRecord(out, UserRecord(users[i], peek != nullptr), tally);
-			for (size_t i = 0; i < channels.size(); ++i)
+			for (Channel* const chan : channels)
 			{
-				const Channel::MemberMap& members = channels[i]->GetUsers();
-				for (Channel::MemberMap::const_iterator m = members.begin(); m != members.end(); ++m)
-					if (exported.count(m->first))
-						AppendRecord(out, MemberRecord(m->second), tally);
+				ChannelRecords(chan, out, tally);
+				written();
+			}
+			for (LocalUser* const user : users)
+			{
+				AppendRecord(out, UserRecord(user, peek != nullptr), tally);
+				written();
+			}
+			for (Channel* const chan : channels)
+			{
+				for (const auto& [user, memb] : chan->GetUsers())
+					if (exported.count(user))
+						AppendRecord(out, MemberRecord(memb), tally);
+				written();
 			}
 		}
 

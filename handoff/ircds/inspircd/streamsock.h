@@ -157,8 +157,10 @@ namespace Handoff
 				return IsRecord(line.verb) ? Fault("wrong-connection", "records belong on control")
 					: Fault("unknown-verb", "a stream begins with OPEN or ATTACH");
 			}
-			if (!SameSecret(line.Get("k"), hub.world.skey))
+			if (!line.Has("proof") && !SameSecret(line.Get("k"), hub.world.skey))
 				return Fault("denied", "wrong k");
+			if (line.Has("proof") && !IsHex32(line.Get("nonce")))
+				return Fault("bad-value", line.verb + " nonce: not 32 lower-case hex digits");
 			if (!IsStreamID(line.Get("u")))
 				return Fault("bad-value", line.verb + " u: not a stream id");
 			if (hub.world.closing)
@@ -172,11 +174,27 @@ namespace Handoff
 			return line.Has(port) && ToNumber(line.Get(port), n) && ToAddress(line.Get(addr), n, sa);
 		}
 
+		/** The proof of what this end or the other says, about a stream with this first line. more: what ATTACH signs besides. */
+		std::string ProofOf(const char* verb, const Line& line, const std::string& more = "") const
+		{
+			return Proof(hub.world.skey, std::string("HANDOFF/1 ") + verb + " " + line.Get("nonce") + " " + line.Get("u") + more);
+		}
+
+		/** The answer, with the proof of this end if the other has given its own. */
+		Line Answer(const char* verb, const Line& line, const std::string& more = "") const
+		{
+			Line answer(verb);
+			answer.Add("u", line.Get("u"));
+			return line.Has("proof") ? answer.Add("proof", ProofOf(verb, line, more)) : answer;
+		}
+
 		/** Makes the stream an ordinary local user with the client's address. */
 		Fault Open(const Line& line, const std::string& rest)
 		{
 			const std::string id = line.Get("u");
 			irc::sockets::sockaddrs client, server;
+			if (line.Has("proof") && !SameSecret(line.Get("proof"), ProofOf("OPEN", line)))
+				return Fault("denied", "wrong proof", id);
 			if (!Address(line, "addr", "port", client))
 				return Fault("bad-value", "OPEN addr or port: not an address", id);
 			if (!Address(line, "laddr", "lport", server))
@@ -194,9 +212,7 @@ namespace Handoff
 			stream.tls = line.Get("tls");
 			stream.certfp = line.Get("certfp");
 			const int sock = Release();
-			Line opened("OPENED");
-			opened.Add("u", id);
-			if (!Say(sock, opened))
+			if (!Say(sock, Answer("OPENED", line)))
 			{
 				SocketEngine::Close(sock);
 				return Fault();
@@ -228,8 +244,9 @@ namespace Handoff
 					return Fault("unknown-tx", "never imported here", id);
 				return dest == "aborted" ? Fault("aborted", "aborted, or its lease is over", id) : Fault("state", "the tx is at its end here", id);
 			}
-			if (!SameSecret(line.Get("tok"), hub.import->tok))
-				return Fault("denied", "wrong tok", id);
+			const std::string signedtoo = " " + tx + " " + hub.import->tok;
+			if (line.Has("proof") ? !SameSecret(line.Get("proof"), ProofOf("ATTACH", line, signedtoo)) : !SameSecret(line.Get("tok"), hub.import->tok))
+				return Fault("denied", line.Has("proof") ? "wrong proof" : "wrong tok", id);
 			std::map<std::string, StreamSock*>::iterator old = hub.import->attached.find(id);
 			if (old != hub.import->attached.end())
 			{
@@ -243,9 +260,7 @@ namespace Handoff
 			until = 0;
 			u = id;
 			hub.import->attached[u] = this;
-			Line attached("ATTACHED");
-			attached.Add("u", u);
-			if (!Say(GetFd(), attached))
+			if (!Say(GetFd(), Answer("ATTACHED", line, signedtoo)))
 				Drop();
 			return Fault();
 		}
