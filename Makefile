@@ -11,6 +11,8 @@ LDFLAGS  := -X github.com/ircferry/ircferry/admin.release=$(VERSION)
 # Bounds of the single steps; all of `make test` takes less than ten minutes on two quiet cores.
 RACE_TIMEOUT ?= 9m
 E2E_TIMEOUT  ?= 8m
+# Tests of real ircds that may run side by side: they wait more than they work.
+E2E_PARALLEL ?= 6
 FUZZTIME     ?= 3s
 
 export GO
@@ -87,7 +89,7 @@ fuzz: ## every FuzzXxx for FUZZTIME (default 3s) each
 	@FUZZTIME=$(FUZZTIME) bash scripts/fuzz.sh
 
 e2e: build ## real IRC clients and real ircds through the built binaries
-	@$(pure) IRCFERRY_BIN=$(CURDIR)/bin bash scripts/gotest.sh -tags e2e -shuffle=on -parallel 4 -timeout $(E2E_TIMEOUT) ./e2e/...
+	@IRCFERRY_BIN=$(CURDIR)/bin bash scripts/gotest.sh -tags e2e -shuffle=on -parallel $(E2E_PARALLEL) -timeout $(E2E_TIMEOUT) ./e2e/...
 
 e2e-inspircd: build modules ## ten restarts of InspIRCd in place under 100 talking clients, and their closing line
 	@rm -f bin/closing; IRCFERRY_BIN=$(CURDIR)/bin IRCFERRY_CLOSING=$(CURDIR)/bin/closing \

@@ -11,10 +11,7 @@ import (
 )
 
 // TestInspIRCdTimedBans: a ban with an end has it after moves too, with the setter and the time of before, and it ends then.
-func TestInspIRCdTimedBans(t *testing.T) {
-	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
-	onBoth(t, inspIRCdTimedBans)
-}
+func TestInspIRCdTimedBans(t *testing.T) { onBoth(t, inspIRCdTimedBans) }
 
 func inspIRCdTimedBans(t *testing.T, v *inspVersion) {
 	h := newHand(t, v.start(t, "a"))

@@ -15,10 +15,7 @@ const otherfp = "fedcba9876543210fedcba9876543210fedcba9876543210fedcba987654321
 
 // TestInspIRCdUsesTheCertificate: what goes by TLS and certificates in InspIRCd goes by what OPEN told, as if the client had come directly:
 // connect classes, operators by fingerprint, SASL EXTERNAL; and so it does after a move.
-func TestInspIRCdUsesTheCertificate(t *testing.T) {
-	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
-	onBoth(t, inspIRCdUsesTheCertificate)
-}
+func TestInspIRCdUsesTheCertificate(t *testing.T) { onBoth(t, inspIRCdUsesTheCertificate) }
 
 func inspIRCdUsesTheCertificate(t *testing.T, v *inspVersion) {
 	a := v.new(t, "a")

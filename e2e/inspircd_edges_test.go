@@ -214,10 +214,7 @@ func (i *nativeInspIRCd) linked() {
 
 // TestInspIRCdLinkedRestart: what would be seen in the network is refused, and with --allow-visible it sees ordinary quits before the
 // ircd goes, and its users again as soon as the servers have linked anew. Those who moved see nothing but that of the others.
-func TestInspIRCdLinkedRestart(t *testing.T) {
-	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
-	onBoth(t, inspIRCdLinkedRestart)
-}
+func TestInspIRCdLinkedRestart(t *testing.T) { onBoth(t, inspIRCdLinkedRestart) }
 
 func inspIRCdLinkedRestart(t *testing.T, v *inspVersion) {
 	a, hub := startLinked(t, v)
@@ -281,10 +278,7 @@ func inspIRCdLinkedRestart(t *testing.T, v *inspVersion) {
 }
 
 // TestInspIRCdLinked: users of a linked InspIRCd are moved with ordinary quits, and the network knows them again afterwards.
-func TestInspIRCdLinked(t *testing.T) {
-	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
-	onBoth(t, inspIRCdLinked)
-}
+func TestInspIRCdLinked(t *testing.T) { onBoth(t, inspIRCdLinked) }
 
 func inspIRCdLinked(t *testing.T, v *inspVersion) {
 	a, hub := startLinked(t, v)

@@ -16,10 +16,7 @@ var uid = regexp.MustCompile(`\b[0-9][A-Z0-9]{2}[A-Z][A-Z0-9]{5}\b`)
 
 // TestInspIRCdOtherServerID: users come to an InspIRCd of another server id and back. Their own ids are others there, and whatever
 // named an old id names the same user again: nobody is accepted, watched or invited in another's place.
-func TestInspIRCdOtherServerID(t *testing.T) {
-	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
-	onBoth(t, inspIRCdOtherServerID)
-}
+func TestInspIRCdOtherServerID(t *testing.T) { onBoth(t, inspIRCdOtherServerID) }
 
 func inspIRCdOtherServerID(t *testing.T, v *inspVersion) {
 	a, b := v.start(t, "a"), v.new(t, "b")
@@ -61,10 +58,7 @@ func inspIRCdOtherServerID(t *testing.T, v *inspVersion) {
 }
 
 // TestInspIRCdKeepsNewcomersApart: a newcomer who has got an id of the records costs its owner the id, and no list mixes them up.
-func TestInspIRCdKeepsNewcomersApart(t *testing.T) {
-	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
-	onBoth(t, inspIRCdKeepsNewcomersApart)
-}
+func TestInspIRCdKeepsNewcomersApart(t *testing.T) { onBoth(t, inspIRCdKeepsNewcomersApart) }
 
 func inspIRCdKeepsNewcomersApart(t *testing.T, v *inspVersion) {
 	a, b := v.start(t, "a"), v.start(t, "b")

@@ -98,10 +98,7 @@ func inspIRCdYoungerChannelsGiveWay(t *testing.T, v *inspVersion) {
 // TestInspIRCdChannelMadeDuringARestart: one JOIN by somebody past ircferry, while its users are in the journal, keeps nobody out of the ircd
 // that came back, and takes no channel from anybody: users, modes and operators are as before, he is kicked and told why. Neither does a
 // channel that the configuration makes, with the time of the start.
-func TestInspIRCdChannelMadeDuringARestart(t *testing.T) {
-	t.Parallel() // a channel of another second has to be made
-	onBoth(t, inspIRCdChannelMadeDuringARestart)
-}
+func TestInspIRCdChannelMadeDuringARestart(t *testing.T) { onBoth(t, inspIRCdChannelMadeDuringARestart) }
 
 func inspIRCdChannelMadeDuringARestart(t *testing.T, v *inspVersion) {
 	a := v.new(t, "a")
@@ -177,10 +174,7 @@ func inspIRCdChannelMadeDuringARestart(t *testing.T, v *inspVersion) {
 
 // TestInspIRCdLinkedChannelGivesWay: whoever made the channel on another server of the network is kicked there, too, and the network agrees on
 // whose channel it is.
-func TestInspIRCdLinkedChannelGivesWay(t *testing.T) {
-	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
-	onBoth(t, inspIRCdLinkedChannelGivesWay)
-}
+func TestInspIRCdLinkedChannelGivesWay(t *testing.T) { onBoth(t, inspIRCdLinkedChannelGivesWay) }
 
 func inspIRCdLinkedChannelGivesWay(t *testing.T, v *inspVersion) {
 	a, hub := startLinked(t, v)

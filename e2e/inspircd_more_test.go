@@ -13,10 +13,7 @@ import (
 )
 
 // TestInspIRCdKeepsMoreState: what those of Debian's modules keep that the other tests' network has not loaded: between two processes, and back.
-func TestInspIRCdKeepsMoreState(t *testing.T) {
-	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
-	onBoth(t, inspIRCdKeepsMoreState)
-}
+func TestInspIRCdKeepsMoreState(t *testing.T) { onBoth(t, inspIRCdKeepsMoreState) }
 
 func inspIRCdKeepsMoreState(t *testing.T, v *inspVersion) {
 	more := v.either(`<module name="topiclock"> <module name="mlock"> <module name="gecosban"> <module name="nopartmsg">`, `<module name="realnameban">`) + `
@@ -112,10 +109,7 @@ func (h *hand) moveTo(t *testing.T, to *hand, s map[string]*rawStream, warnings 
 
 // TestInspIRCdKeepsNoEmptyChannels: a channel whose members cannot come is none after COMMIT, but if +P keeps it; and what +P keeps is in the
 // database of the new process soon, should that one end too.
-func TestInspIRCdKeepsNoEmptyChannels(t *testing.T) {
-	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
-	onBoth(t, inspIRCdKeepsNoEmptyChannels)
-}
+func TestInspIRCdKeepsNoEmptyChannels(t *testing.T) { onBoth(t, inspIRCdKeepsNoEmptyChannels) }
 
 func inspIRCdKeepsNoEmptyChannels(t *testing.T, v *inspVersion) {
 	a := v.start(t, "a")

@@ -16,10 +16,7 @@ import (
 
 // TestInspIRCdUnsentOutput: what waits in the ircd because its client does not read is in the record, and together with what was written it
 // is every line, once and in order, also when the cut is in the middle of one; with TLS facts the bytes take another way out.
-func TestInspIRCdUnsentOutput(t *testing.T) {
-	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
-	onBoth(t, inspIRCdUnsentOutput)
-}
+func TestInspIRCdUnsentOutput(t *testing.T) { onBoth(t, inspIRCdUnsentOutput) }
 
 func inspIRCdUnsentOutput(t *testing.T, v *inspVersion) {
 	for name, tls := range map[string]string{"plaintext": "", "TLS": "TLSv1.3/TLS_AES_128_GCM_SHA256"} {
@@ -100,10 +97,7 @@ func inspIRCdUnsentOutput(t *testing.T, v *inspVersion) {
 
 // TestInspIRCdRegisteringInAMove: who has not registered yet when the others are moved goes on registering at the new ircd, with what
 // it has said so far.
-func TestInspIRCdRegisteringInAMove(t *testing.T) {
-	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
-	onBoth(t, inspIRCdRegisteringInAMove)
-}
+func TestInspIRCdRegisteringInAMove(t *testing.T) { onBoth(t, inspIRCdRegisteringInAMove) }
 
 func inspIRCdRegisteringInAMove(t *testing.T, v *inspVersion) {
 	a, b := v.start(t, "a"), v.start(t, "b")

@@ -49,10 +49,7 @@ func (h *hand) midImport(step string) (tx string, named, unnamed *rawStream) {
 
 // TestInspIRCdReloadsInMidImport: whatever an operator loads, reloads or unloads while an import is open, the process lives and its users stay. A
 // REHASH and other modules are no end of the import; a reload or an unload of this one is.
-func TestInspIRCdReloadsInMidImport(t *testing.T) {
-	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
-	onBoth(t, inspIRCdReloadsInMidImport)
-}
+func TestInspIRCdReloadsInMidImport(t *testing.T) { onBoth(t, inspIRCdReloadsInMidImport) }
 
 func inspIRCdReloadsInMidImport(t *testing.T, v *inspVersion) {
 	a := v.start(t, "a")
@@ -118,10 +115,7 @@ func inspIRCdReloadsInMidImport(t *testing.T, v *inspVersion) {
 }
 
 // TestInspIRCdEndsInMidImport: SIGTERM, /DIE and /RESTART while an import is open. The streams end, and the process in time.
-func TestInspIRCdEndsInMidImport(t *testing.T) {
-	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
-	onBoth(t, inspIRCdEndsInMidImport)
-}
+func TestInspIRCdEndsInMidImport(t *testing.T) { onBoth(t, inspIRCdEndsInMidImport) }
 
 func inspIRCdEndsInMidImport(t *testing.T, v *inspVersion) {
 	for _, step := range []string{attachedOnly, preparedAll} {
@@ -155,10 +149,7 @@ func inspIRCdEndsInMidImport(t *testing.T, v *inspVersion) {
 }
 
 // TestInspIRCdResumesAnything: what was read and not run runs at RESUME, be it a KILL of the next one, a REHASH or a reload of the very module.
-func TestInspIRCdResumesAnything(t *testing.T) {
-	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
-	onBoth(t, inspIRCdResumesAnything)
-}
+func TestInspIRCdResumesAnything(t *testing.T) { onBoth(t, inspIRCdResumesAnything) }
 
 func inspIRCdResumesAnything(t *testing.T, v *inspVersion) {
 	h := newHand(t, v.start(t, "a"))
@@ -198,10 +189,7 @@ func inspIRCdResumesAnything(t *testing.T, v *inspVersion) {
 
 // TestInspIRCdReleasesWhoRegisters: somebody who waits for DNS or ident, or stands in the midst of CAP, is closed at RELEASE. An answer that comes
 // later finds nobody, and another user of the nick is left alone.
-func TestInspIRCdReleasesWhoRegisters(t *testing.T) {
-	t.Parallel() // most of it is waiting for InspIRCd's tick of a second
-	onBoth(t, inspIRCdReleasesWhoRegisters)
-}
+func TestInspIRCdReleasesWhoRegisters(t *testing.T) { onBoth(t, inspIRCdReleasesWhoRegisters) }
 
 func inspIRCdReleasesWhoRegisters(t *testing.T, v *inspVersion) {
 	a := v.new(t, "a")

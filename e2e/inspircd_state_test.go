@@ -112,6 +112,7 @@ var (
 	idleTimes  = regexp.MustCompile(`( 317 \S+ \S+ )(\d+)( \d+)`)
 	lastSpoken = regexp.MustCompile(`lastmsg .*`)
 	operIdle   = regexp.MustCompile(`Idle: \S+|idle for .* \[since`)
+	checkNow   = regexp.MustCompile(` GMT \(\d+\)`)             // InspIRCd 4.7's CHECK tells the present second there
 	received   = regexp.MustCompile(`\d+ connections received`) // by this process
 )
 
@@ -155,6 +156,7 @@ func steady(line string) string {
 	}
 	line = idleTimes.ReplaceAllString(line, "${1}N$3")
 	line = operIdle.ReplaceAllString(line, "Idle: N")
+	line = checkNow.ReplaceAllString(line, " GMT")
 	line = received.ReplaceAllString(line, "N connections received")
 	for _, numeric := range []string{" 353 ", " 303 ", " 302 ", " 732 ", " 730 ", " 731 ", " 319 "} {
 		if before, after, ok := strings.Cut(line, numeric); ok {

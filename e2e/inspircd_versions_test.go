@@ -82,19 +82,33 @@ func trixieInspIRCd() *inspVersion {
 	return v
 }
 
-// onBoth runs a test with InspIRCd 3 and with InspIRCd 4, side by side.
+// onBoth runs a test with InspIRCd 3 and with InspIRCd 4, side by side and beside others: most of each is waiting for InspIRCd's tick of a second.
 func onBoth(t *testing.T, test func(t *testing.T, v *inspVersion)) {
 	t.Helper()
+	t.Parallel()
 	for _, v := range inspVersions() {
 		t.Run(v.String(), func(t *testing.T) {
-			t.Parallel() // most of it is waiting for InspIRCd's tick of a second
+			t.Parallel()
 			v.need(t)
 			test(t, v)
 		})
 	}
 }
 
-// oneByOne is onBoth for a test that measures.
+// onFirst runs a test with the first version that is here: it is about ircferry, and takes long.
+func onFirst(t *testing.T, test func(t *testing.T, v *inspVersion)) {
+	t.Helper()
+	t.Parallel()
+	for _, v := range inspVersions() {
+		if v.missing == "" {
+			test(t, v)
+			return
+		}
+	}
+	inspVersions()[0].need(t)
+}
+
+// oneByOne is onBoth for a test that measures: nothing runs beside it.
 func oneByOne(t *testing.T, test func(t *testing.T, v *inspVersion)) {
 	t.Helper()
 	for _, v := range inspVersions() {
