@@ -91,7 +91,7 @@ fuzz: ## every FuzzXxx for FUZZTIME (default 3s) each
 e2e: build ## real IRC clients and real ircds through the built binaries
 	@IRCFERRY_BIN=$(CURDIR)/bin bash scripts/gotest.sh -tags e2e -shuffle=on -parallel $(E2E_PARALLEL) -timeout $(E2E_TIMEOUT) ./e2e/...
 
-e2e-inspircd: build modules ## ten restarts of InspIRCd in place under 100 talking clients, and their closing line
+e2e-inspircd: build modules ## ten restarts of InspIRCd 3 and 4 in place under 100 talking clients, and a closing line for each
 	@rm -f bin/closing; IRCFERRY_BIN=$(CURDIR)/bin IRCFERRY_CLOSING=$(CURDIR)/bin/closing \
 		$(GO) test -tags e2e -count=1 -timeout $(E2E_TIMEOUT) -run '^TestInspIRCdTenRestarts$$' ./e2e/; \
 	status=$$?; cat bin/closing && exit $$status

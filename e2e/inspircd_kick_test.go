@@ -98,7 +98,9 @@ func inspIRCdYoungerChannelsGiveWay(t *testing.T, v *inspVersion) {
 // TestInspIRCdChannelMadeDuringARestart: one JOIN by somebody past ircferry, while its users are in the journal, keeps nobody out of the ircd
 // that came back, and takes no channel from anybody: users, modes and operators are as before, he is kicked and told why. Neither does a
 // channel that the configuration makes, with the time of the start.
-func TestInspIRCdChannelMadeDuringARestart(t *testing.T) { onBoth(t, inspIRCdChannelMadeDuringARestart) }
+func TestInspIRCdChannelMadeDuringARestart(t *testing.T) {
+	onBoth(t, inspIRCdChannelMadeDuringARestart)
+}
 
 func inspIRCdChannelMadeDuringARestart(t *testing.T, v *inspVersion) {
 	a := v.new(t, "a")

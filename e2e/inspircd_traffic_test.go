@@ -179,12 +179,20 @@ func (w *talkers) closing(moves string) {
 	line := fmt.Sprintf("%s lost=%d duplicated=%d reordered=%d unexpected=%d disconnects=%d blackout_ms_max=%d", moves,
 		counts.Lost, counts.Duplicated, counts.Reordered, counts.Unexpected, counts.Disconnects, gap.Milliseconds())
 	w.t.Logf("%d messages, %d deliveries\n%s", counts.Sent, counts.Delivered, line)
-	if path := os.Getenv("IRCFERRY_CLOSING"); path != "" {
-		writeFile(w.t, path, line+"\n")
-	}
+	closingLine(w.t, line)
 	if !counts.Clean() || counts.Delivered == 0 {
 		w.t.Errorf("%v\n%s", counts, strings.Join(w.oracle.Samples(), "\n"))
 	}
+}
+
+// closingLine adds a line to those that make prints at its end.
+func closingLine(t *testing.T, line string) {
+	t.Helper()
+	path := os.Getenv("IRCFERRY_CLOSING")
+	if path == "" {
+		return
+	}
+	writeFile(t, path, readFile(path)+line+"\n")
 }
 
 // TestInspIRCdTenRestarts: 100 clients talk, half of them over TLS, while their InspIRCd is restarted ten times in place, and none of them sees anything of it.
@@ -203,7 +211,7 @@ func inspIRCdTenRestarts(t *testing.T, v *inspVersion) {
 		w.talkOn(5000)
 	}
 	shortPause(t, beyond, late)
-	w.closing("restarts=10")
+	w.closing("ircd=inspircd-" + v.release + " restarts=10")
 }
 
 // TestInspIRCdTenReplaces: the same, to and fro between two processes.
@@ -221,7 +229,7 @@ func inspIRCdTenReplaces(t *testing.T, v *inspVersion) {
 		w.talkOn(5000)
 	}
 	shortPause(t, pauses, late)
-	w.closing("replaces=10")
+	w.closing("ircd=inspircd-" + v.release + " replaces=10")
 }
 
 // shortPause holds the promise of 300 ms against the median, because a busy machine may starve any single move. On one that starves everything
