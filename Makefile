@@ -25,7 +25,7 @@ export GOFLAGS += -buildvcs=false
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help build modules e2e-inspircd demo test check fmt vet lint race fuzz e2e soak mutate bench deps install clean
+.PHONY: help build modules e2e-inspircd sanitize demo test check fmt vet lint race fuzz e2e soak bench deps install clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -95,6 +95,12 @@ e2e-inspircd: build modules ## ten restarts of InspIRCd 3 and 4 in place under 1
 	@rm -f bin/closing; IRCFERRY_BIN=$(CURDIR)/bin IRCFERRY_CLOSING=$(CURDIR)/bin/closing \
 		$(GO) test -tags e2e -count=1 -timeout $(E2E_TIMEOUT) -run '^TestInspIRCdTenRestarts$$' ./e2e/; \
 	status=$$?; cat bin/closing && exit $$status
+
+SANITIZERS := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize=vptr
+sanitize: build ## the tests of InspIRCd with the module under AddressSanitizer and UBSan; fails on a report
+	@$(MAKE) --no-print-directory MODULE_OUT=$(CURDIR)/bin/sanitized CXXFLAGS='$(SANITIZERS)' modules
+	@IRCFERRY_BIN=$(CURDIR)/bin IRCFERRY_MODULES=$(CURDIR)/bin/sanitized IRCFERRY_SANITIZER=1 \
+		$(GO) test -tags e2e -count=1 -parallel $(E2E_PARALLEL) -timeout $(E2E_TIMEOUT) -run InspIRCd ./e2e/
 
 soak: build ## random moves and faults for SOAK=10m, in a seed's order (SEED=... repeats one)
 	@IRCFERRY_BIN=$(CURDIR)/bin IRCFERRY_SOAK=$(or $(SOAK),10m) IRCFERRY_SOAK_SEED=$(SEED) \

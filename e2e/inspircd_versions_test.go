@@ -14,13 +14,14 @@ import (
 
 // inspVersion is a version of InspIRCd that the tests run.
 type inspVersion struct {
-	major   int
-	release string   // as 3.15
-	program string   // what runs it
-	args    []string // before its own
-	modules string   // the directory of its modules
-	built   string   // the name of our module as make calls it
-	missing string   // why it is not here
+	major     int
+	release   string   // as 3.15
+	program   string   // what runs it
+	args      []string // before its own
+	modules   string   // the directory of its modules
+	built     string   // the name of our module as make calls it
+	sanitizer string   // AddressSanitizer's library
+	missing   string   // why it is not here
 }
 
 // inspVersions are InspIRCd 3 and 4: the one of this machine, and that of Debian 13 out of its own root.
@@ -47,6 +48,9 @@ func installedInspIRCd() *inspVersion {
 		v.program = "/usr/sbin/inspircd"
 	}
 	v.tellsRelease()
+	if out, err := exec.Command("g++", "-print-file-name=libasan.so").Output(); err == nil {
+		v.sanitizer = strings.TrimSpace(string(out))
+	}
 	for _, path := range []string{"/usr/include/inspircd/inspircd.h", "/usr/bin/g++"} {
 		if _, err := os.Stat(path); err != nil {
 			v.missing = fmt.Sprintf("no %s here: apt-get install inspircd-dev g++ (make deps installs all)", path)
@@ -86,6 +90,9 @@ func trixieInspIRCd() *inspVersion {
 	v.program = loaders[0]
 	v.args = []string{"--library-path", strings.Join(libraries, ":"), root + "/usr/sbin/inspircd"}
 	v.tellsRelease()
+	if asan, _ := filepath.Glob(root + "/usr/lib/*-linux-gnu/libasan.so.*"); len(asan) > 0 {
+		v.sanitizer = asan[0]
+	}
 	if v.major != 4 {
 		v.missing = "InspIRCd 4 of Debian 13: it says that it is " + v.release
 	}
@@ -152,15 +159,42 @@ func (v *inspVersion) either(three, four string) string {
 // wrapper is a program in dir that becomes the ircd, also when the ircd starts itself anew by the name that it was called by.
 func (v *inspVersion) wrapper(t *testing.T, dir string) string {
 	t.Helper()
-	if len(v.args) == 0 {
+	words := append([]string{v.program}, v.args...)
+	env := ""
+	if os.Getenv("IRCFERRY_SANITIZER") != "" {
+		env = sanitizerOptions(t, dir)
+		if len(v.args) == 0 {
+			env += "export LD_PRELOAD=" + v.sanitizer + "\n"
+		} else {
+			words = append([]string{v.program, "--preload", v.sanitizer}, v.args...)
+		}
+	}
+	if len(v.args) > 0 {
+		words = append([]string{words[0], "--argv0", `"$0"`}, words[1:]...)
+	} else if env == "" {
 		return v.program
 	}
 	path := filepath.Join(dir, "inspircd")
-	args := strings.Join(append([]string{v.program, "--argv0", `"$0"`}, v.args...), " ")
-	if err := os.WriteFile(path, []byte("#!/bin/sh\nexec "+args+" \"$@\"\n"), 0o700); err != nil {
+	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+env+"exec "+strings.Join(words, " ")+" \"$@\"\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// sanitizerOptions has AddressSanitizer and UBSan write their reports into dir, where those of our module are found at the test's end. Others are
+// not ours: InspIRCd itself ends by a fault when it unloads ssl_gnutls.
+func sanitizerOptions(t *testing.T, dir string) (exports string) {
+	t.Helper()
+	t.Cleanup(func() {
+		reports, _ := filepath.Glob(filepath.Join(dir, "report.*"))
+		for _, path := range reports {
+			if text := readFile(path); strings.Contains(text, "m_handoff") || strings.Contains(text, "Handoff::") {
+				t.Errorf("a sanitizer reports\n%s", text)
+			}
+		}
+	})
+	log := "log_path=" + filepath.Join(dir, "report")
+	return "export ASAN_OPTIONS=detect_leaks=0:" + log + " UBSAN_OPTIONS=print_stacktrace=1:" + log + "\n"
 }
 
 // handoffModules builds the modules for all versions that are here.
