@@ -69,9 +69,10 @@ type Backend struct {
 	Pool      string     `json:"pool"`
 	Driver    string     `json:"driver"` // native | none
 	Address   string     `json:"address"`
-	Admin     string     `json:"admin"`           // ready | drain | maint: what the operator wants
-	Oper      string     `json:"oper"`            // up | down: what the checks say
-	Cause     string     `json:"cause,omitempty"` // why it is down
+	Stream    string     `json:"stream,omitempty"` // the address that clients' streams go to now, of those that a name may have
+	Admin     string     `json:"admin"`            // ready | drain | maint: what the operator wants
+	Oper      string     `json:"oper"`             // up | down: what the checks say
+	Cause     string     `json:"cause,omitempty"`  // why it is down
 	Serving   bool       `json:"serving"`
 	Backup    bool       `json:"backup"`
 	Weight    int        `json:"weight"`

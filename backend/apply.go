@@ -143,7 +143,10 @@ func (b *Backend) replan(next plan) {
 		b.plan.check.Type != next.check.Type || !sameTLS(b.plan.conf, next.conf) {
 		b.health.forget("not checked yet", time.Now())
 		b.backoff, b.hello, b.helloAt, b.fresh = backoff{}, Hello{}, time.Time{}, true
-		b.addr = next.literal
+		b.addr, b.known, b.failed = netip.AddrPort{}, nil, nil
+		if !next.conf.Native() {
+			b.addr = next.literal
+		}
 	} else if b.plan.proven != nil {
 		next.proven = b.plan.proven
 	}
@@ -186,8 +189,12 @@ func planOf(p config.Pool, c config.Backend) (plan, error) {
 		if pl.network, pl.control, err = config.ParseHandoff(c.Handoff); err != nil {
 			return pl, err
 		}
-		host, _, _ := net.SplitHostPort(pl.control)
-		if err := pl.readTLS(host); err != nil {
+		if pl.network == "tcp" {
+			if err := pl.leadTo(pl.control); err != nil {
+				return pl, err
+			}
+		}
+		if err := pl.readTLS(pl.host); err != nil {
 			return pl, err
 		}
 		if c.HandoffPassFile != "" {
@@ -197,19 +204,27 @@ func planOf(p config.Pool, c config.Backend) (plan, error) {
 		}
 		return pl, pl.plaintextOnly()
 	}
-	if pl.host, pl.port, err = net.SplitHostPort(c.Address); err != nil {
-		return pl, fmt.Errorf("address %q: %w", c.Address, err)
+	if err := pl.leadTo(c.Address); err != nil {
+		return pl, err
 	}
 	if err := pl.readTLS(pl.host); err != nil {
 		return pl, err
-	}
-	if a, err := netip.ParseAddrPort(c.Address); err == nil {
-		pl.literal = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 	}
 	if c.Identity == config.IdentityWebIRC {
 		pl.password, err = config.ReadPassword(c.WebIRCPasswordFile)
 	}
 	return pl, err
+}
+
+// leadTo reads where the plan leads over TCP.
+func (pl *plan) leadTo(address string) (err error) {
+	if pl.host, pl.port, err = net.SplitHostPort(address); err != nil {
+		return fmt.Errorf("address %q: %w", address, err)
+	}
+	if a, err := netip.ParseAddrPort(address); err == nil {
+		pl.literal = netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+	}
+	return nil
 }
 
 // plaintextOnly refuses a control connection that would leave this machine without TLS.

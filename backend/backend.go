@@ -31,9 +31,11 @@ type Backend struct {
 	admin     AdminState
 	health    health
 	backoff   backoff
-	fresh     bool           // the next check must use a new connection
-	lenient   int            // calls of PauseChecks that are not over
-	addr      netip.AddrPort // relay: resolved; native: the stream address
+	fresh     bool                    // the next check must use a new connection
+	lenient   int                     // calls of PauseChecks that are not over
+	addr      netip.AddrPort          // where streams go. relay: the one of known that is in use; native: as HELLO tells
+	known     []netip.AddrPort        // of the name in the plan, the one in use first; native: of the control address
+	failed    map[netip.AddrPort]bool // those of known that clients could not connect to since the last good check
 	hello     Hello
 	helloAt   time.Time // zero: no HELLO known
 	lastCheck time.Time
@@ -47,7 +49,7 @@ type plan struct {
 	check    config.Check
 	password string         // of webirc, or what HELLO tells a native backend; never logged
 	tls      *tls.Config    // of streams to a relay backend, of the control connection to a native one; nil: plaintext
-	literal  netip.AddrPort // the address of a relay backend, if it is no host name
+	literal  netip.AddrPort // the address, or the control address over TCP, if it is no host name
 	host     string         // and its parts
 	port     string
 	network  string       // of the control connection of a native backend

@@ -2,7 +2,6 @@ package backend
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -84,6 +83,7 @@ type outcome struct {
 	err   error // nil: good
 	at    time.Time
 	took  time.Duration
+	found found
 	addr  netip.AddrPort // where streams go; not valid: not found out
 	hello *Hello         // of a native backend
 }
@@ -103,59 +103,36 @@ func (b *Backend) check(ctx context.Context, pl plan, k *keeper) outcome {
 	return out
 }
 
+// checkRelay asks at the addresses of the plan until one answers as an ircd does.
 func (b *Backend) checkRelay(ctx context.Context, pl plan) outcome {
-	addr, err := b.resolve(ctx, pl)
+	_, f, err := find(ctx, b.set.opt.reach(), pl, b.addresses(), func(ctx context.Context, conn net.Conn) (none, error) {
+		return none{}, pl.look(ctx, conn)
+	}, func(none) {})
+	return outcome{err: err, found: f, addr: f.at}
+}
+
+// none is what a check learns that learns nothing.
+type none struct{}
+
+// look asks at a connection that has just been made, and closes it.
+func (pl plan) look(ctx context.Context, conn net.Conn) error {
+	conn, err := pl.secure(ctx, conn)
 	if err != nil {
-		return outcome{err: err}
-	}
-	out := outcome{addr: addr}
-	conn, err := b.set.opt.Dial(ctx, "tcp", addr.String())
-	if err != nil {
-		out.err = fmt.Errorf("connect: %w", err)
-		return out
-	}
-	if conn, err = pl.secure(ctx, conn); err != nil {
-		out.err = err
-		return out
+		return err
 	}
 	defer conn.Close()
 	if pl.check.Type == config.CheckIRC {
-		_, out.err = askIRC(ctx, conn, pl.conf)
-	} else {
-		out.err = greet(ctx, conn, pl.conf)
+		_, err = askIRC(ctx, conn, pl.conf)
+		return err
 	}
-	return out
+	return greet(ctx, conn, pl.conf)
 }
 
-// resolve finds the address of a relay backend. The one in use stays as long as it is among the answers, and while names cannot be
-// looked up.
-func (b *Backend) resolve(ctx context.Context, pl plan) (netip.AddrPort, error) {
-	if pl.literal.IsValid() {
-		return pl.literal, nil
-	}
+// addresses is what is known of where the plan leads.
+func (b *Backend) addresses() []netip.AddrPort {
 	b.mu.Lock()
-	now := b.addr
-	b.mu.Unlock()
-	port, err := net.DefaultResolver.LookupPort(ctx, "tcp", pl.port)
-	if err != nil {
-		return now, fmt.Errorf("resolve port of %s: %w", pl.conf.Address, err)
-	}
-	hosts, err := b.set.opt.Resolve(ctx, pl.host)
-	switch {
-	case (err != nil || len(hosts) == 0) && now.IsValid():
-		return now, nil
-	case err != nil:
-		return now, fmt.Errorf("resolve %s: %w", pl.host, err)
-	case len(hosts) == 0:
-		return now, fmt.Errorf("resolve %s: %w", pl.host, &net.DNSError{Err: "no address", Name: pl.host, IsNotFound: true})
-	}
-	for i := range hosts {
-		hosts[i] = hosts[i].Unmap()
-	}
-	if slices.Contains(hosts, now.Addr()) {
-		return netip.AddrPortFrom(now.Addr(), uint16(port)), nil
-	}
-	return netip.AddrPortFrom(hosts[0], uint16(port)), nil
+	defer b.mu.Unlock()
+	return b.known
 }
 
 // note takes the outcome of a check in, unless the plan that it was made by is out of date.
@@ -172,7 +149,8 @@ func (b *Backend) note(version int, out outcome) {
 	}
 	b.lastCheck, b.took, b.lastErr = out.at, out.took, ""
 	b.picked.Store(b.picked.Load() / 2) // those of them that never became sessions must not count for ever
-	newEpoch := b.learnLocked(out)
+	newEpoch, was := b.learnLocked(out)
+	now := b.addr
 	changed := false
 	switch {
 	case out.err == nil:
@@ -188,6 +166,9 @@ func (b *Backend) note(version int, out outcome) {
 		b.backoff = backoff{}
 	}
 	b.mu.Unlock()
+	if was.IsValid() {
+		b.set.moved(b, was, now)
+	}
 	if newEpoch {
 		b.set.event(b, EventHello, introduction(*out.hello))
 	}
@@ -198,15 +179,35 @@ func (b *Backend) note(version int, out outcome) {
 	}
 }
 
-// learnLocked keeps what a good check told and reports whether a native backend is another process than before.
-func (b *Backend) learnLocked(out outcome) (newEpoch bool) {
-	if out.addr.IsValid() {
-		b.addr = out.addr
+// learnLocked keeps what a check told and reports whether a native backend is another process than before, and which address was
+// in use before, if it is another one now.
+func (b *Backend) learnLocked(out outcome) (newEpoch bool, was netip.AddrPort) {
+	if out.found.known != nil {
+		b.known = firstOf(out.found.known, out.found.at)
+	}
+	switch {
+	case b.plan.conf.Native():
+		if out.addr.IsValid() {
+			b.addr = out.addr
+		}
+	case out.addr.IsValid():
+		b.failed = nil
+		was = b.useLocked(out.addr)
+	case len(b.known) > 0 && !slices.Contains(b.known, b.addr):
+		was = b.useLocked(b.known[0]) // nobody answers anywhere, and the name leads there no more
 	}
 	if out.hello == nil {
-		return false
+		return false, was
 	}
 	newEpoch = b.helloAt.IsZero() || b.hello.Epoch != out.hello.Epoch
 	b.hello, b.helloAt, b.fresh = *out.hello, out.at, false
-	return newEpoch
+	return newEpoch, was
+}
+
+// useLocked makes an address the one in use, and answers the one before if it was another one.
+func (b *Backend) useLocked(addr netip.AddrPort) (was netip.AddrPort) {
+	if b.addr != addr {
+		was, b.addr = b.addr, addr
+	}
+	return was
 }

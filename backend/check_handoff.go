@@ -30,50 +30,80 @@ func (k *keeper) check(ctx context.Context, pl plan) outcome {
 		k.drop()
 	}
 	if k.control != nil {
-		h, err := k.control.Hello(ctx, protocol.Hello{Name: k.b.set.opt.Instance, Pass: pl.password})
-		if out := k.heard(h, pl.explain(err)); out.err == nil || ctx.Err() != nil {
+		if out := k.hello(ctx, pl); out.err == nil || ctx.Err() != nil {
 			return out
 		}
 	}
-	_, h, err := pl.greet(ctx, k.b.set.opt.Instance, func() (*protocol.Control, error) { return k.dial(ctx, pl) })
-	return k.heard(h, err)
-}
-
-// dial makes the connection that is kept, in the place of one that there may be.
-func (k *keeper) dial(ctx context.Context, pl plan) (*protocol.Control, error) {
-	k.drop()
-	conn, err := k.b.set.opt.Dial(ctx, pl.network, pl.control)
-	if err == nil {
-		conn, err = pl.secure(ctx, conn)
-	}
+	met, f, err := find(ctx, k.b.set.opt.reach(), pl, k.b.addresses(), func(ctx context.Context, conn net.Conn) (*met, error) {
+		return pl.meet(ctx, k.b.set.opt.reach(), conn, k.b.set.opt.Instance)
+	}, (*met).drop)
 	if err != nil {
-		return nil, err
+		return outcome{err: fmt.Errorf("control: %w", err), found: f}
 	}
-	k.conn = watch(conn)
-	k.control = protocol.NewControl(k.conn)
-	return k.control, nil
+	k.control, k.conn = met.control, met.conn
+	return outcome{hello: &met.hello, addr: met.stream, found: f}
 }
 
-// heard takes the ircd's HELLO, and gives the connection up on any failure.
-func (k *keeper) heard(h Hello, err error) outcome {
-	out := outcome{hello: &h}
-	if err == nil {
-		out.addr, err = streamAddr(h, k.conn.RemoteAddr())
-	}
+// hello asks again, and gives the connection up on any failure.
+func (k *keeper) hello(ctx context.Context, pl plan) outcome {
+	h, stream, err := pl.greetings(ctx, k.control, k.conn, k.b.set.opt.Instance)
 	if err != nil {
 		k.drop()
-		return outcome{err: fmt.Errorf("control: %w", err)}
+		return outcome{err: fmt.Errorf("control: %w", pl.explain(err))}
 	}
-	return out
+	return outcome{hello: &h, addr: stream}
 }
 
 func (k *keeper) drop() {
 	if k.control == nil {
 		return
 	}
-	k.control.Close()
-	<-k.conn.dead
+	(&met{control: k.control, conn: k.conn}).drop()
 	k.control, k.conn = nil, nil
+}
+
+// met is a control connection over which HELLO was said.
+type met struct {
+	control *protocol.Control
+	conn    *watched
+	hello   Hello
+	stream  netip.AddrPort // where it says that streams go
+}
+
+func (m *met) drop() {
+	m.control.Close()
+	<-m.conn.dead
+}
+
+// meet says HELLO over a connection that has just been made, which it owns; see greet.
+func (pl plan) meet(ctx context.Context, way reach, conn net.Conn, name string) (*met, error) {
+	var m *met
+	_, h, err := pl.greet(ctx, name, pl.over(ctx, way, conn, func(conn net.Conn) *protocol.Control {
+		m = &met{conn: watch(conn)}
+		m.control = protocol.NewControl(m.conn)
+		return m.control
+	}))
+	if err == nil {
+		m.hello = h
+		m.stream, err = streamAddr(h, m.conn.RemoteAddr())
+	}
+	if err != nil {
+		if m != nil {
+			m.drop()
+		}
+		return nil, err
+	}
+	return m, nil
+}
+
+// greetings asks HELLO.
+func (pl plan) greetings(ctx context.Context, control *protocol.Control, conn net.Conn, name string) (Hello, netip.AddrPort, error) {
+	h, err := control.Hello(ctx, protocol.Hello{Name: name, Pass: pl.password})
+	if err != nil {
+		return h, netip.AddrPort{}, err
+	}
+	stream, err := streamAddr(h, conn.RemoteAddr())
+	return h, stream, err
 }
 
 // dead is closed when the kept connection ends; nil if there is none.

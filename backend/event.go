@@ -1,7 +1,9 @@
 package backend
 
 import (
+	"fmt"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -74,6 +76,11 @@ func (s *Set) Subscribe(f func(Event)) (cancel func()) {
 // event tells everybody. It may be called from an event loop and with any lock held.
 func (s *Set) event(b *Backend, kind, text string) {
 	s.events.add(Event{Time: time.Now(), Backend: b.full, Kind: kind, Text: text}, false)
+}
+
+// moved tells that streams go to another address.
+func (s *Set) moved(b *Backend, was, now netip.AddrPort) {
+	s.event(b, EventAddress, fmt.Sprintf("%s in the place of %s", now, was))
 }
 
 // elected notes that b serves its pool now.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 
 	"github.com/ircferry/ircferry/handoff/protocol"
 )
@@ -42,6 +43,26 @@ func (pl plan) greet(ctx context.Context, name string, dial func() (*protocol.Co
 		got, err = control.Hello(ctx, h)
 	}
 	return control, got, pl.explain(err)
+}
+
+// over is what greet dials with where a connection is there already: it comes first, and then another one to the same place. control is told of each.
+func (pl plan) over(ctx context.Context, way reach, conn net.Conn, control func(net.Conn) *protocol.Control) func() (*protocol.Control, error) {
+	at, first := conn.RemoteAddr(), true
+	return func() (*protocol.Control, error) {
+		c := conn
+		if !first {
+			var err error
+			if c, err = way.dial(ctx, at.Network(), at.String()); err != nil {
+				return nil, err
+			}
+		}
+		first = false
+		c, err := pl.secure(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		return control(c), nil
+	}
 }
 
 // unproven says what a native backend cannot prove, and what that means; "" if it can.

@@ -2,6 +2,7 @@ package backend
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -68,26 +69,21 @@ func (p prober) probe(ctx context.Context, pool config.Pool, c config.Backend) {
 }
 
 func (p prober) native(ctx context.Context, pl plan) {
-	var dialled error
-	control, h, err := pl.greet(ctx, "check", func() (*protocol.Control, error) {
-		var c *protocol.Control
-		c, dialled = pl.dialControl(ctx)
-		return c, dialled
-	})
-	if control != nil {
-		defer control.Close()
-	}
+	hi, f, err := pl.dialControl(ctx, network(), nil, "check")
 	switch {
-	case dialled != nil:
-		p.unreached(pl.conf.Handoff, dialled)
-		return
 	case protocol.HasCode(err, protocol.CodeVersion):
 		p.add(config.SeverityError, "%s speaks another major version of HANDOFF than %s", pl.conf.Handoff, protocol.Version)
 		return
+	case err != nil && ReasonOf(err) == ReasonAnswer, errors.Is(err, errHello):
+		p.add(config.SeverityError, "no answer to HELLO: %v", err)
+		return
 	case err != nil:
-		p.add(config.SeverityError, "no answer to HELLO: hello at %s: %v", pl.conf.Handoff, err)
+		p.unreached(pl.conf.Handoff, err)
 		return
 	}
+	defer hi.control.Close()
+	p.elsewhere(f)
+	h := hi.hello
 	if _, err := streamAddr(h, nil); err != nil {
 		p.add(config.SeverityError, "%s: %v", pl.conf.Handoff, err)
 	}
@@ -103,29 +99,47 @@ func (p prober) native(ctx context.Context, pl plan) {
 		if who != "" {
 			who = "; its socket is for " + who
 		}
-		p.add(config.SeverityOK, "%s %s at %s speaks HANDOFF/%s, can %s; %d users, %d channels%s", h.Software, h.Version, pl.conf.Handoff, h.V,
+		p.add(config.SeverityOK, "%s %s at %s speaks HANDOFF/%s, can %s; %d users, %d channels%s", h.Software, h.Version, pl.where(f), h.V,
 			strings.Join(h.Feat, " "), h.Users, h.Channels, who)
 	}
 }
 
 func (p prober) relay(ctx context.Context, pl plan) {
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "tcp", pl.conf.Address)
-	if err == nil {
-		conn, err = pl.secure(ctx, conn)
-	}
-	if err != nil {
+	caps, f, err := find(ctx, network(), pl, nil, func(ctx context.Context, conn net.Conn) ([]string, error) {
+		conn, err := pl.secure(ctx, conn)
+		if err != nil {
+			return nil, err
+		}
+		defer conn.Close()
+		return askIRC(ctx, conn, pl.conf)
+	}, func([]string) {})
+	switch {
+	case err != nil && (ReasonOf(err) == ReasonAnswer || ReasonOf(err) == ReasonClosed):
+		p.add(config.SeverityWarning, "%s does not answer CAP LS as an ircd does: %v", pl.conf.Address, err)
+		return
+	case err != nil:
 		p.unreached(pl.conf.Address, err)
 		return
 	}
-	defer conn.Close()
-	caps, err := askIRC(ctx, conn, pl.conf)
-	if err != nil {
-		p.add(config.SeverityWarning, "%s does not answer CAP LS as an ircd does: %v", pl.conf.Address, err)
-		return
-	}
+	p.elsewhere(f)
 	p.caps(caps)
-	p.add(config.SeverityOK, "%s answers as an ircd does; relay only, its users cannot be moved", pl.conf.Address)
+	p.add(config.SeverityOK, "%s answers as an ircd does; relay only, its users cannot be moved", pl.where(f))
+}
+
+// elsewhere warns of addresses of the name that lead to no ircd. The daemon goes round them.
+func (p prober) elsewhere(f found) {
+	if len(f.failed) > 0 {
+		p.add(config.SeverityWarning, "not every address of the name leads to the ircd; %s is used (%s)", f.at, f.failed.each())
+	}
+}
+
+// where is the configured address, and what it stands for if it is a name.
+func (pl plan) where(f found) string {
+	at := pl.conf.Handoff + pl.conf.Address
+	if f.at.IsValid() && f.at != pl.literal {
+		at += " (" + f.at.String() + ")"
+	}
+	return at
 }
 
 func (p prober) unreached(where string, err error) {

@@ -1,6 +1,10 @@
 package backend
 
 import (
+	"errors"
+	"net/netip"
+	"slices"
+	"syscall"
 	"time"
 
 	"github.com/ircferry/ircferry/handoff/protocol"
@@ -32,14 +36,49 @@ func (b *Backend) unpick(n int64) {
 
 // DialFailed reports a connect of a client's stream that failed. Failures feed fall like failed checks do, one for each wait of the
 // backoff; a local failure (out of descriptors or ports) is counted as reason local and else means nothing.
-func (b *Backend) DialFailed(err error) {
+func (b *Backend) DialFailed(err error) { b.DialFailedTo(netip.AddrPort{}, err) }
+
+// DialFailedTo is DialFailed for who knows at which address (Opening.Addr) it was. If the name of the backend has others that no client
+// has failed at since the last good check, the next client goes to one of those at once, and the failure counts for nothing else.
+func (b *Backend) DialFailedTo(addr netip.AddrPort, err error) {
 	reason := ReasonOf(err)
 	b.unpick(1)
 	b.set.metrics.dialFailed(b, reason)
-	if reason == ReasonLocal {
+	if reason == ReasonLocal && !errors.Is(err, syscall.EADDRNOTAVAIL) || b.detour(addr) || reason == ReasonLocal {
 		return
 	}
 	b.stumble("connect: " + err.Error())
+}
+
+// detour sends the next client to another address than the one that failed, and asks for a check. It reports whether there is one.
+func (b *Backend) detour(addr netip.AddrPort) bool {
+	b.mu.Lock()
+	if b.plan.conf.Native() || len(b.known) < 2 || !slices.Contains(b.known, addr) {
+		b.mu.Unlock()
+		return false
+	}
+	if b.failed == nil {
+		b.failed = map[netip.AddrPort]bool{}
+	}
+	b.failed[addr] = true
+	i := slices.IndexFunc(b.known, func(a netip.AddrPort) bool { return !b.failed[a] })
+	if i < 0 {
+		b.failed = nil // every one had its turn: the failure counts, and they begin anew
+		b.mu.Unlock()
+		return false
+	}
+	was := netip.AddrPort{}
+	if addr == b.addr {
+		was = b.useLocked(b.known[i])
+	}
+	now := b.addr
+	b.troubled.Store(true)
+	b.mu.Unlock()
+	if was.IsValid() {
+		b.set.moved(b, was, now)
+	}
+	b.Recheck()
+	return true
 }
 
 // OpenRefused reports that a stream's OPEN was answered with "ERROR code=<code>", or not at all (""). Unless the code is about that one
@@ -93,6 +132,6 @@ func (b *Backend) DialOK() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.troubled.Store(false)
-	b.backoff = backoff{}
+	b.backoff, b.failed = backoff{}, nil
 	b.health.dialBad = 0
 }

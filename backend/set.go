@@ -24,6 +24,18 @@ type Options struct {
 	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
 }
 
+// reach is the machine's, with what stands in its place.
+func (o Options) reach() reach {
+	way := network()
+	if o.Dial != nil {
+		way.dial = o.Dial
+	}
+	if o.Resolve != nil {
+		way.resolve = o.Resolve
+	}
+	return way
+}
+
 // Set is all pools of the running configuration. All methods may be called from any goroutine.
 type Set struct {
 	opt     Options
@@ -49,16 +61,6 @@ type Set struct {
 func NewSet(opt Options) (*Set, error) {
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
-	}
-	if opt.Dial == nil {
-		d := new(net.Dialer)
-		d.SetMultipathTCP(false)
-		opt.Dial = d.DialContext
-	}
-	if opt.Resolve == nil {
-		opt.Resolve = func(ctx context.Context, host string) ([]netip.Addr, error) {
-			return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-		}
 	}
 	mem, err := recall(opt.State)
 	if err != nil {

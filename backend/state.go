@@ -49,6 +49,7 @@ const (
 	EventAdmin   = "admin"   // an operator, or a move, changed what is wanted
 	EventServing = "serving" // a standalone pool serves from here now
 	EventHello   = "hello"   // a native backend is a new process (another epoch)
+	EventAddress = "address" // clients' streams go to another address of the same name now
 	EventAdded   = "added"   // a reload brought it
 	EventRemoved = "removed" // a reload took it away; its sessions stay until they end
 )

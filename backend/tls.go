@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 
 	"github.com/ircferry/ircferry/handoff/protocol"
 	"github.com/ircferry/ircferry/internal/config"
@@ -98,37 +99,38 @@ func (pl plan) explain(err error) error {
 // name. The connection is the caller's. It blocks until ctx ends at most; it is not for event loops.
 func (b *Backend) DialControl(ctx context.Context, name string) (*protocol.Control, Hello, error) {
 	b.mu.Lock()
-	pl := b.plan
+	pl, known := b.plan, b.known
 	b.mu.Unlock()
-	return pl.connect(ctx, name)
+	hi, _, err := pl.dialControl(ctx, b.set.opt.reach(), known, name)
+	return hi.control, hi.hello, err
 }
 
-func (pl plan) connect(ctx context.Context, name string) (*protocol.Control, Hello, error) {
-	control, h, err := pl.greet(ctx, name, func() (*protocol.Control, error) { return pl.dialControl(ctx) })
-	if err == nil {
-		return control, h, nil
-	}
-	if control != nil {
-		control.Close()
-		err = fmt.Errorf("hello at %s: %w", pl.conf.Handoff, err)
-	}
-	return nil, Hello{}, err
+// greeted is a control connection and what was answered to HELLO.
+type greeted struct {
+	control *protocol.Control
+	hello   Hello
 }
 
-func (pl plan) dialControl(ctx context.Context) (*protocol.Control, error) {
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, pl.network, pl.control)
-	if err == nil {
-		conn, err = pl.secure(ctx, conn)
-	}
-	var op *net.OpError
-	if errors.As(err, &op) && op.Op == "dial" {
-		err = op.Err // without the address, which stands before it
-	}
+// errHello marks a failure at HELLO: somebody is there.
+var errHello = errors.New("hello")
+
+// dialControl finds the ircd and says HELLO. With TLS 1.3 it is at HELLO that a refusal of our certificate is heard.
+func (pl plan) dialControl(ctx context.Context, way reach, known []netip.AddrPort, name string) (greeted, found, error) {
+	hi, f, err := find(ctx, way, pl, known, func(ctx context.Context, conn net.Conn) (greeted, error) {
+		control, h, err := pl.greet(ctx, name, pl.over(ctx, way, conn, func(conn net.Conn) *protocol.Control { return protocol.NewControl(conn) }))
+		if err != nil && control != nil {
+			control.Close()
+			err = fmt.Errorf("%w: %w", errHello, err)
+		}
+		if err != nil {
+			return greeted{}, err
+		}
+		return greeted{control, h}, nil
+	}, func(hi greeted) { hi.control.Close() })
 	if err != nil {
-		return nil, fmt.Errorf("dial handoff %s: %w", pl.conf.Handoff, err)
+		return greeted{}, f, fmt.Errorf("dial handoff %s: %w", pl.conf.Handoff, bare(err))
 	}
-	return protocol.NewControl(conn), nil // with TLS 1.3 it is at HELLO that a refusal of our certificate is heard
+	return hi, f, nil
 }
 
 // sameTLS reports whether two configurations want the same of TLS; what is in the files may differ.

@@ -43,7 +43,7 @@ func (s *session) dialed(errno unix.Errno) {
 
 // dialFailed: what is our own lack is not held against the backend, which knows the errors of that kind.
 func (s *session) dialFailed(err error) {
-	s.peer.b.DialFailed(err)
+	s.peer.b.DialFailedTo(s.reg.stream.Addr, err)
 	s.reg.refused = false
 	s.tryAnother()
 }

@@ -78,8 +78,10 @@ func backendPicture(b *backend.Backend, pool *backend.Pool) admin.Backend {
 	c := b.Config()
 	out := admin.Backend{Name: b.Name(), Pool: pool.Name(), Driver: "none", Address: c.Address, Admin: b.Admin().String(), Oper: b.Oper().String(),
 		Serving: pool.Serving() == b.Name(), Backup: c.Backup, Weight: c.Weight, Sessions: b.Sessions()}
+	st := b.Status()
+	out.Stream = st.Stream
 	if b.Oper() != backend.Up {
-		out.Cause = b.Status().Cause
+		out.Cause = st.Cause
 	}
 	if !b.Native() {
 		return out
