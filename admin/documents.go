@@ -69,10 +69,11 @@ type Backend struct {
 	Pool      string     `json:"pool"`
 	Driver    string     `json:"driver"` // native | none
 	Address   string     `json:"address"`
-	Stream    string     `json:"stream,omitempty"` // the address that clients' streams go to now, of those that a name may have
-	Admin     string     `json:"admin"`            // ready | drain | maint: what the operator wants
-	Oper      string     `json:"oper"`             // up | down: what the checks say
-	Cause     string     `json:"cause,omitempty"`  // why it is down
+	Stream    string     `json:"stream,omitempty"`   // the address that clients' streams go to now, of those that a name may have
+	Admin     string     `json:"admin"`              // ready | drain | maint: what the operator wants
+	Oper      string     `json:"oper"`               // up | down: what the checks say
+	Cause     string     `json:"cause,omitempty"`    // why it is down
+	Warnings  []string   `json:"warnings,omitempty"` // sentences for a person, also of one that is up
 	Serving   bool       `json:"serving"`
 	Backup    bool       `json:"backup"`
 	Weight    int        `json:"weight"`

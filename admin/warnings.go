@@ -30,6 +30,11 @@ func warnings(st Status) []string {
 		if !p.usable() && !p.Gated {
 			w = append(w, fmt.Sprintf("pool %s has no usable backend: new clients wait 15s for one and are then turned away%s", p.Name, p.wayOut()))
 		}
+		for _, b := range p.Backends {
+			for _, text := range b.Warnings {
+				w = append(w, fmt.Sprintf("backend %s: %s", b.FullName(), text))
+			}
+		}
 	}
 	for _, m := range st.Moves {
 		switch {

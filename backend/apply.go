@@ -154,6 +154,7 @@ func (b *Backend) replan(next plan) {
 		b.Recheck()
 	}
 	b.plan = next
+	b.proof.due = time.Time{} // a password may be another one now
 	b.version++
 }
 

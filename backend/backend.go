@@ -18,29 +18,33 @@ type Backend struct {
 	pool       *Pool
 	name, full string
 
-	sessions atomic.Int64
-	picked   atomic.Int64  // chosen lately and not yet among sessions, so that a storm of clients is spread
-	troubled atomic.Bool   // a connect failed since the last good one: DialOK has something to do
-	wake     chan struct{} // capacity 1: check now
-	removed  atomic.Bool   // by a reload; sessions may be left
-	stop     func()        // ends the check goroutine and waits for it; of Apply and Close only
+	sessions  atomic.Int64
+	picked    atomic.Int64  // chosen lately and not yet among sessions, so that a storm of clients is spread
+	anyTurned atomic.Bool   // a client was turned away since the last that was let in: Welcomed has something to do
+	troubled  atomic.Bool   // a connect failed since the last good one: DialOK has something to do
+	wake      chan struct{} // capacity 1: check now
+	removed   atomic.Bool   // by a reload; sessions may be left
+	stop      func()        // ends the check goroutine and waits for it; of Apply and Close only
 
-	mu        sync.Mutex // guards all below; never held while calling out
-	plan      plan
-	version   int // of plan
-	admin     AdminState
-	health    health
-	backoff   backoff
-	fresh     bool                    // the next check must use a new connection
-	lenient   int                     // calls of PauseChecks that are not over
-	addr      netip.AddrPort          // where streams go. relay: the one of known that is in use; native: as HELLO tells
-	known     []netip.AddrPort        // of the name in the plan, the one in use first; native: of the control address
-	failed    map[netip.AddrPort]bool // those of known that clients could not connect to since the last good check
-	hello     Hello
-	helloAt   time.Time // zero: no HELLO known
-	lastCheck time.Time
-	took      time.Duration
-	lastErr   string
+	mu         sync.Mutex // guards all below; never held while calling out
+	plan       plan
+	version    int // of plan
+	admin      AdminState
+	health     health
+	backoff    backoff
+	turned     turned
+	proof      proof
+	fresh      bool                    // the next check must use a new connection
+	lenient    int                     // calls of PauseChecks that are not over
+	addr       netip.AddrPort          // where streams go. relay: the one of known that is in use; native: as HELLO tells
+	known      []netip.AddrPort        // of the name in the plan, the one in use first; native: of the control address
+	failed     map[netip.AddrPort]bool // those of known that clients could not connect to since the last good check
+	hello      Hello
+	helloAt    time.Time // zero: no HELLO known
+	lastCheck  time.Time
+	took       time.Duration
+	lastErr    string
+	lastReason Reason // of lastErr
 }
 
 // plan is a backend's configuration, read and resolved. It is built before it is used and never changed.
@@ -160,7 +164,7 @@ func (b *Backend) Status() Status {
 	s := Status{Pool: b.pool.name, Name: b.name, Native: c.Native(), Where: c.Handoff + c.Address, Identity: string(c.Identity),
 		Admin: b.admin, Oper: b.health.oper, Checked: b.health.checked, Cause: b.health.cause, Since: b.health.since,
 		Weight: c.Weight, Backup: c.Backup, Serving: serving, Removed: b.removed.Load(), Sessions: b.Sessions(),
-		LastCheck: b.lastCheck, CheckTook: b.took, CheckError: b.lastErr}
+		LastCheck: b.lastCheck, CheckTook: b.took, CheckError: b.lastErr, Doubt: b.proof.doubt, Refusing: b.turned.text()}
 	if b.addr.IsValid() {
 		s.Stream = b.addr.String()
 	}

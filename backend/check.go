@@ -47,7 +47,7 @@ func (b *Backend) watch(ctx context.Context) {
 			return
 		}
 		b.note(version, out)
-		b.rest(ctx, pl.check.Inter.D(), began, k)
+		b.rest(ctx, b.pace(pl.check.Inter.D()), began, k)
 	}
 }
 
@@ -86,6 +86,9 @@ type outcome struct {
 	found found
 	addr  netip.AddrPort // where streams go; not valid: not found out
 	hello *Hello         // of a native backend
+
+	opinion opinion // of a backend that was asked by irc
+	asked   bool    // it was asked to register the check
 }
 
 func (b *Backend) check(ctx context.Context, pl plan, k *keeper) outcome {
@@ -105,27 +108,24 @@ func (b *Backend) check(ctx context.Context, pl plan, k *keeper) outcome {
 
 // checkRelay asks at the addresses of the plan until one answers as an ircd does.
 func (b *Backend) checkRelay(ctx context.Context, pl plan) outcome {
-	_, f, err := find(ctx, b.set.opt.reach(), pl, b.addresses(), func(ctx context.Context, conn net.Conn) (none, error) {
-		return none{}, pl.look(ctx, conn)
-	}, func(none) {})
-	return outcome{err: err, found: f, addr: f.at}
+	who := b.nextCaller()
+	op, f, err := find(ctx, b.set.opt.reach(), pl, b.addresses(), func(ctx context.Context, conn net.Conn) (opinion, error) {
+		return pl.look(ctx, conn, who)
+	}, func(opinion) {})
+	return outcome{err: err, found: f, addr: f.at, opinion: op, asked: who.register && pl.check.Type == config.CheckIRC}
 }
 
-// none is what a check learns that learns nothing.
-type none struct{}
-
 // look asks at a connection that has just been made, and closes it.
-func (pl plan) look(ctx context.Context, conn net.Conn) error {
+func (pl plan) look(ctx context.Context, conn net.Conn, who caller) (opinion, error) {
 	conn, err := pl.secure(ctx, conn)
 	if err != nil {
-		return err
+		return opinion{}, err
 	}
 	defer conn.Close()
-	if pl.check.Type == config.CheckIRC {
-		_, err = askIRC(ctx, conn, pl.conf)
-		return err
+	if pl.check.Type != config.CheckIRC {
+		return opinion{}, greet(ctx, conn, pl.conf)
 	}
-	return greet(ctx, conn, pl.conf)
+	return askIRC(ctx, conn, pl, who)
 }
 
 // addresses is what is known of where the plan leads.
@@ -147,9 +147,10 @@ func (b *Backend) note(version int, out outcome) {
 		b.mu.Unlock()
 		return
 	}
-	b.lastCheck, b.took, b.lastErr = out.at, out.took, ""
+	b.lastCheck, b.took, b.lastErr, b.lastReason = out.at, out.took, "", reason
 	b.picked.Store(b.picked.Load() / 2) // those of them that never became sessions must not count for ever
 	newEpoch, was := b.learnLocked(out)
+	told := b.weighLocked(out)
 	now := b.addr
 	changed := false
 	switch {
@@ -163,9 +164,12 @@ func (b *Backend) note(version int, out outcome) {
 	}
 	up := b.health.oper == Up
 	if up && changed {
-		b.backoff = backoff{}
+		b.backoff, b.turned = backoff{}, turned{} // of clients before it went down
 	}
 	b.mu.Unlock()
+	if told != "" {
+		b.set.event(b, EventIdentity, told)
+	}
 	if was.IsValid() {
 		b.set.moved(b, was, now)
 	}

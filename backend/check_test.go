@@ -76,19 +76,47 @@ func TestInterAndTimeout(t *testing.T) {
 	})
 }
 
-// irc checks default to 10s, because ircds throttle.
-func TestDefaultIntervalOfIRCChecks(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld()
-		p := relays(config.Linked, "a")
-		p.Check.Type, p.Check.Inter = config.CheckIRC, 0
-		w.newSet(t, "", one(p))
-		settle()
-		after(29 * time.Second)
-		if n := w.dialled(where("a")); n != 3 {
-			t.Errorf("%d checks in 29s, want 3", n)
-		}
-	})
+// Issue 10, 2 (inspircd/docker#66): ircds without the driver count connections from one address, UnrealIRCd no more than 3 a minute, and what
+// goes beyond is a ban of the proxy. While nobody answers there is nobody who counts, and the pace is that of a failover.
+func TestChecksEarnNoBanByDefault(t *testing.T) {
+	for _, typ := range []config.CheckType{config.CheckTCP, config.CheckIRC} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld()
+			w.set(where("a"), answers(":irc.test CAP * LS :"))
+			p := relays(config.Linked, "a")
+			p.Check.Type, p.Check.Inter = typ, 0
+			s := w.newSet(t, "", one(p))
+			after(59 * time.Second)
+			if n := w.dialled(where("a")); n > 3 {
+				t.Errorf("%s: %d checks in a minute, want 3 at most", typ, n)
+			}
+			w.set(where("a"), nil)
+			after(31 * time.Second)
+			expect(t, string(typ)+", half a minute after its end", get(t, s, "a").Oper().String(), "down")
+			before := w.dialled(where("a"))
+			w.set(where("a"), answers("ERROR :Closing Link: (throttled)"))
+			after(10 * time.Minute)
+			if n := w.dialled(where("a")) - before; typ == config.CheckIRC && n > 10 {
+				t.Errorf("%s: %d checks in ten minutes at one that refuses them", typ, n)
+			}
+		})
+	}
+}
+
+// answers is like accepts, and the answer to the first bytes is the line, to all others the end.
+func answers(line string) func() (net.Conn, error) {
+	return func() (net.Conn, error) {
+		here, there := net.Pipe()
+		go func() {
+			defer there.Close()
+			buf := make([]byte, 1024)
+			if _, err := there.Read(buf); err == nil {
+				there.Write([]byte(line + "\r\n"))
+				there.Read(buf)
+			}
+		}()
+		return here, nil
+	}
 }
 
 // C5.35: a local EMFILE, ENFILE or EADDRNOTAVAIL is never interpreted as "backend down" and never triggers failover.

@@ -120,7 +120,8 @@ func (s *Set) housekeep() {
 
 func (s *Set) log(ev Event) {
 	level := slog.LevelInfo
-	if ev.Kind == EventDown {
+	switch ev.Kind {
+	case EventDown, EventIdentity, EventRefusing:
 		level = slog.LevelWarn
 	}
 	attrs := []any{"backend", ev.Backend}

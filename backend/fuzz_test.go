@@ -30,13 +30,12 @@ func FuzzAnswer(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, line string) {
-		for _, c := range capsOf(line) {
+		for _, c := range capsOf(parseSaid(line)) {
 			if c == "" && !strings.Contains(line, "=") || strings.ContainsAny(c, " =") {
 				t.Errorf("%q: capability %q", line, c)
 			}
 		}
-		isError([]byte(line))
-		out := printable([]byte(line))
+		out := parseSaid(line).words()
 		if utf8.RuneCountInString(out) > 120 || strings.ContainsFunc(out, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 			t.Errorf("%q: printed as %q", line, out)
 		}

@@ -14,6 +14,7 @@ type metrics struct {
 	duration *prometheus.HistogramVec
 	failures *prometheus.CounterVec
 	dials    *prometheus.CounterVec
+	turned   *prometheus.CounterVec
 }
 
 var (
@@ -22,6 +23,8 @@ var (
 	descState    = prometheus.NewDesc("ircferry_backend_state", "1 for the admin state that the backend is in, 0 for the others.", []string{"pool", "backend", "state"}, nil)
 	descWeight   = prometheus.NewDesc("ircferry_backend_weight", "Configured weight.", perBackend, nil)
 	descSessions = prometheus.NewDesc("ircferry_backend_sessions", "Sessions that have their stream at the backend.", perBackend, nil)
+	descRefusing = prometheus.NewDesc("ircferry_backend_refusing", "1 if clients in a row were turned away by the ircd before they were registered.", perBackend, nil)
+	descDoubt    = prometheus.NewDesc("ircferry_backend_identity_doubted", "1 if a check by irc has seen that the ircd does not believe who a client is.", perBackend, nil)
 	descServing  = prometheus.NewDesc("ircferry_pool_serving", "1 for the backend that a standalone pool serves from, 0 for the others.", perBackend, nil)
 )
 
@@ -33,6 +36,8 @@ func newMetrics(s *Set, reg prometheus.Registerer) (*metrics, error) {
 			Help: "Checks that failed. Reason local is about this machine and does not count against the backend."}, []string{"pool", "backend", "reason"}),
 		dials: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "ircferry_backend_dial_failures_total",
 			Help: "Connects for clients that failed. Reason local is about this machine and does not count against the backend."}, []string{"pool", "backend", "reason"}),
+		turned: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "ircferry_backend_refused_clients_total",
+			Help: "Clients that the ircd turned away before they were registered."}, perBackend),
 	}
 	if reg == nil {
 		return m, nil
@@ -46,7 +51,7 @@ func newMetrics(s *Set, reg prometheus.Registerer) (*metrics, error) {
 }
 
 func (m *metrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{m, m.duration, m.failures, m.dials}
+	return []prometheus.Collector{m, m.duration, m.failures, m.dials, m.turned}
 }
 
 func (m *metrics) close() {
@@ -69,17 +74,20 @@ func (m *metrics) dialFailed(b *Backend, reason Reason) {
 	m.dials.WithLabelValues(b.pool.name, b.name, string(reason)).Inc()
 }
 
+func (m *metrics) refused(b *Backend) { m.turned.WithLabelValues(b.pool.name, b.name).Inc() }
+
 // forget deletes the series of a removed backend.
 func (m *metrics) forget(b *Backend) {
 	labels := prometheus.Labels{"pool": b.pool.name, "backend": b.name}
 	m.duration.DeletePartialMatch(labels)
 	m.failures.DeletePartialMatch(labels)
 	m.dials.DeletePartialMatch(labels)
+	m.turned.DeletePartialMatch(labels)
 }
 
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descUp, descState, descWeight, descSessions, descServing} {
+	for _, d := range []*prometheus.Desc{descUp, descState, descWeight, descSessions, descServing, descRefusing, descDoubt} {
 		ch <- d
 	}
 }
@@ -96,6 +104,8 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 			continue
 		}
 		gauge(descUp, number(s.Oper == Up), s.Pool, s.Name)
+		gauge(descRefusing, number(s.Refusing != ""), s.Pool, s.Name)
+		gauge(descDoubt, number(s.Doubt != ""), s.Pool, s.Name)
 		gauge(descWeight, float64(s.Weight), s.Pool, s.Name)
 		for _, a := range adminStates {
 			gauge(descState, number(s.Admin == a), s.Pool, s.Name, string(a))

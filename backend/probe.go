@@ -105,25 +105,38 @@ func (p prober) native(ctx context.Context, pl plan) {
 }
 
 func (p prober) relay(ctx context.Context, pl plan) {
-	caps, f, err := find(ctx, network(), pl, nil, func(ctx context.Context, conn net.Conn) ([]string, error) {
+	who := anyCaller()
+	op, f, err := find(ctx, network(), pl, nil, func(ctx context.Context, conn net.Conn) (opinion, error) {
 		conn, err := pl.secure(ctx, conn)
 		if err != nil {
-			return nil, err
+			return opinion{}, err
 		}
 		defer conn.Close()
-		return askIRC(ctx, conn, pl.conf)
-	}, func([]string) {})
-	switch {
-	case err != nil && (ReasonOf(err) == ReasonAnswer || ReasonOf(err) == ReasonClosed):
-		p.add(config.SeverityWarning, "%s does not answer CAP LS as an ircd does: %v", pl.conf.Address, err)
+		return askIRC(ctx, conn, pl, who)
+	}, func(opinion) {})
+	switch reason := ReasonOf(err); {
+	case err != nil && (reason == ReasonAnswer || reason == ReasonClosed):
+		p.add(config.SeverityWarning, "%s does not take clients: %v", pl.conf.Address, err)
 		return
 	case err != nil:
 		p.unreached(pl.conf.Address, err)
 		return
 	}
 	p.elsewhere(f)
-	p.caps(caps)
-	p.add(config.SeverityOK, "%s answers as an ircd does; relay only, its users cannot be moved", pl.where(f))
+	p.caps(op.caps)
+	switch named := pl.conf.Identity != "" && pl.conf.Identity != config.IdentityNone; {
+	case op.doubt != "":
+		p.add(config.SeverityError, "%s does not believe who a client is: %s", pl.where(f), op.doubt)
+		return
+	case op.unsure != "":
+		p.add(config.SeverityOK, "%s answers as an ircd does, but could not be asked whether it takes clients: %s; relay only, its users cannot be moved",
+			pl.where(f), op.unsure)
+	case named:
+		p.add(config.SeverityOK, "%s answers as an ircd does, takes clients, and shows the address that it is told (%s); relay only, its users cannot be moved",
+			pl.where(f), who.as)
+	default:
+		p.add(config.SeverityOK, "%s answers as an ircd does and takes clients; relay only, its users cannot be moved", pl.where(f))
+	}
 }
 
 // elsewhere warns of addresses of the name that lead to no ircd. The daemon goes round them.

@@ -115,7 +115,7 @@ func TestTheAddressInUseIsLeftWhenItDies(t *testing.T) {
 		w.set(four, accepts)
 		s := namedSet(t, w, n)
 		a := get(t, s, "a")
-		settle()
+		after(time.Second)
 		expect(t, "at first", stream(t, a), four)
 		w.set(six, accepts)
 		after(10 * time.Second)
@@ -150,7 +150,7 @@ func TestKnownAddressesOutlastTheNameServer(t *testing.T) {
 		w.set(four, accepts)
 		s := namedSet(t, w, n)
 		a := get(t, s, "a")
-		settle()
+		after(time.Second)
 		n.mu.Lock()
 		n.hangs = true
 		n.mu.Unlock()
@@ -177,7 +177,7 @@ func TestFailedConnectsGoRoundTheAddresses(t *testing.T) {
 		}
 		s := namedSet(t, w, n)
 		a, p := get(t, s, "a"), mainPool(t, s)
-		settle()
+		after(time.Second)
 		for _, want := range []string{six, four, third} {
 			expect(t, "chosen", chosen(t, p), "a")
 			expect(t, "streams go to", stream(t, a), want)

@@ -160,7 +160,12 @@ func ircPort(t *testing.T, proxied bool, answer string) (net.Addr, <-chan string
 			if answer == "" {
 				return
 			}
-			io.WriteString(c, answer+"\r\n")
+			switch {
+			case strings.HasPrefix(line, "CAP LS"):
+				io.WriteString(c, answer+"\r\n")
+			case strings.HasPrefix(line, "USER"):
+				io.WriteString(c, ":irc.test 001 ferry :Welcome\r\n")
+			}
 		}
 	}), heard
 }
@@ -173,7 +178,7 @@ func TestRealIRCCheck(t *testing.T) {
 		heard        []string
 	}{
 		{"caps", ":irc.test CAP * LS :multi-prefix", config.IdentityNone, EventUp, []string{"CAP LS 302", "QUIT"}},
-		{"notice first", "NOTICE * :*** Looking up your hostname", config.IdentityWebIRC, EventUp, []string{"CAP LS 302", "QUIT"}},
+		{"notice first", "NOTICE * :*** Looking up your hostname", config.IdentityWebIRC, EventUp, []string{"WEBIRC x ircferry 192.0.2.2 192.0.2.2", "CAP LS 302", "QUIT"}},
 		{"no caps", ":irc.test 421 * CAP :Unknown command", config.IdentityProxyV1, EventUp, []string{"v1 local=false own=true", "CAP LS 302", "QUIT"}},
 		{"header", ":irc.test CAP * LS :", config.IdentityProxyV2, EventUp, []string{"v2 local=true own=false", "CAP LS 302", "QUIT"}},
 		{"error", "ERROR :Trying to reconnect too fast", config.IdentityNone, EventDown, []string{"CAP LS 302"}},
@@ -189,7 +194,7 @@ func TestRealIRCCheck(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			_, events := realSet(t, b, config.Check{Type: config.CheckIRC, Inter: seconds(3600)})
+			_, events := realSet(t, b, config.Check{Type: config.CheckIRC, Inter: seconds(3600), Timeout: seconds(1)})
 			e := await(t, events, c.want)
 			for _, want := range c.heard {
 				expect(t, "the ircd heard", <-heard, want)

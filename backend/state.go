@@ -44,14 +44,17 @@ func (o OperState) String() string { return string(o) }
 
 // What an Event tells: fixed words.
 const (
-	EventUp      = "up"      // the checks succeed
-	EventDown    = "down"    // the checks, or the connects of clients, fail
-	EventAdmin   = "admin"   // an operator, or a move, changed what is wanted
-	EventServing = "serving" // a standalone pool serves from here now
-	EventHello   = "hello"   // a native backend is a new process (another epoch)
-	EventAddress = "address" // clients' streams go to another address of the same name now
-	EventAdded   = "added"   // a reload brought it
-	EventRemoved = "removed" // a reload took it away; its sessions stay until they end
+	EventUp        = "up"        // the checks succeed
+	EventDown      = "down"      // the checks, or the connects of clients, fail
+	EventAdmin     = "admin"     // an operator, or a move, changed what is wanted
+	EventServing   = "serving"   // a standalone pool serves from here now
+	EventHello     = "hello"     // a native backend is a new process (another epoch)
+	EventAddress   = "address"   // clients' streams go to another address of the same name now
+	EventIdentity  = "identity"  // the ircd does not believe who a client is, or does again
+	EventRefusing  = "refusing"  // clients in a row were turned away before they were registered
+	EventWelcoming = "welcoming" // after that one was let in
+	EventAdded     = "added"     // a reload brought it
+	EventRemoved   = "removed"   // a reload took it away; its sessions stay until they end
 )
 
 // Event is one change that an operator wants to see.
@@ -85,6 +88,8 @@ type Status struct {
 	LastCheck  time.Time
 	CheckTook  time.Duration
 	CheckError string // of the last check
+	Doubt      string // what shows that the ircd does not believe who a client is; "": nothing
+	Refusing   string // that clients in a row were turned away, with the ircd's words; "": they were not
 	Software   string // and version, from HELLO
 	Epoch      string // from HELLO
 	Users      int    // from HELLO

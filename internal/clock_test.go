@@ -17,6 +17,7 @@ var wallClock = []string{"Unix", "UnixMilli", "UnixMicro", "UnixNano", "Local", 
 
 // onTheWall may do so: what is told to people or other programs, and never taken for a duration here.
 var onTheWall = map[string]string{
+	"backend/turned.go":           "since when clients are turned away",
 	"admin/metrics.go":            "a metric's value",
 	"admin/certs.go":              "dates as people read them",
 	"admin/certmetrics.go":        "a metric's value",

@@ -34,11 +34,13 @@ type opening struct {
 	nick    string             // as the client asked for it
 	user    string             // parameter 1 of USER
 	spotter admit.Spotter
-	holding bool   // lines wait in the queue until USER was seen (webirc_after)
-	headed  bool   // a PROXY header was read
-	check   bool   // it was about no client
-	before  uint64 // of the bytes of the client, those of the header
-	begun   bool   // the first bytes of the client, or behind its header, were looked at
+	refusal []string // lines of the backend that turn the client away
+	quit    bool     // the client has said QUIT
+	holding bool     // lines wait in the queue until USER was seen (webirc_after)
+	headed  bool     // a PROXY header was read
+	check   bool     // it was about no client
+	before  uint64   // of the bytes of the client, those of the header
+	begun   bool     // the first bytes of the client, or behind its header, were looked at
 }
 
 // held is what waits here and not in the arena.

@@ -98,6 +98,7 @@ func (s *session) relay(p []byte) {
 
 func (relaying) backendEnded(s *session) {
 	s.backend.NoMore()
+	s.turnedAway()
 	s.relayLost()
 }
 

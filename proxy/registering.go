@@ -104,6 +104,8 @@ func (s *session) forBackend(line []byte) bool {
 	case l.Is("USER"):
 		user, _ := lines.Param(l.Params)
 		r.user = string(user[:min(len(user), 64)])
+	case l.Is("QUIT"):
+		r.quit = true
 	}
 	r.talk.said(line)
 	return true
@@ -129,13 +131,35 @@ func (s *session) answered(p []byte) {
 		if line == nil {
 			return
 		}
-		if lines.Parse(line).Is("001") {
+		l := lines.Parse(line)
+		if l.Is("001") {
+			s.peer.b.Welcomed()
 			s.welcomed()
 			return
 		}
+		r.noteRefusal(l, line)
 		r.talk.heard(line)
 		p = rest
 	}
+}
+
+// maxRefusal bounds the lines that are kept of an ircd that turns a client away: a numeric, ERROR.
+const maxRefusal = 2
+
+// noteRefusal keeps the line if it turns the client away.
+func (r *opening) noteRefusal(l lines.Line, line []byte) {
+	if (l.Is("ERROR") || l.Is("463") || l.Is("464") || l.Is("465") || l.Is("466")) && len(r.refusal) < maxRefusal {
+		r.refusal = append(r.refusal, string(line[:min(len(line), 512)]))
+	}
+}
+
+// turnedAway tells the backend of a client whose registration the ircd has ended. One who has left, or never said who it is, was not.
+func (s *session) turnedAway() {
+	r := s.reg
+	if r == nil || r.quit || r.nick == "" || r.user == "" || s.client.Gone() || s.client.Ended() || s.has(dismissed) {
+		return
+	}
+	s.peer.b.Refused(r.refusal...)
 }
 
 // welcomed ends the registration: what was kept for it is zeroed, and lines are not looked at any more.

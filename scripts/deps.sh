@@ -34,6 +34,13 @@ trixie_test='
 inspircd inspircd-dev g++ libfmt-dev|e2e: InspIRCd 4
 '
 
+# Packages that conflict with others here, which are unpacked aside and run from there by tests in a mount namespace:
+# path below the directory | packages | without it
+aside=/usr/local/lib/ircferry-deps
+table_aside='
+usr/sbin/ircd-hybrid|ircd-hybrid libltdl7|e2e: ircd-hybrid behind the proxy
+'
+
 rows="" trixie=""
 for set in "${@:-test}"; do
   case "$set" in
@@ -49,6 +56,13 @@ have() {
   case "$1" in /*) [ -e "$1" ]; return ;; esac
   PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null 2>&1
 }
+missing_aside() { # prints the rows that are not unpacked, for the tests only
+  case " ${*:-test} " in *" test "*) ;; *) return 0 ;; esac
+  while IFS='|' read -r path pkg without; do
+    [ -n "$path" ] && [ ! -e "$aside/$path" ] && printf '%s|%s|%s\n' "$aside/$path" "$pkg" "$without"
+  done <<<"$table_aside"
+  return 0
+}
 missing() { # prints the rows whose command is not there
   while IFS='|' read -r cmd pkg without; do
     [ -n "$cmd" ] && ! have "$cmd" && printf '%s|%s|%s\n' "$cmd" "$pkg" "$without"
@@ -56,7 +70,7 @@ missing() { # prints the rows whose command is not there
   return 0
 }
 tell_skipped() {
-  missing | while IFS='|' read -r cmd pkg without; do echo "deps: no $cmd (package $pkg): skipped is $without"; done
+  { missing; missing_aside "$@"; } | while IFS='|' read -r cmd pkg without; do echo "deps: no $cmd (package $pkg): skipped is $without"; done
 }
 
 # Each set by itself: what one of them lacks is no reason to go without the others.
@@ -70,11 +84,11 @@ of_trixie() {
   done <<<"$trixie"
 }
 
-if [ -z "$(missing)" ]; then of_trixie; echo "deps: all there on this Debian"; exit 0; fi
-if ! command -v apt-get >/dev/null 2>&1; then echo "deps: no apt-get here, nothing installed"; tell_skipped; of_trixie; exit 0; fi
+if [ -z "$(missing)$(missing_aside "$@")" ]; then of_trixie; echo "deps: all there on this Debian"; exit 0; fi
+if ! command -v apt-get >/dev/null 2>&1; then echo "deps: no apt-get here, nothing installed"; tell_skipped "$@"; of_trixie; exit 0; fi
 if [ "$(id -u)" -ne 0 ]; then
   echo "deps: not root, nothing installed; run: sudo apt-get install --no-install-recommends $(missing | cut -d'|' -f2 | tr ' ' '\n' | sort -u | xargs)"
-  tell_skipped
+  tell_skipped "$@"
   of_trixie
   exit 0
 fi
@@ -95,12 +109,19 @@ echo "deps: apt-get update"
 wanted=$(missing | cut -d'|' -f2 | tr ' ' '\n' | sort -u | xargs)
 echo "deps: installing $wanted"
 # shellcheck disable=SC2086
-if ! "${apt[@]}" install --no-install-recommends $wanted </dev/null >/dev/null 2>&1; then
+if [ -n "$wanted" ] && ! "${apt[@]}" install --no-install-recommends $wanted </dev/null >/dev/null 2>&1; then
   for pkg in $wanted; do
     "${apt[@]}" install --no-install-recommends "$pkg" </dev/null >/dev/null 2>&1 || echo "deps: cannot install $pkg"
   done
 fi
-tell_skipped
+missing_aside "$@" | while IFS='|' read -r _ pkgs _; do
+  echo "deps: unpacking $pkgs into $aside"
+  at=$(mktemp -d) && chmod 755 "$at" && mkdir -p "$aside" || exit
+  # shellcheck disable=SC2086
+  (cd "$at" && "${apt[@]}" download $pkgs </dev/null >/dev/null 2>&1 && for deb in *.deb; do dpkg -x "$deb" "$aside"; done) || echo "deps: cannot unpack $pkgs"
+  rm -rf "$at"
+done
+tell_skipped "$@"
 of_trixie
-[ -n "$(missing)" ] || echo "deps: all there on this Debian now"
+[ -n "$(missing)$(missing_aside "$@")" ] || echo "deps: all there on this Debian now"
 exit 0

@@ -79,7 +79,7 @@ func backendPicture(b *backend.Backend, pool *backend.Pool) admin.Backend {
 	out := admin.Backend{Name: b.Name(), Pool: pool.Name(), Driver: "none", Address: c.Address, Admin: b.Admin().String(), Oper: b.Oper().String(),
 		Serving: pool.Serving() == b.Name(), Backup: c.Backup, Weight: c.Weight, Sessions: b.Sessions()}
 	st := b.Status()
-	out.Stream = st.Stream
+	out.Stream, out.Warnings = st.Stream, backendWarnings(st)
 	if b.Oper() != backend.Up {
 		out.Cause = st.Cause
 	}
@@ -92,6 +92,17 @@ func backendPicture(b *backend.Backend, pool *backend.Pool) admin.Backend {
 		out.Users, out.Unmovable, out.Channels, out.Links, out.Hello = h.Users, h.Unmovable, h.Channels, h.Links, &at
 	}
 	return out
+}
+
+// backendWarnings are what an operator should know of a backend that is up.
+func backendWarnings(st backend.Status) (warnings []string) {
+	if st.Doubt != "" {
+		warnings = append(warnings, "the ircd does not believe who a client is, so that all its bans and limits hold for us: "+st.Doubt)
+	}
+	if st.Refusing != "" {
+		warnings = append(warnings, st.Refusing)
+	}
+	return warnings
 }
 
 // SetAdmin implements admin.Pools.

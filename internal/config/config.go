@@ -80,17 +80,19 @@ type CheckType string
 const (
 	CheckHandoff CheckType = "handoff" // HELLO on the control connection
 	CheckTCP     CheckType = "tcp"
-	CheckIRC     CheckType = "irc" // CAP LS and QUIT; any line but ERROR is good
+	CheckIRC     CheckType = "irc" // CAP LS up to a verdict of the ircd, now and then a whole registration, and QUIT
 )
 
 // Check is a pool's health check, in HAProxy's words. Zero Type and Inter are resolved per backend: handoff for a native
-// backend and tcp for the others; 2s, and 10s for irc because ircds throttle.
+// backend and tcp for the others; 2s, and 30s for ircds without the driver, which count connections from one address.
 type Check struct {
 	Type    CheckType `yaml:"type" oneof:"handoff tcp irc"`
 	Inter   Duration  `yaml:"inter"`
 	Rise    int       `yaml:"rise"`
 	Fall    int       `yaml:"fall"`
 	Timeout Duration  `yaml:"timeout"`
+
+	Register Duration `yaml:"register"` // how often a check by irc registers a user; 0: never
 }
 
 // Identity is how a backend without a driver is told who the client is.

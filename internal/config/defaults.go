@@ -36,10 +36,14 @@ func (t *ListenerTLS) setDefaults() { t.MinVersion, t.ClientCert = TLS12, Client
 func (p *Pool) setDefaults() {
 	p.Topology = Standalone
 	p.Balance = LeastConn
-	p.Check = Check{Rise: 2, Fall: 3, Timeout: Duration(2 * time.Second)}
+	p.Check = Check{Rise: 2, Fall: 3, Timeout: Duration(2 * time.Second), Register: Duration(10 * time.Minute)}
 }
 
 func (b *Backend) setDefaults() { b.Weight = 100 }
+
+// relayInter is the interval of checks of an ircd that counts them. The defaults of UnrealIRCd (3 connections a minute from one
+// address), Solanum (4) and ircd-hybrid leave room for it; what goes beyond earns a ban that holds for all clients.
+const relayInter = 30 * time.Second
 
 // CheckFor returns the check of one backend of the pool, with type and interval resolved: a native backend is always asked over its
 // control connection, and one without a driver never.
@@ -53,8 +57,8 @@ func (p Pool) CheckFor(b Backend) Check {
 	}
 	if c.Inter == 0 {
 		c.Inter = Duration(2 * time.Second)
-		if c.Type == CheckIRC {
-			c.Inter = Duration(10 * time.Second)
+		if c.Type != CheckHandoff {
+			c.Inter = Duration(relayInter)
 		}
 	}
 	return c

@@ -48,7 +48,7 @@ func TestParseExample(t *testing.T) {
 	want.Listeners = []Listener{{Name: "irc", Address: ":6667", Pool: "main", Limits: limits,
 		ProxyProtocol: &ProxyProtocol{From: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}}}
 	want.Pools = map[string]Pool{"main": {Topology: Standalone, Balance: LeastConn,
-		Check: Check{Type: CheckHandoff, Inter: Duration(2 * time.Second), Rise: 2, Fall: 3, Timeout: Duration(2 * time.Second)},
+		Check: Check{Type: CheckHandoff, Inter: Duration(2 * time.Second), Rise: 2, Fall: 3, Timeout: Duration(2 * time.Second), Register: Duration(10 * time.Minute)},
 		Backends: []Backend{
 			{Name: "a", Handoff: "unix:/run/irc-a/handoff.sock", Weight: 100},
 			{Name: "b", Handoff: "unix:/run/irc-b/handoff.sock", Weight: 100, Backup: true},
@@ -211,8 +211,8 @@ func TestCheckForBackend(t *testing.T) {
 		want  CheckType
 		inter string
 	}{
-		{"", native, CheckHandoff, "2s"}, {"", relay, CheckTCP, "2s"}, {CheckHandoff, relay, CheckTCP, "2s"},
-		{CheckIRC, relay, CheckIRC, "10s"}, {CheckIRC, native, CheckHandoff, "2s"}, {CheckTCP, native, CheckHandoff, "2s"},
+		{"", native, CheckHandoff, "2s"}, {"", relay, CheckTCP, "30s"}, {CheckHandoff, relay, CheckTCP, "30s"},
+		{CheckIRC, relay, CheckIRC, "30s"}, {CheckIRC, native, CheckHandoff, "2s"}, {CheckTCP, native, CheckHandoff, "2s"},
 	} {
 		got := Pool{Check: Check{Type: c.typ}}.CheckFor(c.b)
 		if got.Type != c.want || got.Inter.String() != c.inter {

@@ -1,0 +1,229 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// hybrid starts ircd-hybrid, which cannot be installed beside ngIRCd: make deps unpacks it aside, and a mount namespace puts it where it
+// looks for its modules. It returns its client port.
+func hybrid(t *testing.T) int {
+	t.Helper()
+	const aside = "/usr/local/lib/ircferry-deps"
+	program := filepath.Join(aside, "usr/sbin/ircd-hybrid")
+	if _, err := os.Stat(program); err != nil {
+		t.Skipf("no ircd-hybrid in %s (make deps unpacks it there)", aside)
+	}
+	overlay := "mount -t overlay overlay -o lowerdir=" + aside + "/usr/lib:/usr/lib /usr/lib"
+	if out, err := exec.Command("unshare", "-m", "sh", "-c", overlay).CombinedOutput(); err != nil {
+		t.Skipf("no overlay mount in a namespace here: %v %s", err, out)
+	}
+	port, conf := ircdConfig(t, "ircd-hybrid.conf", "hy.example.org")
+	dir := filepath.Dir(conf)
+	for path, mode := range map[string]os.FileMode{dir: 0o777, conf: 0o644} {
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run := fmt.Sprintf(`%s && exec setpriv --reuid=65534 --regid=65534 --clear-groups %s -foreground -configfile %s -logfile %s/log -pidfile %s/pid`,
+		overlay, program, conf, dir, dir)
+	awaitPort(t, port, start(t, nil, "unshare", "-m", "sh", "-c", run))
+	return port
+}
+
+// inspircdWith starts InspIRCd with a client port that wants no PROXY header, and more text in its configuration.
+func inspircdWith(t *testing.T, more string) (port int) {
+	t.Helper()
+	program := need(t, "inspircd", "inspircd")
+	port, conf := ircdConfig(t, "inspircd.conf", "insp.example.org")
+	text := strings.Replace(readFile(conf), ` hook="haproxy"`, "", 1)
+	writeFile(t, conf, more+"\n"+text)
+	awaitPort(t, port, start(t, nil, program, "--config="+conf, "--nofork", "--runasroot"))
+	return port
+}
+
+// checked is a daemon whose backend is checked by irc, or however else check says, and what ircferry check says of it.
+func checked(t *testing.T, check, backend string) (f *ferry, says string, code int) {
+	t.Helper()
+	f = newFerry(t, "", backend)
+	f.writeConfig(strings.Replace(readFile(f.configFile()), "check: {inter: 1s", "check: {"+check+", inter: 1s", 1))
+	p := start(t, nil, binary("ircferry"), "check", "-c", f.configFile())
+	code = p.await(20 * time.Second)
+	f.run(nil)
+	return f, p.out.String(), code
+}
+
+func (f *ferry) shows(t *testing.T, what string, args ...string) string {
+	t.Helper()
+	var out string
+	eventually(t, 20*time.Second, strings.Join(args, " ")+" says "+what, func() bool {
+		out, _ = f.ctl(args...)
+		return strings.Contains(out, what)
+	})
+	return out
+}
+
+func secret(t *testing.T, word string) string {
+	t.Helper()
+	path := filepath.Join(shortDir(t), "password")
+	writeFile(t, path, word+"\n")
+	return path
+}
+
+// refused are clients that say who they are and are thrown out.
+func refusedClients(t *testing.T, f *ferry, n int) {
+	t.Helper()
+	for i := range n {
+		c := dial(t, f.port, fmt.Sprintf("127.0.7.%d", i+1), "")
+		c.nick = fmt.Sprintf("gil%d", i)
+		c.send("NICK " + c.nick)
+		c.send("USER gil 0 * :gil")
+		eventually(t, 20*time.Second, "the end of "+c.nick, func() bool {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			return c.err != nil
+		})
+	}
+}
+
+// Issue 10, 5: an ircd that does not believe who a client is. ngIRCd goes on with the proxy's address, for everybody.
+func TestFieldNgIRCdDoesNotBelieve(t *testing.T) {
+	port := ngircd(t)
+	backend := func(word string) string {
+		return relay(port, ", identity: webirc, webirc_after: user, webirc_password_file: "+secret(t, word))
+	}
+	f, says, code := checked(t, "type: irc", backend("wrong"))
+	if code != 1 || !strings.Contains(says, "error: pools.main.backends[0]") || !strings.Contains(says, "does not believe who a client is") {
+		t.Errorf("check: exit %d\n%s", code, says)
+	}
+	f.shows(t, "does not believe who a client is", "status")
+	f.shows(t, "not believed", "events")
+	login(t, f.port, "127.0.9.9", "ann").fence() // it is no reason to keep everybody out
+
+	good, says, code := checked(t, "type: irc", backend("webpass"))
+	if code != 0 || !strings.Contains(says, "shows the address that it is told") {
+		t.Errorf("check: exit %d\n%s", code, says)
+	}
+	login(t, good.port, "127.0.9.9", "ben").fence()
+	if out, _ := good.ctl("status"); strings.Contains(out, "believe") {
+		t.Errorf("status:\n%s", out)
+	}
+}
+
+// ircd-hybrid throws everybody out, and says why.
+func TestFieldHybridThrowsOut(t *testing.T) {
+	port := hybrid(t)
+	backend := func(word string) string {
+		return relay(port, ", identity: webirc, webirc_password_file: "+secret(t, word))
+	}
+	const words = "ERROR :Closing Link: * (Not a WebIRC auth block)"
+	f, says, _ := checked(t, "type: tcp", backend("wrong"))
+	if !strings.Contains(says, "warning: pools.main.backends[0]") || !strings.Contains(says, words) {
+		t.Errorf("check:\n%s", says)
+	}
+	f.shows(t, " up ", "show", "backends")
+	refusedClients(t, f, 4)
+	f.shows(t, words, "status")
+	if n := strings.Count(f.proc.out.String(), "backend refusing"); n != 1 {
+		t.Errorf("the refusal is logged %d times", n)
+	}
+
+	f, _, _ = checked(t, "type: irc", backend("wrong"))
+	f.shows(t, words, "show", "backends")
+	f.shows(t, " down ", "show", "backends")
+
+	f, says, code := checked(t, "type: irc", backend("webpass"))
+	if code != 0 || !strings.Contains(says, "shows the address that it is told") {
+		t.Errorf("check: exit %d\n%s", code, says)
+	}
+	f.shows(t, " up ", "show", "backends")
+	seesTheAddress(t, f)
+}
+
+func seesTheAddress(t *testing.T, f *ferry) {
+	t.Helper()
+	c := login(t, f.port, "127.0.9.9", "ann")
+	before := c.count()
+	c.send("WHOIS ann")
+	c.expect(" 318 ")
+	if whois := strings.Join(c.since(before), "\n"); !strings.Contains(whois, "127.0.9.9") {
+		t.Errorf("WHOIS says\n%s", whois)
+	}
+}
+
+// Issue 10, 2 (inspircd/docker#66): the ircd has banned the proxy, or has no room for it. Its port answers all the same.
+func TestFieldIrcdRefusesTheProxy(t *testing.T) {
+	for name, c := range map[string]struct{ more, words string }{
+		"banned": {`<badip ipmask="127.0.0.1" reason="too many checks">`, "too many checks"},
+		"K-line": {`<badhost host="*@127.0.0.1" reason="no proxies">`, "no proxies"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			port := inspircdWith(t, c.more)
+			f, says, _ := checked(t, "type: irc", relay(port, ""))
+			if !strings.Contains(says, c.words) || strings.Contains(says, "answers as an ircd does") {
+				t.Errorf("check:\n%s", says)
+			}
+			f.shows(t, c.words, "show", "backends")
+			f.shows(t, " down ", "show", "backends")
+			f, _, _ = checked(t, "type: tcp", relay(port, ""))
+			refusedClients(t, f, 3)
+			f.shows(t, c.words, "status")
+			f.shows(t, "refusing", "events")
+		})
+	}
+}
+
+// ngIRCd counts the proxy's address for all clients: one too many is told ERROR and nothing else, and so is the check.
+func TestFieldNgIRCdIsFull(t *testing.T) {
+	program := need(t, "ngircd", "ngircd")
+	port, conf := ircdConfig(t, "ngircd.conf", "ng.example.org")
+	writeFile(t, conf, strings.Replace(readFile(conf), "MaxConnectionsIP = 0", "MaxConnectionsIP = 2", 1))
+	awaitPort(t, port, start(t, nil, program, "--nodaemon", "--config", conf))
+	const words = "too many connections from your IP"
+	f, _, code := checked(t, "type: irc", relay(port, ""))
+	if code != 0 {
+		t.Error("check does not let an ircd pass that is not full yet")
+	}
+	f.shows(t, " up ", "show", "backends")
+	login(t, f.port, "127.0.0.1", "ann")
+	login(t, f.port, "127.0.0.1", "ben")
+	f.shows(t, words, "show", "backends")
+}
+
+// Issue 10, 12: after a check with a PROXY header InspIRCd kept an unknown connection for its registration timeout.
+func TestFieldChecksLeaveNothingBehind(t *testing.T) {
+	port := inspircd(t)
+	for i, check := range []string{"type: tcp", "type: irc"} {
+		f, _, _ := checked(t, check, relay(port, ", identity: proxy-v2"))
+		f.writeConfig(strings.Replace(readFile(f.configFile()), "inter: 1s", "inter: 20ms", 1))
+		f.writeConfig(strings.Replace(readFile(f.configFile()), "timeout: 1s", "timeout: 20ms", 1))
+		if out, code := f.ctl("reload"); code != 0 {
+			t.Fatal(out)
+		}
+		f.shows(t, " up ", "show", "backends")
+		c := login(t, f.port, "127.0.0.1", fmt.Sprintf("ann%d", i))
+		eventually(t, 20*time.Second, "thirty checks", func() bool {
+			c.send("LUSERS")
+			return strings.Contains(c.expect(" 255 "), " 255 ") && len(c.since(0)) > 300
+		})
+		first, last := -1, 0
+		for _, line := range c.since(0) {
+			if words := strings.Fields(line); len(words) > 3 && words[1] == "253" {
+				fmt.Sscan(words[3], &last)
+			}
+			if first < 0 && strings.Contains(line, " 255 ") {
+				first = last // of those that were there before, and no check's
+			}
+		}
+		if last > first+2 {
+			t.Errorf("%s: %d unknown connections became %d", check, first, last)
+		}
+	}
+}
