@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/ircferry/ircferry/backend"
+	"github.com/ircferry/ircferry/internal/config"
 	"github.com/ircferry/ircferry/proxy/admit"
 	"github.com/ircferry/ircferry/proxy/handshake"
 	"github.com/ircferry/ircferry/proxy/leg"
@@ -44,6 +45,8 @@ type Proxy struct {
 	relief   *relief
 	metrics  *metrics
 	slots    *handshake.Slots
+	ceiling  int                                       // descriptors from this number on are not for clients
+	top      int                                       // and from this one on not for their streams
 	moving   atomic.Pointer[func(backend string) bool] // see SetMoving
 	unowned  atomic.Uint64                             // sessions that were found frozen without a move
 	running  sync.WaitGroup                            // loops, the log's writer, the books, relief
@@ -75,7 +78,9 @@ func New(o Options) (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Proxy{instance: o.Instance, backends: o.Backends, log: o.Log, arena: arena, tally: map[string]*tally{},
+	_, limit := descriptors()
+	reserve := config.ReservedDescriptors(limit)
+	p := &Proxy{ceiling: limit - reserve, top: limit - reserve/2, instance: o.Instance, backends: o.Backends, log: o.Log, arena: arena, tally: map[string]*tally{},
 		slots: handshake.NewSlots(handshakesPerCore * runtime.NumCPU())}
 	for i := range o.Loops {
 		w, err := newWorker(p, i)
@@ -125,6 +130,7 @@ func newWorker(p *Proxy, i int) (*worker, error) {
 	w.loop, w.legs, w.framer = l, &leg.Loop{Loop: l, Shard: w.shard}, lines.NewFramer(w.shard)
 	w.shard.OnFull(w.makeRoom)
 	w.sockets = admit.NewSockets(l, portListener, w.arrived)
+	w.sockets.Ceiling = p.ceiling
 	return w, nil
 }
 

@@ -61,7 +61,8 @@ type daemon struct {
 
 	interrupted []handoff.Interrupted // moves of an earlier daemon that have no end
 
-	stopCerts func() // nil: they are not watched
+	stopCerts       func() // nil: they are not watched
+	stopDescriptors func() // nil: nor these
 
 	cfg      atomic.Pointer[loaded]
 	stopping atomic.Bool
@@ -122,6 +123,7 @@ func (d *daemon) start(cfg config.Config) (err error) {
 		return err
 	}
 	d.stopCerts = d.watchCerts()
+	d.stopDescriptors = d.watchDescriptors()
 	_, err = d.setListeners(cfg.Listeners, set)
 	return err
 }
@@ -221,6 +223,8 @@ func (d *daemon) startAdmin(cfg config.Config) error {
 		return fmt.Errorf("http.address: %w", err)
 	}
 	d.public = admin.Public{Status: d.api.Status, Gatherer: d.registry, Alive: d.proxy.Watchdog, Log: d.log}.Server()
+	_, limit := d.proxy.Descriptors()
+	web = admin.LimitListener(web, max(8, config.ReservedDescriptors(limit)/4))
 	d.serving.Go(func() {
 		if err := d.public.Serve(web); !errors.Is(err, http.ErrServerClosed) {
 			d.log.Error("HTTP port ended", "err", err)
@@ -259,8 +263,10 @@ func (d *daemon) release() {
 		d.public.Close()
 	}
 	d.serving.Wait()
-	if d.stopCerts != nil {
-		d.stopCerts()
+	for _, stop := range []func(){d.stopCerts, d.stopDescriptors} {
+		if stop != nil {
+			stop()
+		}
 	}
 	if d.proxy != nil {
 		d.proxy.Close()

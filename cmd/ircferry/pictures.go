@@ -33,8 +33,16 @@ func (p pictures) Info() admin.Status {
 		Version: admin.BuildVersion(), Instance: p.d.instance, PID: os.Getpid(), State: state, Started: p.d.started,
 		Config:      admin.ConfigInfo{Path: p.d.opt.path, SHA256: cfg.sha256, Loaded: cfg.at, LastError: cfg.lastError},
 		Descriptors: admin.Descriptors{Used: used, Limit: limit},
-		Warnings:    append(p.d.interruptedMoves(), p.d.removedBackends()...),
+		Warnings:    slices.Concat(p.d.interruptedMoves(), p.d.removedBackends(), fewDescriptors(cfg.Config)),
 	}
+}
+
+// fewDescriptors is a sentence if the configuration allows more than this process may have.
+func fewDescriptors(cfg config.Config) (warnings []string) {
+	for _, f := range config.Descriptors(cfg) {
+		warnings = append(warnings, f.Text)
+	}
+	return warnings
 }
 
 // interruptedMoves is a sentence for each journal that this start has put aside, as long as it lies there.

@@ -92,11 +92,12 @@ func missing(path string) bool {
 
 // Descriptors that are no session's: standard streams, listeners and loops come on top, each by its number.
 const (
-	ownDescriptors   = 32 // arena, admin socket and its clients, http, state lock, journal, log, runtime
-	perLoop          = 2  // epoll, eventfd
-	perBackend       = 2  // check, control connection of a move
-	perSession       = 2  // client, backend
-	perSessionInMove = 1  // the new stream beside the old one
+	ownDescriptors   = 16  // arena, admin socket, http, state lock, log, runtime; what comes and goes has the reserve
+	perLoop          = 2   // epoll, eventfd
+	perBackend       = 2   // check, control connection of a move
+	perSession       = 2   // client, backend
+	perSessionInMove = 1   // the new stream beside the old one
+	fewClients       = 256 // fewer is a limit that nobody has chosen for a server
 	descriptorWayOut = "raise LimitNOFILE of the unit (ulimit -n), or lower connections"
 )
 
@@ -106,13 +107,14 @@ func (c *checker) descriptors(cfg Config) {
 	if have <= 0 {
 		return
 	}
-	base := ownDescriptors + len(cfg.Listeners) + perLoop*max(cfg.Loops, 1)
+	base := ownDescriptors + ReservedDescriptors(have) + len(cfg.Listeners) + perLoop*max(cfg.Loops, 1)
 	for _, p := range cfg.Pools {
 		base += perBackend * len(p.Backends)
 	}
-	connections := 0
+	connections, unlimited := 0, len(cfg.Listeners) == 0
 	for _, l := range cfg.Listeners {
 		connections += max(l.Limits.Connections, 0)
+		unlimited = unlimited || l.Limits.Connections == 0
 	}
 	fit := max(have-base, 0)
 	switch {
@@ -121,6 +123,9 @@ func (c *checker) descriptors(cfg Config) {
 	case connections*perSession > fit:
 		c.errorf("listeners", "limits.connections allow %d, which needs %d descriptors (%d a session, %d for the rest), but this process may have %d, enough for %d; %s",
 			connections, connections*perSession+base, perSession, base, have, fit/perSession, descriptorWayOut)
+	case unlimited && fit/perSession < fewClients:
+		c.warnf("listeners", "limits.connections is 0, no limit, but this process may have %d descriptors, enough for %d clients (%d a session, %d for the rest); "+
+			"further ones wait in the kernel's queue; raise LimitNOFILE of the unit (ulimit -n)", have, fit/perSession, perSession, base)
 	case connections*(perSession+perSessionInMove) > fit:
 		c.warnf("listeners", "limits.connections allow %d, but %d descriptors are enough to move only %d at once (%d a session in a move); %s",
 			connections, have, fit/(perSession+perSessionInMove), perSession+perSessionInMove, descriptorWayOut)

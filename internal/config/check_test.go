@@ -233,6 +233,7 @@ func TestC5_34DescriptorsAreReckonedInAdvance(t *testing.T) {
 		{6000, 20000, "", ""},
 		{0, 1024, "", ""},
 		{0, 20, SeverityError, "not enough for this configuration itself"},
+		{0, 100, SeverityWarning, "100 descriptors, enough for "},
 		{100, 0, "", ""}, // not known
 	} {
 		cfg, sys := sound(t), plenty()

@@ -19,6 +19,10 @@ const (
 
 // Sockets are the listening sockets of one event loop. Its methods are for the loop's goroutine, unless they say otherwise.
 type Sockets struct {
+	// Ceiling is the first descriptor number that is not for clients: a client that gets it is let in, and then accept rests, so that what is
+	// above stays for those who must not go without. 0: there is none.
+	Ceiling int
+
 	loop *loop.Loop
 	port uint8
 	take func(Client)
@@ -69,8 +73,25 @@ func (x *Sockets) acceptSome(s *socket, n int) bool {
 			unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0) //nolint:errcheck // inherited if it came after the filter
 		}
 		x.take(s.lst.arrived(fd, addr))
+		if x.Ceiling > 0 && fd >= x.Ceiling {
+			x.Pause()
+			return false
+		}
 	}
 	return true
+}
+
+// full reports whether the descriptors are used up but for what is above the ceiling: the kernel gives the lowest number that is free.
+func (x *Sockets) full(fd int) bool {
+	if x.Ceiling == 0 {
+		return false
+	}
+	probe, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return true
+	}
+	loop.Close(probe)
+	return probe >= x.Ceiling
 }
 
 // arrived says who an accepted client is and whether it may come in.
@@ -105,6 +126,13 @@ func (x *Sockets) Pause() {
 func (x *Sockets) Resume() {
 	if !x.paused.Load() {
 		return
+	}
+	for _, s := range x.open {
+		if x.full(s.fd) {
+			x.loop.After(acceptPause, x.key(0))
+			return
+		}
+		break
 	}
 	x.paused.Store(false)
 	for slot, s := range x.open {
