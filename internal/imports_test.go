@@ -33,8 +33,9 @@ var rooms = map[string][]string{
 	"handoff":          {"handoff", "backend", "internal/config"},
 	"handoff/protocol": {}, // other people's ircds may import it
 	"backend":          {"handoff/protocol", "internal/config"},
-	"internal/config":  {},
-	"internal/certs":   {"internal/config"},
+	"internal/config":  {"internal/pemfile"},
+	"internal/certs":   {"internal/config", "internal/pemfile"},
+	"internal/pemfile": {},
 	"internal/ircd":    {"handoff/protocol"},
 	"internal/cluster": {},
 	// Clients and servers for tests, demo and benchmarks.

@@ -1,19 +1,14 @@
 package certs
 
 import (
-	"bytes"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
-	"errors"
 	"fmt"
-	"io"
 	"os"
-	"strings"
-	"syscall"
 	"time"
 
 	"github.com/ircferry/ircferry/internal/config"
+	"github.com/ircferry/ircferry/internal/pemfile"
 )
 
 // maxFile bounds what is read of one file: a chain is some kilobytes.
@@ -21,22 +16,18 @@ const maxFile = 1 << 20
 
 // Read reads one certificate with its chain and its key. Its errors name the file, and never hold what is in the key.
 func Read(files config.Cert) (*tls.Certificate, error) {
-	chain, err := readFile(files.Cert)
+	chain, err := pemfile.Read(files.Cert, maxFile)
 	if err != nil {
 		return nil, fmt.Errorf("read certificate: %w", err)
 	}
-	key, err := readFile(files.Key)
+	key, err := pemfile.Read(files.Key, maxFile)
 	if err != nil {
 		return nil, fmt.Errorf("read key: %w", err)
 	}
 	defer clear(key)
-	c, err := tls.X509KeyPair(chain, key)
+	c, err := pemfile.Pair(files.Cert, chain, files.Key, key)
 	if err != nil {
-		if encrypted(key) {
-			err = errors.New("it is encrypted; write it without a passphrase (openssl pkey -in OLD -out NEW)")
-			return nil, fmt.Errorf("key %s: %w", files.Key, err)
-		}
-		return nil, fmt.Errorf("certificate %s with key %s: %s", files.Cert, files.Key, strings.TrimPrefix(err.Error(), "tls: "))
+		return nil, err
 	}
 	if err := usable(&c); err != nil {
 		return nil, fmt.Errorf("certificate %s: %w", files.Cert, err)
@@ -64,38 +55,6 @@ func usable(c *tls.Certificate) error {
 		return fmt.Errorf("TLS cannot be spoken with a key of its kind (%s); RSA of 2048 bits, ECDSA P-256 and Ed25519 are good", keyWords(c.Leaf))
 	}
 	return nil
-}
-
-// readFile does not wait, also not for the writer of a pipe that has the name of a file.
-func readFile(path string) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	if info, err := f.Stat(); err != nil {
-		return nil, err
-	} else if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is no file", path)
-	}
-	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(data) > maxFile {
-		return nil, fmt.Errorf("%s is larger than %d bytes", path, maxFile)
-	}
-	return data, nil
-}
-
-// encrypted reports whether a key file holds a key that needs a passphrase: PKCS #8's own kind, or OpenSSL's of before.
-func encrypted(key []byte) bool {
-	for block, rest := pem.Decode(key); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type == "ENCRYPTED PRIVATE KEY" || strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED") {
-			return true
-		}
-	}
-	return bytes.Contains(key, []byte("BEGIN ENCRYPTED PRIVATE KEY"))
 }
 
 // stamp is what tells from outside whether files are still those that were read.

@@ -172,8 +172,8 @@ func TestBrokenFilesLeaveTheOldCertificate(t *testing.T) {
 		{"certificate of another", func(t *testing.T, dir string, files config.Cert) { write(t, files.Cert, other.CertPEM) }, "private key does not match public key"},
 		{"certificate gone", func(t *testing.T, dir string, files config.Cert) { remove(t, files.Cert) }, "no such file"},
 		{"key gone", func(t *testing.T, dir string, files config.Cert) { remove(t, files.Key) }, "no such file"},
-		{"certificate empty", func(t *testing.T, dir string, files config.Cert) { write(t, files.Cert, nil) }, "failed to find any PEM data in certificate"},
-		{"certificate cut", func(t *testing.T, dir string, files config.Cert) { write(t, files.Cert, good.CertPEM[:200]) }, "failed to find any PEM data in certificate"},
+		{"certificate empty", func(t *testing.T, dir string, files config.Cert) { write(t, files.Cert, nil) }, "it is empty"},
+		{"certificate cut", func(t *testing.T, dir string, files config.Cert) { write(t, files.Cert, good.CertPEM[:200]) }, "block 1 of 1 (line 1) is cut"},
 		{"files the wrong way round", func(t *testing.T, dir string, files config.Cert) {
 			write(t, files.Cert, good.KeyPEM)
 			write(t, files.Key, good.CertPEM)

@@ -121,7 +121,7 @@ func TestVerifyBackendTLS(t *testing.T) {
 		{"own roots", relay(BackendTLS{CA: cert, ServerName: "irc.test"}), ""},
 		{"no such ca", relay(BackendTLS{CA: dir + "/none"}), "error: " + at + ": tls.ca: open " + dir + "/none: no such file"},
 		{"ca of nonsense", relay(BackendTLS{CA: dir + "/empty"}), "error: " + at + ": tls.ca: " + dir + "/empty has no certificate in it"},
-		{"ca that is a directory", relay(BackendTLS{CA: dir}), "error: " + at + ": tls.ca: read " + dir},
+		{"ca that is a directory", relay(BackendTLS{CA: dir}), "error: " + at + ": tls.ca: " + dir + " is no file"},
 		{"certificate for a relay", relay(BackendTLS{Cert: cert, Key: key}), "error: " + at + ".tls.cert: an ircd takes a certificate on this connection for the client's"},
 
 		{"control", control("tcp:127.0.0.1:9", BackendTLS{CA: cert, Cert: cert, Key: key}), ""},

@@ -5,8 +5,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
-	"os"
+
+	"github.com/ircferry/ircferry/internal/pemfile"
 )
 
 // aeadSuites are the suites of TLS 1.2 that are spoken: with forward secrecy and an AEAD, as all of TLS 1.3 are.
@@ -47,48 +47,29 @@ func (t *BackendTLS) ClientConfig(host string) (*tls.Config, error) {
 }
 
 func readRoots(path string) (*x509.CertPool, error) {
-	data, err := readPEM(path)
+	data, err := pemfile.Read(path, maxPEM)
 	if err != nil {
 		return nil, err
 	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(data) {
-		return nil, fmt.Errorf("%s has no certificate in it; it must be PEM", path)
-	}
-	return pool, nil
+	return pemfile.Roots(path, data)
 }
 
 func readPair(certFile, keyFile string) (tls.Certificate, error) {
 	if certFile == "" || keyFile == "" {
 		return tls.Certificate{}, errors.New("one without the other")
 	}
-	cert, err := readPEM(certFile)
+	cert, err := pemfile.Read(certFile, maxPEM)
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	key, err := readPEM(keyFile)
+	key, err := pemfile.Read(keyFile, maxPEM)
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	pair, err := tls.X509KeyPair(cert, key)
+	defer clear(key)
+	pair, err := pemfile.Pair(certFile, cert, keyFile, key)
 	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("use %s with %s: %w", certFile, keyFile, err)
+		return pair, fmt.Errorf("use %s with %s: %w", certFile, keyFile, err)
 	}
 	return pair, nil
-}
-
-func readPEM(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxPEM+1))
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", path, err)
-	}
-	if len(data) > maxPEM {
-		return nil, fmt.Errorf("read %s: larger than %d bytes", path, maxPEM)
-	}
-	return data, nil
 }
