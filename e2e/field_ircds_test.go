@@ -211,7 +211,7 @@ func TestFieldChecksLeaveNothingBehind(t *testing.T) {
 		c := login(t, f.port, "127.0.0.1", fmt.Sprintf("ann%d", i))
 		eventually(t, 20*time.Second, "thirty checks", func() bool {
 			c.send("LUSERS")
-			return strings.Contains(c.expect(" 255 "), " 255 ") && len(c.since(0)) > 300
+			return strings.Contains(c.expect(" 255 "), " 255 ") && len(c.since(0)) > 120
 		})
 		first, last := -1, 0
 		for _, line := range c.since(0) {

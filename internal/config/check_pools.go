@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net/netip"
 	"os"
 	"slices"
+	"strings"
 )
 
 // maxWeight is as far as weights still mean something: a ratio of one to a thousand.
@@ -97,6 +99,7 @@ func (c *checker) backend(key string, b Backend) {
 		if err := checkHostPort(b.Address, false); err != nil {
 			c.errorf(key+".address", "%v", err)
 		}
+		c.leadsTo(key+".address", b.Address)
 		c.backendTLS(key, b)
 	}
 	c.flags(key, b)
@@ -115,8 +118,25 @@ func (c *checker) backend(key string, b Backend) {
 	}
 }
 
+// leadsTo looks at the zone of an address to connect to. An interface that is not there may come.
+func (c *checker) leadsTo(key, address string) {
+	a, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return
+	}
+	switch err := c.zone(a.Addr()); {
+	case err != nil && a.Addr().Zone() == "":
+		c.errorf(key, "%q: %v", address, err)
+	case err != nil:
+		c.warnf(key, "%q: %v", address, err)
+	}
+}
+
 func (c *checker) native(key string, b Backend) {
 	c.controlAddress(key, b)
+	if address, ok := strings.CutPrefix(b.Handoff, "tcp:"); ok {
+		c.leadsTo(key+".handoff", address)
+	}
 	if b.Identity != "" {
 		c.errorf(key+".identity", "%s, but a backend with handoff hears the client's address in OPEN; leave it out", b.Identity)
 	}
@@ -170,6 +190,8 @@ func checkPassword(p []byte) error {
 	switch {
 	case len(p) == 0:
 		return errors.New("is empty")
+	case bytes.HasPrefix(p, []byte("\xef\xbb\xbf")):
+		return errors.New("begins with a byte order mark, which would be part of it; write the file without")
 	case len(p) > maxPassword:
 		return fmt.Errorf("is longer than %d bytes", maxPassword)
 	case bytes.ContainsAny(p, " \r\n\x00"):

@@ -1,11 +1,13 @@
 package config
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"os/user"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 )
@@ -15,6 +17,7 @@ type system struct {
 	descriptors func() uint64 // how many this process may have; 0: not known
 	group       func(name string) error
 	writable    func(dir string) error
+	zone        func(name string) bool // whether there is such an interface, by name or number
 }
 
 func machine() system {
@@ -28,6 +31,14 @@ func machine() system {
 		},
 		group:    func(name string) error { _, err := user.LookupGroup(name); return err },
 		writable: writable,
+		zone: func(name string) bool {
+			if n, err := strconv.Atoi(name); err == nil {
+				_, err := net.InterfaceByIndex(n)
+				return err == nil
+			}
+			_, err := net.InterfaceByName(name)
+			return err == nil
+		},
 	}
 }
 
@@ -151,6 +162,9 @@ func (c *checker) listenAddress(key, address string, taken []bound) []bound {
 		return taken
 	}
 	if a, err := netip.ParseAddr(host); err == nil {
+		if err := c.zone(a); err != nil {
+			c.errorf(key, "%q: %v", address, err)
+		}
 		host = a.String()
 		if a.IsUnspecified() && a.Is6() {
 			host = ""
@@ -168,6 +182,17 @@ func (c *checker) listenAddress(key, address string, taken []bound) []bound {
 		}
 	}
 	return append(taken, bound{key, host, port})
+}
+
+// zone looks for the interface of an address that needs one (RFC 4007 section 11).
+func (c *checker) zone(a netip.Addr) error {
+	switch {
+	case a.Zone() == "" && a.Is6() && a.IsLinkLocalUnicast():
+		return fmt.Errorf("an address of one link is nothing without the interface of the link; write [%s%%eth0]", a)
+	case a.Zone() == "" || c.sys.zone(a.Zone()):
+		return nil
+	}
+	return fmt.Errorf("this machine has no interface %s; ip link lists those that there are", a.Zone())
 }
 
 // overlap reports whether two hosts share an address: "" is all of them, 0.0.0.0 all of IPv4.

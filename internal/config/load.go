@@ -1,10 +1,12 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -65,8 +67,34 @@ func Parse(name string, data []byte) (Config, error) {
 	return c, nil
 }
 
+// plain is the text without a byte order mark, which is none of the content (YAML 1.2.2 section 5.2). Other encodings than UTF-8 are called by
+// their names: what the parser would say of them nobody understands.
+func plain(name string, data []byte) ([]byte, error) {
+	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
+	head := data[:min(len(data), 4)]
+	switch {
+	case bytes.HasPrefix(data, []byte("\xff\xfe\x00\x00")), bytes.HasPrefix(data, []byte("\x00\x00\xfe\xff")):
+		return nil, Errors{{name, 1, 1, "the file is UTF-32; save it as UTF-8 (iconv -f UTF-32 -t UTF-8)"}}
+	case bytes.HasPrefix(data, []byte("\xff\xfe")), bytes.HasPrefix(data, []byte("\xfe\xff")), bytes.IndexByte(head, 0) >= 0:
+		return nil, Errors{{name, 1, 1, "the file is UTF-16; save it as UTF-8 (iconv -f UTF-16 -t UTF-8)"}}
+	}
+	for i, l := range bytes.Split(data, []byte("\n")) {
+		switch {
+		case !utf8.Valid(l):
+			return nil, Errors{{name, i + 1, 1, "this line is not UTF-8; save the file as UTF-8 (iconv -f LATIN1 -t UTF-8, if that is what it is)"}}
+		case bytes.IndexByte(l, 0) >= 0:
+			return nil, Errors{{name, i + 1, 1, "there is a NUL byte in this line; the file is damaged"}}
+		}
+	}
+	return data, nil
+}
+
 // parse returns the one document of the file.
 func parse(name string, data []byte) (ast.Node, error) {
+	data, err := plain(name, data)
+	if err != nil {
+		return nil, err
+	}
 	file, err := parser.ParseBytes(data, 0)
 	if err != nil {
 		return nil, syntaxError(name, err)
@@ -74,7 +102,7 @@ func parse(name string, data []byte) (ast.Node, error) {
 	var root ast.Node
 	for _, doc := range file.Docs {
 		switch {
-		case doc.Body == nil:
+		case doc.Body == nil, doc.Body.Type() == ast.DirectiveType && root == nil: // a directive belongs to the document behind it
 		case root != nil:
 			return nil, Errors{{name, line(doc.Body), 1, "a second document; one file is one configuration"}}
 		default:

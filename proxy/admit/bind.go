@@ -77,7 +77,11 @@ func bindSocket(addr netip.AddrPort, share bool) (int, netip.AddrPort, error) {
 	var sa unix.Sockaddr = &unix.SockaddrInet4{Port: int(addr.Port()), Addr: as4(addr.Addr())}
 	if addr.Addr().Is6() {
 		errs = append(errs, unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, v6Only(addr.Addr())))
-		sa = &unix.SockaddrInet6{Port: int(addr.Port()), Addr: addr.Addr().As16()}
+		zone, errno := loop.ZoneID(fd, addr.Addr())
+		if errno != 0 {
+			errs = append(errs, fmt.Errorf("interface %s: %w", addr.Addr().Zone(), errno))
+		}
+		sa = &unix.SockaddrInet6{Port: int(addr.Port()), Addr: addr.Addr().As16(), ZoneId: zone}
 	}
 	errs = append(errs, unix.Bind(fd, sa))
 	if err := errors.Join(errs...); err != nil {

@@ -2,6 +2,7 @@ package loop
 
 import (
 	"net/netip"
+	"strconv"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -119,10 +120,34 @@ func Connect(fd int, to netip.AddrPort) unix.Errno {
 		v4 = unix.RawSockaddrInet4{Family: unix.AF_INET, Port: ntohs(to.Port()), Addr: a.As4()}
 		at, size = unsafe.Pointer(&v4), unsafe.Sizeof(v4)
 	} else {
-		v6 = unix.RawSockaddrInet6{Family: unix.AF_INET6, Port: ntohs(to.Port()), Addr: a.As16()}
+		zone, errno := ZoneID(fd, a)
+		if errno != 0 {
+			return errno
+		}
+		v6 = unix.RawSockaddrInet6{Family: unix.AF_INET6, Port: ntohs(to.Port()), Addr: a.As16(), Scope_id: zone}
 	}
 	_, _, errno := unix.RawSyscall(unix.SYS_CONNECT, uintptr(fd), uintptr(at), size)
 	return errno
+}
+
+// ZoneID is the index of the interface that an address's zone names (RFC 4007 section 11), or the number that it is; 0 without a zone. fd is any
+// socket. It is looked up each time, because an interface that comes back has another one.
+func ZoneID(fd int, a netip.Addr) (uint32, unix.Errno) {
+	zone := a.Zone()
+	if zone == "" {
+		return 0, 0
+	}
+	if n, err := strconv.ParseUint(zone, 10, 32); err == nil {
+		return uint32(n), 0
+	}
+	ifr, err := unix.NewIfreq(zone)
+	if err != nil {
+		return 0, unix.ENODEV
+	}
+	if err := unix.IoctlIfreq(fd, unix.SIOCGIFINDEX, ifr); err != nil {
+		return 0, unix.ENODEV
+	}
+	return ifr.Uint32(), 0
 }
 
 // SocketError is the outcome of a Connect that was in progress, and clears a pending error.
