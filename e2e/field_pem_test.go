@@ -73,3 +73,14 @@ func TestFieldClosedDirectory(t *testing.T) {
 		t.Errorf("check:\n%s\nwant %s", p.out.String(), want)
 	}
 }
+
+// Issue 10, 10: the final dot of a name that a user has typed; the log says what it was.
+func TestFieldServerNameWithADot(t *testing.T) {
+	openssl := need(t, "openssl", "openssl")
+	a := startEmbedded(t, "a")
+	dir := shortDir(t)
+	cert, key := certtest.SelfSigned(t, certtest.Options{Names: []string{"irc.test"}}).Write(t, dir, "irc")
+	f := startFerry(t, nil, fmt.Sprintf("    tls: {certs: [{cert: %s, key: %s}]}", cert, key), a.backend())
+	start(t, nil, openssl, "s_client", "-connect", fmt.Sprintf("127.0.0.1:%d", f.port), "-servername", "irc.test.").await(20 * time.Second)
+	eventually(t, 20*time.Second, "the log names the dot", func() bool { return strings.Contains(f.proc.out.String(), "tls=server_name_ends_in_dot") })
+}

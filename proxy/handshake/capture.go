@@ -18,6 +18,7 @@ type capture struct {
 	inHello  hello
 	outHello hello
 
+	finalDot    bool // of the name that a client asks for
 	inSwitched  bool // a ChangeCipherSpec came: all behind it is sealed (TLS 1.2)
 	inSealed    [][]byte
 	inBytes     int
@@ -39,6 +40,9 @@ func (c *capture) in(p []byte) {
 	case p[0] == typeCCS:
 		c.inSwitched = true
 	case p[0] == typeHandshake:
+		if !c.client && c.inHello.n == 0 {
+			c.finalDot = finalDot(p[headerLen:])
+		}
 		c.inHello.add(p[headerLen:])
 	}
 }

@@ -22,7 +22,8 @@ const (
 	reasonOversize  = "oversize" // a record, or the handshake: ErrTooMuch
 	reasonBadRecord = "bad_record"
 	reasonHello     = "bad_client_hello"
-	reasonMessage   = "bad_message" // a handshake message that is malformed, out of order or not as it was agreed
+	reasonFinalDot  = "server_name_ends_in_dot" // which crypto/tls refuses
+	reasonMessage   = "bad_message"             // a handshake message that is malformed, out of order or not as it was agreed
 	reasonVersion   = "no_common_version"
 	reasonCipher    = "no_common_cipher"
 	reasonALPN      = "no_common_alpn"
@@ -39,7 +40,7 @@ const (
 )
 
 // Reasons are all words that Error.Reason may have.
-var Reasons = []string{reasonTimeout, reasonTruncated, reasonEnded, reasonHTTP, reasonNotTLS, reasonOversize, reasonBadRecord, reasonHello,
+var Reasons = []string{reasonTimeout, reasonTruncated, reasonEnded, reasonHTTP, reasonNotTLS, reasonOversize, reasonBadRecord, reasonHello, reasonFinalDot,
 	reasonMessage, reasonVersion, reasonCipher, reasonALPN, reasonFallback, reasonNoCert, reasonPeerCert, reasonAuthority, reasonName,
 	reasonExpired, reasonRefused, reasonPeerAlert, reasonTakeOver, reasonInternal}
 
@@ -215,6 +216,9 @@ func (g *gate) ourReason(alert uint8) string {
 		if !hello { // else a message that is too long
 			return reasonInternal
 		}
+	}
+	if hello && g.seen.finalDot {
+		return reasonFinalDot
 	}
 	if hello {
 		return reasonHello

@@ -91,6 +91,30 @@ func TestHostileClients(t *testing.T) {
 	}
 }
 
+// Issue 10, 10: a user who types the name with its final dot. OpenSSL and GnuTLS send it so, and crypto/tls refuses the hello.
+func TestServerNameThatEndsInADot(t *testing.T) {
+	server := certtest.SelfSigned(t, certtest.Options{})
+	hello := func(name string) string {
+		list := "\x00" + string([]byte{0, byte(len(name))}) + name
+		sni := "\x00\x00" + string([]byte{0, byte(len(list) + 2), 0, byte(len(list))}) + list
+		grease := "\x0a\x0a\x00\x00"
+		body := unhex(t, "0303"+strings.Repeat("42", 32)+"00"+"0002c02b"+"0100") + string([]byte{0, byte(len(grease) + len(sni))}) + grease + sni
+		message := string([]byte{1, 0, 0, byte(len(body))}) + body
+		return "\x16\x03\x01" + string([]byte{0, byte(len(message))}) + message
+	}
+	for name, reason := range map[string]string{"irc.test.": reasonFinalDot, ".": reasonFinalDot, "": reasonHello} {
+		a, b := pair(t)
+		done := serve(b, serverConfig(server, ServerOptions{}))
+		if _, err := io.WriteString(a, hello(name)); err != nil {
+			t.Fatal(err)
+		}
+		failed(t, wait(t, done), reason)
+	}
+	for n := range len(hello("irc.test.")) { // cut anywhere it is no panic
+		finalDot([]byte(hello("irc.test."))[min(5, n):n])
+	}
+}
+
 // Nothing that a peer has chosen is in an error.
 func TestErrorsQuoteNobody(t *testing.T) {
 	server := certtest.SelfSigned(t, certtest.Options{})
