@@ -16,6 +16,12 @@ import (
 // looks for its modules. It returns its client port.
 func hybrid(t *testing.T) int {
 	t.Helper()
+	return hybridWith(t, "", "")
+}
+
+// hybridWith is hybrid with another text in the place of one of its configuration.
+func hybridWith(t *testing.T, old, now string) int {
+	t.Helper()
 	const aside = "/usr/local/lib/ircferry-deps"
 	program := filepath.Join(aside, "usr/sbin/ircd-hybrid")
 	if _, err := os.Stat(program); err != nil {
@@ -26,6 +32,7 @@ func hybrid(t *testing.T) int {
 		t.Skipf("no overlay mount in a namespace here: %v %s", err, out)
 	}
 	port, conf := ircdConfig(t, "ircd-hybrid.conf", "hy.example.org")
+	writeFile(t, conf, strings.Replace(readFile(conf), old, now, 1))
 	dir := filepath.Dir(conf)
 	for path, mode := range map[string]os.FileMode{dir: 0o777, conf: 0o644} {
 		if err := os.Chmod(path, mode); err != nil {
@@ -225,5 +232,40 @@ func TestFieldChecksLeaveNothingBehind(t *testing.T) {
 		if last > first+2 {
 			t.Errorf("%s: %d unknown connections became %d", check, first, last)
 		}
+	}
+}
+
+// Issue 10, 13: the snippets of configs/ircds as they stand, with a limit of two for one address. It means the client's own, and never ircferry's.
+func TestFieldCloneLimits(t *testing.T) {
+	for name, begin := range map[string]func() string{
+		"InspIRCd": func() string {
+			program := need(t, "inspircd", "inspircd")
+			port, conf := ircdConfig(t, "inspircd.conf", "insp.example.org")
+			text := strings.NewReplacer(`localmax="1000" globalmax="1000"`, `localmax="2" globalmax="2"`, `clonesonconnect="no"`, `clonesonconnect="yes"`).Replace(readFile(conf))
+			text = text[:strings.Index(text, `<module name="haproxy">`)] + text[strings.Index(text, "# The class is"):]
+			writeFile(t, conf, strings.ReplaceAll(readFile("../configs/ircds/inspircd.conf"), "6670", fmt.Sprint(port))+text)
+			awaitPort(t, port, start(t, nil, program, "--config="+conf, "--nofork", "--runasroot"))
+			return relay(port, ", identity: proxy-v2, proxy_tlvs: [ssl]")
+		},
+		"ircd-hybrid": func() string {
+			return relay(hybridWith(t, "number_per_ip_local = 1000; number_per_ip_global = 1000", "number_per_ip_local = 2; number_per_ip_global = 2"),
+				", identity: webirc, webirc_password_file: "+secret(t, "webpass"))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, _, code := checked(t, "type: irc", begin())
+			if code != 0 {
+				t.Error("check does not let it pass")
+			}
+			for i, from := range []string{"127.0.9.1", "127.0.9.1", "127.0.9.2", "127.0.9.2", "127.0.9.3"} {
+				login(t, f.port, from, fmt.Sprintf("ann%d", i)).fence()
+			}
+			c := dial(t, f.port, "127.0.9.1", "")
+			c.nick = "third"
+			c.send("NICK third")
+			c.send("USER third 0 * :third")
+			c.expect("ERROR")
+			f.shows(t, " up ", "show", "backends")
+		})
 	}
 }
