@@ -18,6 +18,7 @@ type Done struct {
 	Backend *Backend      `json:"backend,omitempty"` // as it is now, if its state was set
 	Reload  *Reloaded     `json:"reload,omitempty"`
 	Note    string        `json:"note,omitempty"` // what the operator should know, a sentence
+	Left    int           `json:"left,omitempty"` // of a dry run for a backend without a driver: sessions that would stay where they are
 }
 
 type arguments interface {
@@ -106,7 +107,7 @@ func (s *Server) dryRunRelayed(b Backend) (Done, error) {
 		plan.Refusals = []string{fmt.Sprintf("backend %s is the last usable one of its pool: new clients would have nowhere to go", b.FullName())}
 	}
 	return Done{Plan: whole(plan), Note: fmt.Sprintf("backend %s has no driver: it would get no new sessions, and the %d it has would stay until they leave",
-		b.FullName(), b.Sessions)}, nil
+		b.FullName(), b.Sessions), Left: b.Sessions}, nil
 }
 
 func (s *Server) otherUsable(b Backend) bool {

@@ -54,9 +54,9 @@ type Listener struct {
 // Pool is the backends that are one choice for a client.
 type Pool struct {
 	Name     string    `json:"name"`
-	Topology string    `json:"topology"` // standalone | linked
-	Serving  string    `json:"serving,omitempty"`
-	Gated    bool      `json:"gated"` // a move is under way: new clients wait for its end
+	Topology string    `json:"topology"`          // standalone | linked
+	Serving  string    `json:"serving,omitempty"` // who takes new clients; none if it is not ready, or the pool linked
+	Gated    bool      `json:"gated"`             // a move is under way: new clients wait for its end
 	Backends []Backend `json:"backends"`
 }
 

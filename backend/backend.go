@@ -163,7 +163,7 @@ func (b *Backend) Status() Status {
 	c := b.plan.conf
 	s := Status{Pool: b.pool.name, Name: b.name, Native: c.Native(), Where: c.Handoff + c.Address, Identity: string(c.Identity),
 		Admin: b.admin, Oper: b.health.oper, Checked: b.health.checked, Cause: b.health.cause, Since: b.health.since,
-		Weight: c.Weight, Backup: c.Backup, Serving: serving, Removed: b.removed.Load(), Sessions: b.Sessions(),
+		Weight: c.Weight, Backup: c.Backup, Serving: serving && b.admin == Ready, Removed: b.removed.Load(), Sessions: b.Sessions(),
 		LastCheck: b.lastCheck, CheckTook: b.took, CheckError: b.lastErr, Doubt: b.proof.doubt, Refusing: b.turned.text()}
 	if b.addr.IsValid() {
 		s.Stream = b.addr.String()

@@ -33,7 +33,7 @@ A backend without a driver is drained as in HAProxy: no new sessions, and the ol
 are any).
 
 --dry-run asks the two ircds what would move, what could not, and what not exactly, and changes nothing. It exits with 5 if the move
-would be refused or would meet a conflict or, with --strict, a warning.`,
+would be refused or would meet a conflict or, with --strict, a warning, and with 4 if the backend has no driver and sessions would stay.`,
 		Example: `  ferryctl drain main/a --dry-run
   ferryctl drain main/a --to b --strict
   ferryctl drain main/a --no-wait -o json`,

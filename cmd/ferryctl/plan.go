@@ -10,7 +10,7 @@ import (
 )
 
 // plan prints what a dry run found. A move that would be refused, or reverted because of a conflict, gives the code of a refusal, so
-// that a script can ask before it acts.
+// that a script can ask before it acts; one that would leave sessions behind gives that of the move itself.
 func (c *ctl) plan(done admin.Done, strict bool) error {
 	p := *done.Plan
 	if err := c.print(p, func(w io.Writer) { c.writePlan(w, p, done.Note) }); err != nil {
@@ -18,6 +18,9 @@ func (c *ctl) plan(done admin.Done, strict bool) error {
 	}
 	if len(p.Refusals) > 0 || len(p.Conflicts) > 0 || strict && len(p.Warnings) > 0 {
 		return coded{exitRefused}
+	}
+	if done.Left > 0 {
+		return coded{exitPartly} // as the drain itself
 	}
 	return nil
 }

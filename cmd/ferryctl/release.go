@@ -25,6 +25,7 @@ the pool. It waits for the result; Ctrl-C only ends the waiting, the users are p
 			if err != nil {
 				return err
 			}
+			c.note = done.Move.Note // of the park, which the hold has told
 			if noWait {
 				return c.began(*done.Move)
 			}

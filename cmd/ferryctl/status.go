@@ -95,7 +95,7 @@ func role(p admin.Pool, b admin.Backend) string {
 	if b.Backup {
 		words = append(words, "backup")
 	}
-	if p.Gated && b.Serving {
+	if p.Gated && (b.Serving || b.Admin == "drain" && b.Sessions > 0) {
 		words = append(words, "moving")
 	}
 	return dash(strings.Join(words, ","))

@@ -74,7 +74,8 @@ type loaded struct {
 	config.Config
 	sha256    string
 	at        time.Time
-	lastError string // of the last reload, if it changed nothing
+	lastError string   // of the last reload, if it changed nothing
+	needs     []string // keys that the file has other values for, which only a restart takes
 }
 
 // startDaemon starts everything or nothing. The order: what can be wrong with the file, the lock, the backends and their checks, the

@@ -33,8 +33,17 @@ func (p pictures) Info() admin.Status {
 		Version: admin.BuildVersion(), Instance: p.d.instance, PID: os.Getpid(), State: state, Started: p.d.started,
 		Config:      admin.ConfigInfo{Path: p.d.opt.path, SHA256: cfg.sha256, Loaded: cfg.at, LastError: cfg.lastError},
 		Descriptors: admin.Descriptors{Used: used, Limit: limit},
-		Warnings:    slices.Concat(p.d.interruptedMoves(), p.d.removedBackends(), fewDescriptors(cfg.Config)),
+		Warnings:    slices.Concat(p.d.interruptedMoves(), p.d.removedBackends(), fewDescriptors(cfg.Config), cfg.waits()),
 	}
+}
+
+// waits is a sentence if the file has values that only a restart takes.
+func (l *loaded) waits() []string {
+	if len(l.needs) == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("the configuration file has another %s, which a running daemon cannot take: a restart will, until then the old values hold",
+		strings.Join(l.needs, ", "))}
 }
 
 // fewDescriptors is a sentence if the configuration allows more than this process may have.
@@ -72,7 +81,7 @@ func (p pictures) Reload(ctx context.Context) (admin.Reloaded, error) { return p
 func (p pictures) Pools() []admin.Pool {
 	var pools []admin.Pool
 	for _, pool := range p.d.backends.Pools() {
-		picture := admin.Pool{Name: pool.Name(), Topology: string(pool.Config().Topology), Serving: pool.Serving(), Gated: p.d.gated(pool)}
+		picture := admin.Pool{Name: pool.Name(), Topology: string(pool.Config().Topology), Serving: serving(pool), Gated: p.d.gated(pool)}
 		for _, b := range pool.Backends() {
 			picture.Backends = append(picture.Backends, backendPicture(b, pool))
 		}
@@ -82,10 +91,19 @@ func (p pictures) Pools() []admin.Pool {
 	return pools
 }
 
+// serving is who takes the new clients of a standalone pool; "" if that is nobody, because the one that did is drained or in maint and none has come
+// for whom another one would have been chosen.
+func serving(pool *backend.Pool) string {
+	if b, ok := pool.Backend(pool.Serving()); ok && b.Admin() == backend.Ready {
+		return b.Name()
+	}
+	return ""
+}
+
 func backendPicture(b *backend.Backend, pool *backend.Pool) admin.Backend {
 	c := b.Config()
 	out := admin.Backend{Name: b.Name(), Pool: pool.Name(), Driver: "none", Address: c.Address, Admin: b.Admin().String(), Oper: b.Oper().String(),
-		Serving: pool.Serving() == b.Name(), Backup: c.Backup, Weight: c.Weight, Sessions: b.Sessions()}
+		Serving: serving(pool) == b.Name(), Backup: c.Backup, Weight: c.Weight, Sessions: b.Sessions()}
 	st := b.Status()
 	out.Stream, out.Warnings = st.Stream, backendWarnings(st)
 	if b.Oper() != backend.Up {

@@ -112,7 +112,7 @@ func (d *daemon) reloadLocked() (admin.Reloaded, error) {
 	}
 	// What needs a restart goes on as it runs, so that the next reload names it again, or not if it was taken back.
 	cfg.Loops, cfg.State, cfg.Admin, cfg.HTTP = old.Loops, old.State, old.Admin, old.HTTP
-	d.cfg.Store(&loaded{Config: cfg, sha256: sum, at: time.Now()})
+	d.cfg.Store(&loaded{Config: cfg, sha256: sum, at: time.Now(), needs: r.NeedsRestart})
 	return r, nil
 }
 

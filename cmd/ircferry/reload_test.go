@@ -180,6 +180,9 @@ func TestReloadNamesWhatNeedsARestart(t *testing.T) {
 	f.change("moves:", "loops: 1\nmoves:", `http: {address: ""}`, `http: {address: "127.0.0.1:1"}`, "park: 5m", "park: 6m")
 	f.must("moves", "loops http")
 	f.must("", "loops http") // it is so still
+	if st := f.api.Status(); !slices.ContainsFunc(st.Warnings, func(w string) bool { return strings.Contains(w, "another loops, http") }) {
+		t.Errorf("the status has forgotten it: %q", st.Warnings)
+	}
 	if got := f.limits().Park; got != 6*time.Minute {
 		t.Errorf("park %v", got)
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf16"
+	"unicode/utf8"
 )
 
 // Issue 10, 9: a byte order mark and directives are no part of the content (YAML 1.2.2 sections 5.2, 6.8); what is not UTF-8 is called by its name.
@@ -46,7 +47,7 @@ func TestEncodingsOfTheFile(t *testing.T) {
 		switch {
 		case c.says == "" && (err != nil || !reflect.DeepEqual(got, want)):
 			t.Errorf("%s: %v\n%+v", c.name, err, got)
-		case c.says != "" && (err == nil || !strings.Contains(err.Error(), c.says) || strings.ContainsAny(err.Error(), "\x00\xe9")):
+		case c.says != "" && (err == nil || !strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "\x00") || c.says != "" && !utf8.ValidString(err.Error())):
 			t.Errorf("%s: got %v, want %s", c.name, err, c.says)
 		}
 	}
