@@ -205,8 +205,10 @@ func TestFieldNgIRCdIsFull(t *testing.T) {
 }
 
 // Issue 10, 12: after a check with a PROXY header InspIRCd kept an unknown connection for its registration timeout.
-func TestFieldChecksLeaveNothingBehind(t *testing.T) {
-	port := inspircd(t)
+func TestFieldChecksLeaveNothingBehind(t *testing.T) { onBoth(t, checksLeaveNothingBehind) }
+
+func checksLeaveNothingBehind(t *testing.T, v *inspVersion) {
+	port := inspircd(t, v)
 	for i, check := range []string{"type: tcp", "type: irc"} {
 		f, _, _ := checked(t, check, relay(port, ", identity: proxy-v2"))
 		f.writeConfig(strings.Replace(readFile(f.configFile()), "inter: 1s", "inter: 20ms", 1))
