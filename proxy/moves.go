@@ -189,8 +189,7 @@ func (p *Proxy) ReadUp(ctx context.Context, cuts []backend.Cut) []backend.Moved 
 			b.wait(s)
 			s.readUp(at[u])
 		},
-		late:   backend.CauseTimeout,
-		giveUp: func(s *session) { s.mv.cutting = false },
+		late: backend.CauseTimeout, // it stays known how far the stream was to be read: a splice refuses what is not read
 	})
 }
 

@@ -82,7 +82,7 @@ func (s *session) readUp(cut uint64) {
 
 // reachedCut tells the batch when the old stream was read to its cut.
 func (s *session) reachedCut() bool {
-	if s.mv == nil || !s.mv.cutting || s.slot().BackendOut < s.mv.cut {
+	if !s.mv.cutting || s.slot().BackendOut < s.mv.cut {
 		return false
 	}
 	s.took(backend.Moved{})
