@@ -12,7 +12,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/ircferry/ircferry/backend"
 	"github.com/ircferry/ircferry/internal/config"
+	"github.com/ircferry/ircferry/proxy/loop"
 )
 
 func fromLoopback() *config.ProxyProtocol {
@@ -265,8 +267,24 @@ func TestManyConnectsFromOneAddress(t *testing.T) {
 	r.eventually("the others", func() bool { c := r.Counts(); return c.Sessions == 16 && c.Listeners["irc"] == 16 })
 }
 
-// A backend stream has options of its own, not those of clients.
-func TestBackendStreamsHaveNoUserTimeout(t *testing.T) {
+// A host that vanishes is noticed on both sides in the same time; our own does not vanish.
+func TestStreamsToOtherHostsAreWatchful(t *testing.T) {
+	r, _ := relay(t, config.Listener{})
+	for address, want := range map[string]bool{"192.0.2.1:6667": true, "[2001:db8::1]:6667": true, "127.0.0.1:6667": false} {
+		fd, errno := r.workers[0].socketTo(backend.Opening{Addr: netip.MustParseAddrPort(address)}) // nothing is sent there
+		if errno != 0 {
+			t.Fatal(errno)
+		}
+		for _, o := range loop.Watchful {
+			if v, err := unix.GetsockoptInt(fd, o.Level, o.Name); err != nil || (v == o.Value) != want {
+				t.Errorf("%s: option %d/%d is %d (%v)", address, o.Level, o.Name, v, err)
+			}
+		}
+		loop.Close(fd)
+	}
+}
+
+func TestStreamsToOurHostHaveNoUserTimeout(t *testing.T) {
 	r, d := relay(t, config.Listener{})
 	r.joined(d, "ann")
 	r.onAll(ctxOf(t), func(w *worker) {

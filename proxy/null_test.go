@@ -2,10 +2,14 @@ package proxy
 
 import (
 	"crypto/tls"
+	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/ircferry/ircferry/internal/config"
 )
@@ -90,4 +94,34 @@ func (d *ircd) closeAfterClients() {
 			}
 		}
 	}()
+}
+
+// A stock ircd forgets at once whom we have told it of and who has not said a byte; until then that client may read what it says.
+func TestStreamOfWhoSaidNothingIsReset(t *testing.T) {
+	plaintextOnly(t)
+	for name, end := range map[string]func(*conn){"FIN": func(c *conn) { c.CloseWrite() }, "RST": (*conn).reset} {
+		t.Run(name, func(t *testing.T) {
+			d := newIRCd(t)
+			r := newRig(t, rigOptions{log: slog.LevelDebug, backends: []config.Backend{{Name: "a", Address: d.addr(), Identity: config.IdentityProxyV1}}})
+			r.up("main/a")
+			client := r.dial()
+			_, port, _ := net.SplitHostPort(client.LocalAddr().String())
+			server := d.next()
+			for !strings.Contains(server.expectLine("PROXY "), " "+port+" ") { // of a check
+				server = d.next()
+			}
+			server.send(":irc NOTICE * :hello\r\n")
+			client.expect(":irc NOTICE * :hello\r\n")
+			end(client)
+			if name == "FIN" {
+				server.send(":irc NOTICE * :still here\r\n")
+				client.expect(":irc NOTICE * :still here\r\n")
+				r.turnTime(t, nullTime)
+			}
+			if _, err := io.ReadAll(server.r); !errors.Is(err, unix.ECONNRESET) {
+				t.Errorf("the stream ends with %v, want a reset", err)
+			}
+			r.ended("null_connection")
+		})
+	}
 }

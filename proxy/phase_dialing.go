@@ -99,7 +99,9 @@ func (w *worker) socketTo(o backend.Opening) (int, unix.Errno) {
 	}
 	loop.SetOption(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	if !o.Addr.Addr().IsLoopback() { // our own host does not vanish in silence
-		loop.SetOption(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
+		for _, w := range loop.Watchful {
+			loop.SetOption(fd, w.Level, w.Name, w.Value)
+		}
 	}
 	return fd, 0
 }

@@ -55,11 +55,24 @@ func (s *session) framed(err error) {
 }
 
 func (relaying) clientEnded(s *session) {
+	null := s.saidNothing()
 	late{}.clientEnded(s)
+	if null && !s.slot().Flags.Has(wire.BackendStripped) {
+		s.within(nullTime)
+		return
+	}
 	s.clientSaysNoMore(halfClosedTime)
 }
 
+// nullTime is how long a client that has ended without a byte may still read what a stock ircd says. Then the stream is reset: InspIRCd keeps one
+// that ends right behind its PROXY header as an unknown connection until its registration timeout.
+const nullTime = time.Second
+
 func (relaying) clientLeft(s *session) {
+	if s.saidNothing() && !s.slot().Flags.Has(wire.BackendStripped) {
+		s.finish()
+		return
+	}
 	late{}.clientLeft(s)
 	s.clientSaysNoMore(leaveTime)
 }
@@ -139,7 +152,7 @@ func (relaying) timeOver(s *session) {
 		s.within(leaveTime)
 		s.checkDone()
 	case s.client.Ended() || s.backend.Ended():
-		if !s.client.Gone() {
+		if !s.client.Gone() && !s.saidNothing() {
 			s.reason = ReasonHalfClosed
 		}
 		s.finish()

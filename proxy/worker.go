@@ -117,6 +117,9 @@ func (w *worker) TurnOver() {
 
 // bury closes what a session that is over has open, and gives its place back.
 func (w *worker) bury(s *session) {
+	if s.reason == ReasonNull {
+		s.backend.Reset(w.legs)
+	}
 	s.dropBackend()
 	s.closeClient()
 	s.release()

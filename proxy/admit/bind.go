@@ -72,7 +72,7 @@ func bindSocket(addr netip.AddrPort, share bool) (int, netip.AddrPort, error) {
 		errs = append(errs, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1))
 	}
 	for _, o := range inherited {
-		errs = append(errs, unix.SetsockoptInt(fd, o.level, o.name, o.value))
+		errs = append(errs, unix.SetsockoptInt(fd, o.Level, o.Name, o.Value))
 	}
 	var sa unix.Sockaddr = &unix.SockaddrInet4{Port: int(addr.Port()), Addr: as4(addr.Addr())}
 	if addr.Addr().Is6() {
@@ -94,17 +94,8 @@ func bindSocket(addr netip.AddrPort, share bool) (int, netip.AddrPort, error) {
 	return fd, addr, nil
 }
 
-// inherited are the options of client sockets: Linux copies them from the listening one, so that a new client costs no call
-// for them. A client's host that is silent is asked after two minutes and given up after five; the user timeout counts also for
-// one that lives and does not read.
-var inherited = []struct{ level, name, value int }{
-	{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
-	{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
-	{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 120},
-	{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 30},
-	{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 6},
-	{unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 300_000},
-}
+// inherited are the options of client sockets: Linux copies them from the listening one, so that a new client costs no call for them.
+var inherited = append([]loop.Option{{Level: unix.IPPROTO_TCP, Name: unix.TCP_NODELAY, Value: 1}}, loop.Watchful[:]...)
 
 func as4(a netip.Addr) (b [4]byte) {
 	if a.Is4() {

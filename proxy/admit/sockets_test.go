@@ -49,8 +49,8 @@ func TestClientSocketsHaveTheirOptions(t *testing.T) {
 	h.mustListen("127.0.0.1:0", config.Listener{})
 	c := h.come("127.0.0.1")
 	for _, o := range inherited {
-		if v, err := unix.GetsockoptInt(c.FD, o.level, o.name); err != nil || v != o.value {
-			t.Errorf("option %d/%d is %d (%v), want %d", o.level, o.name, v, err, o.value)
+		if v, err := unix.GetsockoptInt(c.FD, o.Level, o.Name); err != nil || v != o.Value {
+			t.Errorf("option %d/%d is %d (%v), want %d", o.Level, o.Name, v, err, o.Value)
 		}
 	}
 	if v, err := unix.GetsockoptInt(c.FD, unix.SOL_SOCKET, unix.SO_PROTOCOL); err != nil || v != unix.IPPROTO_TCP {

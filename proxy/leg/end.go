@@ -49,6 +49,17 @@ func (l *Leg) Close(lp *Loop) {
 	l.forgetState(lp)
 }
 
+// Reset closes the descriptor with a reset: for a stream on which nobody has said anything, which the peer is to forget at once.
+func (l *Leg) Reset(lp *Loop) {
+	if l.fd >= 0 {
+		loop.ResetOnClose(int(l.fd))
+		lp.Unwatch(int(l.fd))
+		loop.Close(int(l.fd))
+		l.fd = -1
+	}
+	l.forgetState(lp)
+}
+
 // ReadAway takes what the peer has sent out of the kernel: unread bytes would turn the Close behind it into a reset, and last words would be lost.
 func (l *Leg) ReadAway(lp *Loop) {
 	if l.fd >= 0 {

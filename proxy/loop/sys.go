@@ -167,6 +167,25 @@ func SetOption(fd, level, name, value int) unix.Errno {
 	return errno
 }
 
+// Option is an integer socket option.
+type Option struct{ Level, Name, Value int }
+
+// Watchful are the options of connections whose peer's host may vanish without a word, clients' and ircds' alike: one that is silent is asked after two
+// minutes and given up after five, and so is what it does not acknowledge (RFC 1122 section 4.2.3.6, RFC 5482). The user timeout counts also
+// for a peer that lives and does not read.
+var Watchful = [...]Option{
+	{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
+	{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 120},
+	{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 30},
+	{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 6},
+	{unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 300_000},
+}
+
+// ResetOnClose has Close send a reset instead of a FIN, and forget what was not sent.
+func ResetOnClose(fd int) {
+	unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}) //nolint:errcheck // then it is a FIN
+}
+
 // EndWrites sends a FIN behind what was written.
 func EndWrites(fd int) unix.Errno {
 	_, _, errno := unix.RawSyscall(unix.SYS_SHUTDOWN, uintptr(fd), unix.SHUT_WR, 0)
