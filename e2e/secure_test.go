@@ -69,9 +69,15 @@ func (s *secured) login(t *testing.T, nick string, more ...tls.Certificate) *irc
 // startMeasured is startFerry with metrics; measure asks for them.
 func startMeasured(t *testing.T, listener string, backends ...string) (f *ferry, measure func() metrics) {
 	t.Helper()
+	return startMeasuredWith(t, func(config string) string { return config }, listener, backends...)
+}
+
+// startMeasuredWith is startMeasured with a configuration that was changed.
+func startMeasuredWith(t *testing.T, change func(string) string, listener string, backends ...string) (f *ferry, measure func() metrics) {
+	t.Helper()
 	f = newFerry(t, listener, backends...)
 	address := fmt.Sprintf("127.0.0.1:%d", freePort(t))
-	f.writeConfig(strings.Replace(readFile(f.configFile()), `http: {address: ""}`, fmt.Sprintf("http: {address: %q}", address), 1))
+	f.writeConfig(change(strings.Replace(readFile(f.configFile()), `http: {address: ""}`, fmt.Sprintf("http: {address: %q}", address), 1)))
 	f.run(nil)
 	client := http.Client{Timeout: 10 * time.Second}
 	return f, func() metrics {

@@ -74,7 +74,7 @@ func TestLongestHeaderGivesTheClientsAddress(t *testing.T) {
 func TestChecksOfABalancerAreNotLimited(t *testing.T) {
 	plaintextOnly(t)
 	const checks = 20 // at once
-	for name, header := range map[string]string{"LOCAL": headerOf(0x20, 0x00, ""), "UNKNOWN": "PROXY UNKNOWN\r\n", "bare": ""} {
+	for name, header := range map[string]string{"LOCAL": headerOf(0x20, 0x00, ""), "UNKNOWN": "PROXY UNKNOWN\r\n", "own address": "own", "bare": ""} {
 		for _, secure := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, TLS %v", name, secure), func(t *testing.T) {
 				d := newIRCd(t)
@@ -87,6 +87,10 @@ func TestChecksOfABalancerAreNotLimited(t *testing.T) {
 				r.up("main/a")
 				dial := func(header string) *conn {
 					c := r.dial()
+					if header == "own" { // as HAProxy's checks in version 1
+						own := netip.MustParseAddrPort(c.LocalAddr().String())
+						header = fmt.Sprintf("PROXY TCP4 %s 192.0.2.1 %d 6667\r\n", own.Addr(), own.Port())
+					}
 					c.send(header)
 					if secure && header != "" {
 						c.secure(&tls.Config{InsecureSkipVerify: true})

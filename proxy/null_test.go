@@ -44,6 +44,8 @@ func TestConnectionsWithoutAByte(t *testing.T) {
 		{name: "TLS: connect, reset", secure: true, end: (*conn).reset, null: true},
 		{name: "TLS: handshake, close", secure: true, between: handshake, end: bye, null: true},
 		{name: "TLS: LOCAL, handshake, close", secure: true, l: config.Listener{ProxyProtocol: balancer}, say: local, between: handshake, end: bye, null: true},
+		{name: "TLS: LOCAL, half a handshake, reset", secure: true, l: config.Listener{ProxyProtocol: balancer}, say: local + "\x16\x03\x01\x02\x00", end: (*conn).reset, null: true},
+		{name: "TLS: LOCAL, no handshake, close", secure: true, l: config.Listener{ProxyProtocol: balancer}, say: local, end: bye, null: true},
 		{name: "TLS: half a handshake, close", secure: true, say: "\x16\x03\x01\x02\x00", end: bye},
 		{name: "TLS: half a handshake, reset", secure: true, say: "\x16\x03\x01\x02\x00", end: (*conn).reset},
 	} {

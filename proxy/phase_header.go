@@ -37,18 +37,19 @@ func (header) fromClient(s *session, p []byte) {
 		s.refuse(ReasonHeaderBad, "Malformed PROXY header")
 		return
 	}
+	check := h.About(s.remote.addrPort())
 	if h.Source.IsValid() {
 		s.remote, s.local = toEndpoint(h.Source), toEndpoint(h.Destination)
 	}
 	if len(rest) > 0 {
 		r.early = bytes.Clone(rest)
 	}
-	r.header, r.headed, r.check = admit.HeaderReader{}, true, h.Local
+	r.header, r.headed, r.check = admit.HeaderReader{}, true, check
 	r.before = s.slot().ClientIn
 	if !s.has(securing) {
 		r.before -= uint64(len(rest))
 	}
-	if h.Local || s.letIn(s.in.Admit(s.remote.addrPort().Addr(), time.Now())) {
+	if check || s.letIn(s.in.Admit(s.remote.addrPort().Addr(), time.Now())) {
 		s.secure()
 	}
 }

@@ -85,13 +85,13 @@ func (s *session) slot() *wire.Slot { return s.client.Slot }
 func (s *session) lst() *admit.Listener { return s.in.Listener() }
 func (s *session) tally() *tally        { return s.in.Owner().(*tally) }
 
-// saidNothing reports whether the client has not said a byte, beside a PROXY header and a whole TLS handshake.
+// saidNothing reports whether the client has not said a byte, beside a PROXY header and a whole TLS handshake. A balancer's check may leave in
+// the middle of that: HAProxy resets behind its last message.
 func (s *session) saidNothing() bool {
-	var before uint64
-	if s.reg != nil {
-		before = s.reg.before
+	if s.reg == nil {
+		return s.slot().ClientIn == 0 && s.tlsWhy == 0
 	}
-	return s.slot().ClientIn == before && s.reg.fed() == 0 && s.tlsWhy == 0
+	return s.slot().ClientIn == s.reg.before && (s.reg.check || s.reg.fed() == 0 && s.tlsWhy == 0)
 }
 
 func (s *session) registered() bool { return s.slot().Flags.Has(wire.Registered) }

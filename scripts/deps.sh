@@ -16,6 +16,7 @@ weechat-headless|weechat-headless|e2e: WeeChat stays through moves
 irssi|irssi|e2e: irssi stays through moves
 tmux|tmux|e2e: irssi stays through moves
 sic|sic|e2e: sic stays through moves
+haproxy|haproxy|e2e: HAProxy as the balancer before us
 openssl|openssl|e2e: OpenSSL as a client over TLS
 gnutls-cli|gnutls-bin|e2e: GnuTLS as a client over TLS
 mmdebstrap|mmdebstrap|e2e: InspIRCd 4

@@ -40,6 +40,10 @@ type Header struct {
 	Local               bool // it is not about a client (LOCAL, UNKNOWN): health checks of the balancer before us are so
 }
 
+// About reports whether the header is about the connection from peer itself, and not about a client's: it says so, or names the peer with its port,
+// as HAProxy's checks do in version 1.
+func (h Header) About(peer netip.AddrPort) bool { return h.Local || h.Source == peer }
+
 // HeaderReader gathers the header at the start of a connection, however its bytes are split. It keeps at most 107 of them, though a header
 // may have 64 KiB: of version 2 only the addresses of TCP connections say something here. The zero value is ready; one goroutine uses it.
 type HeaderReader struct {

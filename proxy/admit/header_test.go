@@ -115,6 +115,25 @@ func TestHeaders(t *testing.T) {
 	}
 }
 
+// A balancer's check may say so, or name its own connection; its clients have other addresses, or other ports on its own host.
+func TestHeaderAboutTheConnectionItself(t *testing.T) {
+	peer := netip.MustParseAddrPort("192.0.2.1:12345")
+	for in, want := range map[string]bool{
+		"PROXY UNKNOWN\r\n":                                           true,
+		headerV2(0x20, 0x11, v4Payload):                               true,
+		"PROXY TCP4 192.0.2.1 192.0.2.2 12345 6667\r\n":               true,
+		"PROXY TCP6 ::ffff:192.0.2.1 ::ffff:192.0.2.2 12345 6667\r\n": true,
+		headerV2(0x21, 0x11, v4Payload):                               true,
+		"PROXY TCP4 192.0.2.1 192.0.2.2 12346 6667\r\n":               false,
+		"PROXY TCP4 192.0.2.3 192.0.2.2 12345 6667\r\n":               false,
+		headerV2(0x21, 0x00, ""):                                      false,
+	} {
+		if h, _, v := take(in); v != HeaderComplete || h.About(peer) != want {
+			t.Errorf("%.40q: verdict %d, %v, want %v", in, v, h.About(peer), want)
+		}
+	}
+}
+
 // What cannot become a header any more is refused when that can be known, not when 64 KiB have come or the time is over.
 func TestBadHeadersAreRefusedEarly(t *testing.T) {
 	for name, in := range map[string]string{

@@ -29,7 +29,7 @@ func (t *Token) await() (r Refusal) {
 }
 
 // Admit applies the limits to a client whose address is certain: at once, or by its PROXY header. A connection that is about no client
-// (Header.Local) is not to be admitted: it keeps the place that it has, and limits.per_ip and per_ip_rate have nothing to say of it.
+// (Header.About) is not to be admitted: it keeps the place that it has, and limits.per_ip and per_ip_rate have nothing to say of it.
 func (t *Token) Admit(addr netip.Addr, now time.Time) (r Refusal) {
 	t.held, r = t.place.listener.limits.admit(t.held, addr, now)
 	return r
