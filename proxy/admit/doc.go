@@ -3,8 +3,8 @@
 //
 // The way of a client, and of the reading: Set.Apply plans and binds the listeners (set.go, plan.go, bind.go), one socket for each event
 // loop. Sockets accepts on one loop (sockets.go), asks the limits of the listener (limiter.go), and hands the Client over (client.go). Where a
-// load balancer is to tell who the client is, the owner of the connection gathers its first bytes and asks what they are (header.go), and
-// then Token.Admit. A header from somebody who must not send one is found by a Spotter (spotter.go).
+// load balancer is to tell who the client is, the owner of the connection gives its first bytes to a HeaderReader (header.go), and then
+// asks Token.Admit, unless it is about no client. A header from somebody who must not send one is found by a Spotter (spotter.go).
 //
 // # Who owns what
 //

@@ -64,6 +64,9 @@ func (r *HeaderReader) Take(p []byte) (h Header, rest []byte, v Verdict) {
 			continue
 		}
 		n := r.next(p)
+		if r.head == nil {
+			r.head = make([]byte, 0, maxHeaderV1)
+		}
 		r.head = append(r.head, p[:n]...)
 		p, v = p[n:], r.look()
 	}

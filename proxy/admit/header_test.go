@@ -35,7 +35,7 @@ func take(in string, splits ...int) (h Header, n int, v Verdict) {
 			n -= len(rest)
 		}
 	}
-	if cap(r.head) > 2*maxHeaderV1 {
+	if cap(r.head) > maxHeaderV1 {
 		panic(fmt.Sprintf("%d bytes are kept of a header", cap(r.head)))
 	}
 	return h, n, v
