@@ -70,6 +70,62 @@ func TestBalancer(t *testing.T) {
 	}
 }
 
+// TestHeadersOfEveryKind: what the protocol says is valid is taken, whatever the length, and gives the client its address or the balancer's.
+func TestHeadersOfEveryKind(t *testing.T) {
+	s := newSecured(t)
+	f, _ := startBehind(t, s.text, startEmbedded(t, "a").backend())
+	const address = "\xc6\x33\x64\x07\xc0\x00\x02\x01\x12\x67\x1a\x0b" // 198.51.100.7 to 192.0.2.1
+	for i, c := range []struct{ name, header, from string }{
+		{"LOCAL", headerV2(0x20, 0x00, ""), "127.0.0.1"},
+		{"LOCAL with a reserved family", headerV2(0x20, 0xf3, "abc"), "127.0.0.1"},
+		{"LOCAL of 64 KiB", headerV2(0x20, 0x00, strings.Repeat("x", 65535)), "127.0.0.1"},
+		{"UNSPEC", headerV2(0x21, 0x00, ""), "127.0.0.1"},
+		{"UNIX", headerV2(0x21, 0x31, strings.Repeat("/", 216)), "127.0.0.1"},
+		{"4 KiB and more", headerV2(0x21, 0x11, address+"\x04\x0f\xf2"+strings.Repeat("x", 4082)), "198.51.100.7"},
+		{"64 KiB", headerV2(0x21, 0x11, address+"\x04\xff\xf0"+strings.Repeat("x", 65520)), "198.51.100.7"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			client := dial(t, f.port, "127.0.0.1", c.header)
+			client.register(fmt.Sprintf("nick%d", i))
+			if got := f.registered(); got[c.from] != 1 {
+				t.Errorf("registered are %v, want one from %s", got, c.from)
+			}
+			_ = client.conn.Close()
+			eventually(t, 10*time.Second, "the client has left", func() bool { return len(f.registered()) == 0 })
+		})
+	}
+}
+
+// headerV2 is a PROXY header of version 2: version and command, family and protocol, what follows.
+func headerV2(command, family byte, payload string) string {
+	return "\r\n\r\n\x00\r\nQUIT\n" + string([]byte{command, family, byte(len(payload) >> 8), byte(len(payload))}) + payload
+}
+
+// TestBareConnects: checks that connect and close are counted, and are not in a log of level info, also with TLS on the listener and with nobody
+// trusted before us.
+func TestBareConnects(t *testing.T) {
+	s := newSecured(t)
+	f, measure := startMeasuredWith(t, func(config string) string {
+		return strings.Replace(config, "log: {level: debug}", "log: {level: info}", 1)
+	}, s.text, startEmbedded(t, "a").backend())
+	const each = 20
+	before := measure()
+	for port, listener := range map[int]string{f.port: "irc", s.port: "ircs"} {
+		for range each {
+			c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = c.Close()
+		}
+		series := fmt.Sprintf(`ircferry_sessions_ended_total{listener=%q,reason="null_connection"}`, listener)
+		eventually(t, 20*time.Second, "all are counted", func() bool { return measure()[series] >= before[series]+each })
+	}
+	if text := f.proc.out.String(); strings.Contains(text, "session ended") {
+		t.Errorf("the log is full of checks:\n%s", lastLines(text, 20))
+	}
+}
+
 // startBehind is startMeasured with a balancer on 127.0.0.1 before all listeners, which let two clients in.
 func startBehind(t *testing.T, listener string, backends ...string) (*ferry, func() metrics) {
 	t.Helper()

@@ -49,3 +49,27 @@ func TestListenerWithoutItsCertificateIsRefused(t *testing.T) {
 		t.Error("clients shake hands with another configuration")
 	}
 }
+
+// A reload changes the limits of a listener that stays, and what is told of it, for those who come from now on.
+func TestReloadChangesAListenerThatStays(t *testing.T) {
+	h := newHouse(t, nil)
+	addr := h.mustListen("127.0.0.1:0", config.Listener{Limits: config.Limits{PerIP: 1}})
+	first := h.come("127.0.0.1")
+	if c := h.come("127.0.0.1"); c.Refusal != RefusedPerIP {
+		t.Errorf("before: %v", c.Refusal)
+	}
+	if got := h.mustListen("127.0.0.1:0", config.Listener{Limits: config.Limits{PerIP: 2}, Pool: "other"}); got != addr {
+		t.Errorf("the listener has moved from %s to %s", addr, got)
+	}
+	if c := h.come("127.0.0.1"); c.Refusal != Admitted {
+		t.Errorf("after: %v", c.Refusal)
+	}
+	if pool := first.Token.Listener().Config().Pool; pool != "other" {
+		t.Errorf("who is in is told of pool %q", pool)
+	}
+	for _, x := range h.loops {
+		if x.Pauses() > 0 {
+			t.Error("accept has rested")
+		}
+	}
+}
