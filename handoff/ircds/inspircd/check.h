@@ -40,6 +40,7 @@ namespace Handoff
 	{
 		World& world;
 		const std::string& kick;
+		const size_t silence; // the longest list: m_silence takes a longer one not at all
 		size_t newusers;
 		Rehearsal rehearsal;
 		std::set<std::string, irc::insensitive_swo> nicknames, channames; // of this import, as casemapping has them
@@ -49,7 +50,7 @@ namespace Handoff
 		std::vector<Note> warns, conflicts;
 		std::vector<std::string> nicks, channels; // free, and for this import
 
-		Checker(World& w, const std::string& Kick) : world(w), kick(Kick), newusers(0) { }
+		Checker(World& w, const std::string& Kick) : world(w), kick(Kick), silence(ISupportNumber("SILENCE")), newusers(0) { }
 
 		void Check(const Line& r)
 		{
@@ -260,10 +261,9 @@ namespace Handoff
 			for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); ++i)
 				if (!r.Get(pairs[i][0]).empty() && !ItemNamed(pairs[i][1]))
 					Warn(r, "unknown-key", pairs[i][0], "no module here keeps it");
-			const size_t silence = ISupportNumber("SILENCE"); // m_silence takes a longer list not at all
-			if (Entries(r.Get("silence"), 1) > silence || Entries(r.Get(KeyOfExtension("silence_list")), 2) > silence)
+			static const std::string list = KeyOfExtension("silence_list"), dccallow = KeyOfExtension("dccallow");
+			if (Entries(r.Get("silence"), 1) > silence || Entries(r.Get(list), 2) > silence)
 				Warn(r, "bad-value", "silence", "cut to " + ConvToStr(silence) + " entries");
-			const std::string dccallow = KeyOfExtension("dccallow");
 			if (!r.Get(dccallow).empty() && ItemOfKey(dccallow, OfUser))
 				Warn(r, "changed", dccallow, "kept, but m_dccallow does not end entries that it has not made");
 			irc::spacesepstream caps(r.Get("caps"));

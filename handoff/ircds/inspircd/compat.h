@@ -23,18 +23,7 @@
 # define MODNAME "m_handoff"
 #endif
 
-namespace Handoff
-{
-	/** What a user is by itself: no class, no mode, no channel, no list. */
-	struct NewUser
-	{
-		std::string id, nick, ident, realident, rhost, dhost, real, away; // realident, away: may be empty
-		time_t nts = 0, signon = 0, spoke = 0, awayat = 0;
-		irc::sockets::sockaddrs client, server;
-		unsigned long bytesin = 0, bytesout = 0, linesin = 0, linesout = 0;
-		bool uniqueusername = false;
-	};
-}
+#include "newuser.h"
 
 #if INSPIRCD_VERSION_SINCE(4, 0)
 # include "v4/core.h"

@@ -87,6 +87,13 @@ namespace Handoff
 		return name;
 	}
 
+	inline bool IsNamed(const ExtensionItem* item, const std::string& name)
+	{
+		return item->name.length() == name.length() && std::equal(name.begin(), name.end(), item->name.begin(), [](char a, char b) {
+			return a == b || (a == '_' && b == '-');
+		});
+	}
+
 	/** The extension item of a record's name, or null. */
 	inline ExtensionItem* ItemNamed(std::string name)
 	{
@@ -100,7 +107,7 @@ namespace Handoff
 	inline std::string ItemText(const Extensible* container, const std::string& name)
 	{
 		for (const auto& [item, value] : container->GetExtList())
-			if (RecordName(item->name) == name)
+			if (IsNamed(item, name))
 				return item->ToInternal(container, value);
 		return std::string();
 	}
@@ -142,7 +149,7 @@ namespace Handoff
 	/** The reverse of KeyOfExtension; empty: the key is none of an extension. */
 	inline std::string ExtensionOfKey(const std::string& key)
 	{
-		const std::string prefix = OwnKey + "ext.";
+		static const std::string prefix = OwnKey + "ext.";
 		std::string name;
 		if (key.compare(0, prefix.length(), prefix))
 			return name;

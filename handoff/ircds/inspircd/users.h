@@ -131,8 +131,9 @@ namespace Handoff
 	/** Masks with their flags if they came from InspIRCd, else with the flag that means everything. */
 	inline void SilenceList(LocalUser* user, const Line& r)
 	{
-		const std::string own = r.Get(KeyOfExtension("silence_list"));
-		const size_t limit = ISupportNumber("SILENCE");
+		static const std::string key = KeyOfExtension("silence_list");
+		const std::string own = r.Get(key);
+		const size_t limit = own.empty() && r.Get("silence").empty() ? 0 : ISupportNumber("SILENCE");
 		std::string list, mask, flags("a");
 		irc::spacesepstream masks(own.empty() ? r.Get("silence") : own);
 		for (size_t n = 0; n < limit && masks.GetToken(mask) && (own.empty() || masks.GetToken(flags)); ++n)

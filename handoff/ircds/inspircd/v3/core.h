@@ -75,14 +75,6 @@ namespace Handoff
 	inline bool Allows(const ConnectClass& c) { return c.type == CC_ALLOW; }
 	inline unsigned long CommandRate(LocalUser* user) { return user->MyClass->GetCommandRate(); }
 	inline unsigned long PingTime(LocalUser* user) { return user->MyClass->GetPingTime(); }
-	inline void SetClass(LocalUser* user, ClassRef c) { user->MyClass = c; }
-
-	/** The class that the ircd would choose, or none. */
-	inline ClassRef ChooseClass(LocalUser* user)
-	{
-		user->SetClass();
-		return user->MyClass;
-	}
 
 	// Operators.
 

@@ -14,51 +14,29 @@
  */
 
 
-// How InspIRCd 3 makes a user who is there at once.
+// How InspIRCd 3 makes a user: newuser.h.
 
 #pragma once
 
 namespace Handoff
 {
-	/** Makes a registered user of a socket. Nobody is told. Its id is free. */
-	inline LocalUser* MakeUser(int fd, const NewUser& u)
-	{
-		// The core's own constructor for serialised users.
-		Serializable::Data data;
-		Serializable::Data::EntryMap& entry = data.GetEntries(); // Store would write each into the debug log
-		entry["age"] = ConvToStr(u.nts);
-		entry["awaymsg"] = u.away;
-		entry["awaytime"] = ConvToStr(u.awayat);
-		entry["client_sa.addr"] = u.client.addr();
-		entry["client_sa.port"] = ConvToStr(u.client.port());
-		entry["displayhost"] = u.dhost == u.rhost ? "" : u.dhost;
-		entry["ident"] = u.ident;
-		entry["modes"] = "";
-		entry["nick"] = u.nick;
-		entry["oper"] = "";
-		entry["realhost"] = u.rhost;
-		entry["realname"] = u.real;
-		entry["signon"] = ConvToStr(u.signon);
-		entry["snomasks"] = "";
-		entry["uniqueusername"] = ConvToStr(u.uniqueusername);
-		entry["bytes_in"] = ConvToStr(u.bytesin);
-		entry["bytes_out"] = ConvToStr(u.bytesout);
-		entry["cmds_in"] = ConvToStr(u.linesin);
-		entry["cmds_out"] = ConvToStr(u.linesout);
-		entry["CommandFloodPenalty"] = "0";
-		entry["exempt"] = "0";
-		entry["idle_lastmsg"] = ConvToStr(u.spoke);
-		entry["lastping"] = "1";
-		entry["nextping"] = "0";
-		entry["password"] = "";
-		entry["server_sa.addr"] = u.server.addr();
-		entry["server_sa.port"] = ConvToStr(u.server.port());
+	inline LocalUser* Construct(int fd, NewUser& u) { return new LocalUser(fd, &u.client, &u.server); }
 
-		LocalUser* const user = new LocalUser(fd, u.id, data);
-		user->oper = nullptr; // the constructor gives everybody an empty operator type, and whoever has one is an operator
-		user->quitting_sendq = 0;
-		user->serializer = nullptr;
+	inline void SetRest(LocalUser* user, const NewUser& u)
+	{
+		user->age = u.nts;
+		user->ident = u.ident;
+		user->awaymsg = u.away;
+		user->awaytime = u.awayat;
 		user->registered = REG_ALL;
-		return user;
+	}
+
+	inline void SetClass(LocalUser* user, ClassRef c) { user->MyClass = c; }
+
+	/** The class that the ircd would choose, or none. */
+	inline ClassRef ChooseClass(LocalUser* user)
+	{
+		user->SetClass();
+		return user->MyClass;
 	}
 }
