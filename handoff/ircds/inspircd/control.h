@@ -165,7 +165,7 @@ namespace Handoff
 					EndWith(Fault("line-too-long", "a line is over the limit"));
 				return false;
 			}
-			const std::string raw(in, pos, eol + 1 - pos);
+			const std::string_view raw(in.data() + pos, eol + 1 - pos);
 			pos = eol + 1;
 			Line line;
 			Fault fault = line.Parse(raw.substr(0, raw.length() - 1));
@@ -174,7 +174,7 @@ namespace Handoff
 			else if (greeted && IsRecord(line.verb))
 			{
 				if (hub.import && hub.import->owner == this && Look(hub.import->tx).dest == "staging")
-					hub.import->Add(line, raw);
+					hub.import->Add(std::move(line), raw);
 			}
 			else
 				CarryOut(line);

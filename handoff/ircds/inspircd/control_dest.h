@@ -28,7 +28,7 @@ namespace Handoff
 			return Error(Fault("bad-value", "IMPORT lease: not within 1 s and 1 h"), tx);
 		if (!IsHex32(line.Get("tok")))
 			return Error(Fault("bad-value", "IMPORT tok: not 32 lower-case hex digits"), tx);
-		if (line.Get("kick").find_first_of(std::string("\0\r\n", 3)) != std::string::npos)
+		if (!IsOneLine(line.Get("kick")))
 			return Error(Fault("bad-value", "IMPORT kick: not one line"), tx);
 		const std::string dest = Look(tx).dest;
 		if (dest != "unknown" && dest != "aborted")
@@ -111,15 +111,17 @@ namespace Handoff
 				StreamSock::Say(fds[u], Line("LIVE").Add("u", u)); // a failure shows at the user's first read
 			live += there;
 		}
-		hub.import->dest.Commit(fds);
 		Transaction& t = hub.world.transactions.Note(tx);
 		t.users = live;
 		t.missing = users.size() - live;
 		t.asked = missing;
+		hub.import->dest.Commit(fds, [&] {
+			Committed(tx);
+			Flush();
+		});
 		hub.Abort(); // streams that no record names
 		t.dest = "committed";
-		Note("Committed", tx, t.users, begin);
-		Committed(tx);
+		Note("Committed", tx, live, begin);
 	}
 
 	inline void Control::Committed(const std::string& tx)

@@ -81,8 +81,9 @@ namespace Handoff
 			return Fault();
 		}
 
-		/** Makes all users live. fds: by stream id; each has got its LIVE line, or is -1. Nobody sees it but by kicks, and by bans as they are now. */
-		void Commit(std::map<std::string, int>& fds)
+		/** Makes all users live. fds: by stream id; each has got its LIVE line, or is -1: who has none quits. live: called when all are, before what
+		 * nobody waits for. Nobody sees it but by kicks and these quits, and by bans as they are now. */
+		void Commit(std::map<std::string, int>& fds, const std::function<void()>& live)
 		{
 			Unreserve();
 			for (size_t i = 0; i < records.size(); ++i) // who holds a nick without having registered has to choose another one
@@ -92,7 +93,7 @@ namespace Handoff
 					static_cast<LocalUser*>(camper)->OverruleNick();
 			}
 			EndYounger();
-			std::vector<LocalUser*> live, lost;
+			std::vector<LocalUser*> built, lost;
 			{
 				Silence silence(world);
 				std::set<Channel*> kept; // live ones, which keep what they have
@@ -103,7 +104,7 @@ namespace Handoff
 						continue;
 					LocalUser* const user = BuildUser(world, ids, records[i], fds[records[i].Get("u")]);
 					users[records[i].Get("u")] = user;
-					live.push_back(user);
+					built.push_back(user);
 					if (!user->eh.HasFd() || !SocketEngine::AddFd(&user->eh, FD_WANT_FAST_READ | FD_WANT_EDGE_WRITE))
 						lost.push_back(user);
 				}
@@ -114,17 +115,18 @@ namespace Handoff
 				for (size_t i = 0; i < records.size(); ++i)
 					if (records[i].verb == "USER")
 						Belongings(ids, static_cast<LocalUser*>(users[records[i].Get("u")]), records[i]);
-				for (size_t i = 0; i < live.size(); ++i)
-					Announce(live[i]);
+				live();
+				for (LocalUser* const user : built)
+					Announce(user);
 			}
 			for (size_t i = 0; i < lost.size(); ++i)
 				ServerInstance->Users.QuitUser(lost[i], "Connection closed");
-			for (size_t i = 0; i < live.size(); ++i)
+			for (LocalUser* const user : built)
 			{
-				if (live[i]->quitting)
+				if (user->quitting)
 					continue;
-				live[i]->exempt = (ServerInstance->XLines->MatchesLine("E", live[i]) != nullptr);
-				live[i]->CheckLines(true);
+				user->exempt = (ServerInstance->XLines->MatchesLine("E", user) != nullptr);
+				user->CheckLines(true);
 			}
 			DropEmpty();
 		}

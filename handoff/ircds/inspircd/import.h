@@ -37,7 +37,7 @@ namespace Handoff
 		}
 
 		/** Takes one line of records. What is wrong is told at PREPARE; the first fault counts. */
-		void Add(const Line& line, const std::string& raw)
+		void Add(Line&& line, std::string_view raw)
 		{
 			tally.Add(line.verb, raw);
 			if (fault)
@@ -48,7 +48,7 @@ namespace Handoff
 			if (bytes > settings.maxbytes)
 				fault = Fault("limit", "the records are over the limit");
 			else
-				fault = joiner.Add(line, raw.length(), done, whole);
+				fault = joiner.Add(std::move(line), raw.length(), done, whole);
 			if (!fault && done)
 				fault = Take(whole);
 			if (fault)
@@ -86,7 +86,7 @@ namespace Handoff
 		Fault fault;
 
 		/** Checks one whole record against those before it. */
-		Fault Take(const Line& m)
+		Fault Take(Line& m)
 		{
 			Fault bad = Validate(m);
 			if (bad)
@@ -116,7 +116,7 @@ namespace Handoff
 				if (m.verb == "MEMB" && !members.insert(std::make_pair(m.Get("u"), m.Get("c"))).second)
 					return BadRecord(m, "MEMB twice");
 			}
-			records.push_back(m);
+			records.push_back(std::move(m));
 			return Fault();
 		}
 	};

@@ -38,8 +38,8 @@ namespace Handoff
 	{
 		std::string key, value;
 		bool bare;
-		Field(const std::string& Key, const std::string& Value, bool Bare = false)
-			: key(Key), value(Value), bare(Bare) { }
+		Field(std::string Key, std::string Value, bool Bare = false)
+			: key(std::move(Key)), value(std::move(Value)), bare(Bare) { }
 	};
 
 	inline bool IsDigit(char c) { return c >= '0' && c <= '9'; }
@@ -69,10 +69,19 @@ namespace Handoff
 		return true;
 	}
 
-	/** What can be a middle parameter of an IRC line. */
-	inline bool IsWord(const std::string& s)
+	/** Whether it has no NUL, CR or LF. */
+	inline bool IsOneLine(std::string_view s)
 	{
-		return !s.empty() && s[0] != ':' && s.find_first_of(std::string("\0\r\n ", 4)) == std::string::npos;
+		for (const char c : s)
+			if (c == '\0' || c == '\r' || c == '\n')
+				return false;
+		return true;
+	}
+
+	/** What can be a middle parameter of an IRC line. */
+	inline bool IsWord(std::string_view s)
+	{
+		return !s.empty() && s[0] != ':' && IsOneLine(s) && s.find(' ') == std::string_view::npos;
 	}
 
 	/** What can be a fingerprint: hex digits, whatever the hash. */
@@ -129,7 +138,7 @@ namespace Handoff
 	}
 
 	/** False: a backslash before something unknown, or at the end. */
-	inline bool Unescape(const std::string& s, std::string& out)
+	inline bool Unescape(std::string_view s, std::string& out)
 	{
 		out.clear();
 		out.reserve(s.length());
@@ -165,7 +174,7 @@ namespace Handoff
 		Line() { }
 		Line(const std::string& Verb) : verb(Verb) { }
 
-		const Field* Find(const std::string& key) const
+		const Field* Find(std::string_view key) const
 		{
 			for (size_t i = 0; i < fields.size(); ++i)
 				if (fields[i].key == key)
@@ -173,16 +182,16 @@ namespace Handoff
 			return nullptr;
 		}
 
-		bool Has(const std::string& key) const { return Find(key) != nullptr; }
+		bool Has(std::string_view key) const { return Find(key) != nullptr; }
 
-		const std::string& Get(const std::string& key) const
+		const std::string& Get(std::string_view key) const
 		{
 			static const std::string none;
 			const Field* f = Find(key);
 			return f ? f->value : none;
 		}
 
-		uint64_t Num(const std::string& key) const
+		uint64_t Num(std::string_view key) const
 		{
 			uint64_t n;
 			return ToNumber(Get(key), n) ? n : 0;
@@ -228,19 +237,19 @@ namespace Handoff
 		}
 
 		/** Reads a line without its LF; one CR at its end is ignored. */
-		Fault Parse(std::string raw)
+		Fault Parse(std::string_view raw)
 		{
 			verb.clear();
 			fields.clear();
 			if (raw.length() >= MaxLine)
 				return Fault("line-too-long", "a line is over the limit");
 			if (!raw.empty() && raw[raw.length() - 1] == '\r')
-				raw.erase(raw.length() - 1);
-			if (raw.find_first_of(std::string("\0\r\n", 3)) != std::string::npos)
+				raw.remove_suffix(1);
+			if (!IsOneLine(raw))
 				return Fault("bad-line", "raw NUL, CR or LF");
 
 			size_t pos = std::min(raw.find(' '), raw.length());
-			verb.assign(raw, 0, pos);
+			verb.assign(raw.substr(0, pos));
 			if (!IsVerb(verb))
 				return Fault("bad-line", "no verb");
 			while (pos < raw.length())
@@ -270,7 +279,7 @@ namespace Handoff
 			return true;
 		}
 
-		Fault ParseField(const std::string& word)
+		Fault ParseField(std::string_view word)
 		{
 			size_t n = 0;
 			while (n < word.length() && IsKeyChar(word[n]))
@@ -283,9 +292,9 @@ namespace Handoff
 				return Fault("bad-line", "a key stands twice");
 			std::string value;
 			if (n == word.length())
-				Bare(word);
+				Bare(std::string(word));
 			else if (Unescape(word.substr(n + 1), value))
-				Add(word.substr(0, n), value);
+				fields.emplace_back(std::string(word.substr(0, n)), std::move(value));
 			else
 				return Fault("bad-line", "unknown escape");
 			return Fault();
@@ -316,7 +325,7 @@ namespace Handoff
 	 public:
 		Sum() : state(0xFFFFFFFFu) { }
 
-		void Update(const std::string& bytes)
+		void Update(std::string_view bytes)
 		{
 			const uint32_t* const table = Table();
 			for (size_t i = 0; i < bytes.length(); ++i)

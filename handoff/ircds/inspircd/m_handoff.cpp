@@ -31,8 +31,8 @@
 #include <sys/socket.h>
 #include <time.h>
 
-#include "compat.h"
 #include "line.h"
+#include "compat.h"
 #include "proof.h"
 #include "modes.h"
 #include "record.h"

@@ -26,7 +26,7 @@ namespace Handoff
 		Sum sum;
 		Tally() : records(0), channels(0), users(0) { }
 
-		void Add(const std::string& verb, const std::string& raw)
+		void Add(const std::string& verb, std::string_view raw)
 		{
 			sum.Update(raw);
 			if (verb == "DATA")
@@ -105,7 +105,7 @@ namespace Handoff
 		for (size_t i = 0; i < m.fields.size(); ++i)
 		{
 			const Field& f = m.fields[i];
-			if ((f.key.compare(0, 2, "x.") || !f.key.compare(0, OwnKey.length(), OwnKey)) && f.value.find_first_of(std::string("\0\r\n", 3)) != std::string::npos)
+			if ((f.key.compare(0, 2, "x.") || !f.key.compare(0, OwnKey.length(), OwnKey)) && !IsOneLine(f.value))
 				return BadRecord(m, m.verb + " " + f.key + ": not one line");
 			bool word = IsModeKey(f.key);
 			for (size_t k = 0; k < sizeof(words) / sizeof(words[0]) && !word; ++k)
@@ -159,13 +159,13 @@ namespace Handoff
 		Joiner() : bytes(0) { }
 
 		/** Takes a line of raw bytes. done: the record before this line is whole, and in out. */
-		Fault Add(const Line& line, size_t raw, bool& done, Line& out)
+		Fault Add(Line&& line, size_t raw, bool& done, Line& out)
 		{
 			done = false;
 			if (line.verb == "DATA")
 				return Continue(line, raw);
 			done = Flush(out);
-			pending = line;
+			pending = std::move(line);
 			bytes = raw;
 			return bytes > MaxRecord ? Fault("limit", "a record is over the limit") : Fault();
 		}

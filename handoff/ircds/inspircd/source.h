@@ -278,8 +278,9 @@ namespace Handoff
 				if (HasNoKey(ext->name))
 					continue;
 				std::string value = ext->ToInternal(item, i->second);
-				for (size_t at = 0; (at = value.find_first_of(std::string("\0\r\n", 3), at)) != std::string::npos; )
-					value[at] = ' '; // from a configuration: nobody could be shown it as it is
+				for (char& c : value)
+					if (c == '\0' || c == '\r' || c == '\n')
+						c = ' '; // from a configuration: nobody could be shown it as it is
 				if (!value.empty())
 					record.Add(KeyOfExtension(ext->name), value);
 				else

@@ -104,7 +104,7 @@ namespace Handoff
 				return;
 			}
 			Line line;
-			Fault fault = line.Parse(buffer.substr(0, eol));
+			Fault fault = line.Parse(std::string_view(buffer).substr(0, eol));
 			const std::string rest = buffer.substr(eol + 1);
 			if (!fault)
 				fault = First(line, rest);

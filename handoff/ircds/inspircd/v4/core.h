@@ -144,7 +144,7 @@ namespace Handoff
 			asked->Call(&ISupport::EventListener::OnBuildISupport, tokens);
 		std::vector<std::string> list;
 		for (const auto& [name, value] : tokens)
-			if (name.find_first_of(" =") == std::string::npos && value.find_first_of(std::string("\0\r\n ", 4)) == std::string::npos)
+			if (name.find_first_of(" =") == std::string::npos && IsOneLine(value) && value.find(' ') == std::string::npos)
 				list.push_back(value.empty() ? name : name + "=" + value);
 		return list;
 	}
