@@ -93,6 +93,55 @@ func inspIRCdKeepsNewcomersApart(t *testing.T, v *inspVersion) {
 	ann.await("it is me")
 }
 
+// TestInspIRCdKeepsIdents: an ident that was given to a user is the one that others see after a move, too; InspIRCd 4 keeps beside it the one of before,
+// by which it bans.
+func TestInspIRCdKeepsIdents(t *testing.T) { onBoth(t, inspIRCdKeepsIdents) }
+
+func inspIRCdKeepsIdents(t *testing.T, v *inspVersion) {
+	h := newHand(t, v.start(t, "a"))
+	oper, ann := h.open("i.1", "oper", nil), h.open("i.2", "ann", nil)
+	oper.ask("OPER root rootpw")
+	oper.ask("CHGIDENT ann given")
+	masks := func() string {
+		var kept []string
+		for line := range strings.Lines(oper.ask("CHECK ann")) {
+			if strings.Contains(line, "nuh :") {
+				kept = append(kept, line)
+			}
+		}
+		return strings.Join(kept, "")
+	}
+	before := masks()
+	if !strings.Contains(before, " realnuh :ann!"+v.either("given", "ann")+"@") || !strings.Contains(before, " nuh :ann!given@") {
+		t.Errorf("before: %q", before)
+	}
+	tx, users, records := h.export(ann)
+	if ident, hidden := users["i.2"].Get("ident"), users["i.2"].Get("x.inspircd.realident"); ident != "given" || hidden != v.either("", "ann") {
+		t.Errorf("the record has ident %q and %q", ident, hidden)
+	}
+	h.ok(h.c.Release(t.Context(), tx, ""))
+	tx, p := h.prepare(records...)
+	if len(p.Conflicts)+len(p.Warns) != 0 {
+		t.Errorf("%+v", p)
+	}
+	ann = h.attach(tx, tx, "i.2")
+	_, err := h.c.Commit(t.Context(), tx)
+	h.ok(err)
+	h.ok(ann.answer(protocol.VerbLive))
+	if after := masks(); after != before {
+		t.Errorf("before %q, after %q", before, after)
+	}
+	if v.major == 3 { // which has one only, and says so of the other
+		_, p = h.prepare(imported("i.7", "ben", "x.inspircd.realident", "other"))
+		if len(p.Warns) != 1 || p.Warns[0].Key != "x.inspircd.realident" {
+			t.Errorf("%+v", p.Warns)
+		}
+		return
+	}
+	oper.ask("KLINE ann@198.51.100.7 1h :gone")
+	ann.await("ERROR :")
+}
+
 // ids are the ids of an InspIRCd's users, by nick.
 func (h *hand) ids(nicks ...string) map[string]string {
 	h.t.Helper()

@@ -126,7 +126,7 @@ namespace Handoff
 		}
 
 		/** Warns of a value that has to be cut. */
-		void CheckLength(const Line& r, const char* key, size_t limit)
+		void CheckLength(const Line& r, const std::string& key, size_t limit)
 		{
 			if (r.Get(key).length() > limit)
 				Warn(r, "bad-value", key, "cut to " + ConvToStr(limit) + " bytes");
@@ -196,12 +196,13 @@ namespace Handoff
 			static const std::string own[] = {
 				OwnKey + "operblock", OwnKey + "laddr", OwnKey + "lport", OwnKey + "spoke", OwnKey + "penalty", OwnKey + "counters",
 				OwnKey + "uniqueusername", OwnKey + "accept-notified", OwnKey + "invites-until", OwnKey + "penalty-at",
+				OwnKey + "realident",
 			};
 			static const char* const known[] = {
 				"u", "id", "nick", "nts", "ident", "rhost", "dhost", "ip", "port", "real", "signon", "idle", "away", "awayat", "account",
 				"certfp", "tls", "oper", "class", "snomask", "caps", "capver", "monitor", "silence", "accept", "invites",
 				own[0].c_str(), own[1].c_str(), own[2].c_str(), own[3].c_str(), own[4].c_str(), own[5].c_str(), own[6].c_str(),
-				own[7].c_str(), own[8].c_str(), own[9].c_str(), nullptr,
+				own[7].c_str(), own[8].c_str(), own[9].c_str(), HidesIdents ? own[10].c_str() : nullptr, nullptr,
 			};
 			CheckKeys(r, known, OfUser);
 			CheckNick(r);
@@ -242,6 +243,8 @@ namespace Handoff
 		{
 			const auto& limits = ServerInstance->Config->Limits;
 			CheckLength(r, "ident", IdentLimit() + 1); // with the ~ of who did not answer
+			if (HidesIdents)
+				CheckLength(r, OwnKey + "realident", IdentLimit() + 1);
 			CheckLength(r, "rhost", limits.MaxHost);
 			CheckLength(r, "dhost", limits.MaxHost);
 			if (r.Get("ident").empty())
@@ -302,7 +305,9 @@ namespace Handoff
 
 		void CheckBans(const Line& r)
 		{
-			const std::string who[] = { r.Get("ident") + "@" + r.Get("rhost"), r.Get("ident") + "@" + r.Get("ip") };
+			const std::string& hidden = r.Get(OwnKey + "realident");
+			const std::string& ident = HidesIdents && !hidden.empty() ? hidden : r.Get("ident");
+			const std::string who[] = { ident + "@" + r.Get("rhost"), ident + "@" + r.Get("ip") };
 			XLineManager* const lines = ServerInstance->XLines;
 			for (int i = 0; i < 2; ++i)
 				if (lines->MatchesLine("E", who[i]))

@@ -184,7 +184,7 @@ class ModuleHandoff
 	{
 		if (!hub.world.nicks.count(nick))
 			return MOD_RES_PASSTHRU;
-		user->WriteNumeric(ERR_NICKNAMEINUSE, nick, "Nickname is already in use.");
+		user->WriteNumeric(433, nick, "Nickname is already in use.");
 		return MOD_RES_DENY;
 	}
 

@@ -100,7 +100,7 @@ namespace Handoff
 	{
 		static const char* const words[][2] = {
 			{ "CHAN", "tby" }, { "LIST", "mask" }, { "LIST", "by" }, { "USER", "nick" }, { "USER", "ident" }, { "USER", "account" },
-			{ "USER", "tls" },
+			{ "USER", "tls" }, { "USER", "x.inspircd.realident" },
 		};
 		for (size_t i = 0; i < m.fields.size(); ++i)
 		{

@@ -166,7 +166,8 @@ namespace Handoff
 	/** Fingerprints of the certificate that a peer of ours has shown, by each hash of the TLS profile. */
 	inline std::vector<std::string> FingerprintsOf(StreamSocket* sock)
 	{
-		const ssl_cert* const cert = SSLClientCert::GetCertificate(sock);
+		const SSLIOHook* const tls = SSLIOHook::IsSSL(sock);
+		const ssl_cert* const cert = tls ? tls->GetCertificate() : nullptr;
 		return cert ? cert->GetFingerprints() : std::vector<std::string>();
 	}
 }
