@@ -152,6 +152,16 @@ func (c *Client) Release(ctx context.Context, r ReleaseRequest) (Done, error) {
 	return post(ctx, c, "/v1/release", r)
 }
 
+// Pause holds the clients of a backend for a time; the answer has the move, which goes on until they are held.
+func (c *Client) Pause(ctx context.Context, r PauseRequest) (Done, error) {
+	return post(ctx, c, "/v1/pause", r)
+}
+
+// Resume ends the pause of a backend; the answer has the move, which goes on until it has ended.
+func (c *Client) Resume(ctx context.Context, backend string) (Done, error) {
+	return post(ctx, c, "/v1/resume", BackendRequest{Backend: backend})
+}
+
 // Cancel reverts a move, or pushes parked users back; the answer has the move, which goes on until it has ended.
 func (c *Client) Cancel(ctx context.Context, move string) (Done, error) {
 	return post(ctx, c, "/v1/cancel", CancelRequest{Move: move})

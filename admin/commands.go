@@ -135,6 +135,35 @@ func (s *Server) hold(ctx context.Context, a HoldRequest, p Peer) (Done, error) 
 	return s.began(id, err)
 }
 
+func (s *Server) pause(ctx context.Context, a PauseRequest, p Peer) (Done, error) {
+	b, err := s.pausable(a.Backend)
+	if err != nil {
+		return Done{}, err
+	}
+	id, err := s.opt.Moves.Pause(handoff.Request{Kind: handoff.KindPause, Pool: b.Pool, From: b.Name, Timeout: time.Duration(a.For), Actor: p.Actor()})
+	done, err := s.began(id, err)
+	if err == nil && b.Driver != driverNative {
+		done.Note = fmt.Sprintf("backend %s has no driver, so its ircd's name is not known here: its clients' PINGs wait too", b.FullName())
+	}
+	return done, err
+}
+
+func (s *Server) resume(ctx context.Context, a BackendRequest, p Peer) (Done, error) {
+	b, err := s.pausable(a.Backend)
+	if err != nil {
+		return Done{}, err
+	}
+	return s.began(s.opt.Moves.Resume(b.Pool, b.Name))
+}
+
+func (s *Server) pausable(name string) (Backend, error) {
+	b, err := s.backend(name)
+	if err == nil && s.opt.Moves == nil {
+		err = errUnsupported
+	}
+	return b, err
+}
+
 func (s *Server) release(ctx context.Context, a ReleaseRequest, p Peer) (Done, error) {
 	b, err := s.native(a.Backend)
 	if err != nil {

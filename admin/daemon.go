@@ -16,6 +16,10 @@ type Moves interface {
 	Drain(handoff.Request) (id string, err error)
 	// Hold begins to pull and park a backend's users (Kind hold or restart).
 	Hold(handoff.Request) (id string, err error)
+	// Pause begins to hold the clients of a backend for r.Timeout.
+	Pause(r handoff.Request) (id string, err error)
+	// Resume ends the pause of a backend.
+	Resume(pool, name string) (id string, err error)
 	// Release pushes the users of a parked move into to, "" is where they came from; the same move goes on.
 	Release(pool, name, to, actor string) (id string, err error)
 	// Cancel reverts a move before its point of no return, and pushes back the users of a parked one.

@@ -29,7 +29,7 @@ func TestAPIDocumentIsComplete(t *testing.T) {
 	}
 	keys := map[string]bool{}
 	for _, document := range []any{Status{}, Session{}, SessionPage{}, Move{}, Event{}, Done{}, Error{}, handoff.Plan{}, Reloaded{}, Certificate{},
-		DrainRequest{}, HoldRequest{}, ReleaseRequest{}, BackendRequest{}, CancelRequest{}} {
+		DrainRequest{}, HoldRequest{}, ReleaseRequest{}, PauseRequest{}, BackendRequest{}, CancelRequest{}} {
 		collectKeys(reflect.TypeOf(document), keys, map[reflect.Type]bool{})
 	}
 	for k := range keys {

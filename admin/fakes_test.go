@@ -73,6 +73,18 @@ func (f *fakeMoves) change(id string, how func(*handoff.Report)) {
 func (f *fakeMoves) Drain(r handoff.Request) (string, error) { return f.begin(r) }
 func (f *fakeMoves) Hold(r handoff.Request) (string, error)  { return f.begin(r) }
 
+func (f *fakeMoves) Pause(r handoff.Request) (string, error) { return f.begin(r) }
+
+func (f *fakeMoves) Resume(pool, name string) (string, error) {
+	for _, r := range f.Moves() {
+		if r.Pool == pool && r.From == name && r.Kind == handoff.KindPause && !r.State.Ended() {
+			f.change(r.ID, func(r *handoff.Report) { r.State, r.Ended = handoff.StateDone, time.Now() })
+			return r.ID, nil
+		}
+	}
+	return "", &handoff.Refused{Reason: pool + "/" + name + " is not paused"}
+}
+
 func (f *fakeMoves) Release(pool, name, to, actor string) (string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -49,13 +49,19 @@ type HoldRequest struct {
 	Timeout      Duration `json:"timeout,omitempty"`
 }
 
+// PauseRequest asks to hold the clients of a backend for a time, and to pull nobody.
+type PauseRequest struct {
+	Backend string   `json:"backend"`
+	For     Duration `json:"for,omitempty"` // 0: 30 s, or moves.park if that is less
+}
+
 // ReleaseRequest asks to push the parked users of a backend.
 type ReleaseRequest struct {
 	Backend string `json:"backend"`
 	To      string `json:"to,omitempty"` // name within the pool; "": where they came from
 }
 
-// BackendRequest names the backend of undrain, maint and ready.
+// BackendRequest names the backend of resume, undrain, maint and ready.
 type BackendRequest struct {
 	Backend string `json:"backend"`
 }
@@ -72,6 +78,7 @@ type ReloadRequest struct{}
 
 func (r DrainRequest) object() string   { return r.Backend }
 func (r HoldRequest) object() string    { return r.Backend }
+func (r PauseRequest) object() string   { return r.Backend }
 func (r ReleaseRequest) object() string { return r.Backend }
 func (r BackendRequest) object() string { return r.Backend }
 func (r CancelRequest) object() string  { return r.Move }
@@ -86,6 +93,7 @@ func (r HoldRequest) arguments() string {
 	return words(flag("restart", r.Restart), flag("allow_visible", r.AllowVisible), span("timeout", r.Timeout))
 }
 
+func (r PauseRequest) arguments() string   { return span("for", r.For) }
 func (r ReleaseRequest) arguments() string { return words(option("to", r.To)) }
 func (r BackendRequest) arguments() string { return "" }
 func (r CancelRequest) arguments() string  { return "" }

@@ -131,6 +131,8 @@ func (s *Server) routes() []route {
 		{"GET", "/v1/events", s.getEvents},
 		{"POST", "/v1/drain", command(s, "drain", s.drain)},
 		{"POST", "/v1/hold", command(s, "hold", s.hold)},
+		{"POST", "/v1/pause", command(s, "pause", s.pause)},
+		{"POST", "/v1/resume", command(s, "resume", s.resume)},
 		{"POST", "/v1/release", command(s, "release", s.release)},
 		{"POST", "/v1/cancel", command(s, "cancel", s.cancelMove)},
 		{"POST", "/v1/undrain", command(s, "undrain", s.undrain)},

@@ -115,6 +115,9 @@ func (a asks) detach(us []string) { briefly(proxyTime, func() { a.s.Detach(us) }
 func (a asks) park(us []string, name string) {
 	briefly(proxyTime, func() { a.s.Park(us, name) })
 }
+func (a asks) await(us []string, name string) {
+	briefly(proxyTime, func() { a.s.Await(us, name) })
+}
 func (a asks) end(us []string, cause backend.Cause, text string) {
 	if len(us) > 0 {
 		briefly(proxyTime, func() { a.s.End(us, cause, text) })

@@ -29,6 +29,7 @@ type fakeSessions struct {
 	limit   int
 	splices map[string]backend.Splice
 	turn    chan struct{}
+	waits   map[string]string // frozen for longer: who answers PINGs
 	since   map[string]time.Time
 	ungated time.Time     // at last
 	longest time.Duration // that a session was frozen
@@ -42,7 +43,7 @@ type fakeSessions struct {
 
 func newFakeSessions(at string, us ...string) *fakeSessions {
 	s := &fakeSessions{at: map[string]string{}, streams: map[string]*fakeStream{}, frozen: map[string]bool{}, next: map[string]*fakeStream{},
-		unreg: map[string]bool{}, since: map[string]time.Time{}, turn: make(chan struct{}, 1), limit: 20000, splices: map[string]backend.Splice{}}
+		unreg: map[string]bool{}, since: map[string]time.Time{}, waits: map[string]string{}, turn: make(chan struct{}, 1), limit: 20000, splices: map[string]backend.Splice{}}
 	for _, u := range us {
 		s.at[u] = at
 	}
@@ -124,6 +125,7 @@ func (s *fakeSessions) thawed(u string) {
 		s.longest = max(s.longest, time.Since(s.since[u]))
 	}
 	delete(s.frozen, u)
+	delete(s.waits, u)
 }
 
 // end is the end of a session, from either side.
@@ -210,6 +212,16 @@ func (s *fakeSessions) Park(us []string, _ string) {
 		s.streams[u].close()
 		delete(s.streams, u)
 		s.at[u] = ""
+		return ""
+	})
+}
+
+func (s *fakeSessions) Await(us []string, name string) {
+	s.each("Await", us, nil, func(u string) backend.Cause {
+		if !s.frozen[u] {
+			s.wrong = append(s.wrong, "Await of "+u+", who is not frozen")
+		}
+		s.waits[u] = name
 		return ""
 	})
 }

@@ -86,6 +86,10 @@ func underWay(m *Move) error {
 		return &Refused{Reason: fmt.Sprintf("the users of %s are held by move %s", from, m.ID()),
 			Hint: fmt.Sprintf("ferryctl release %s, or ferryctl cancel %s, and then again", from, m.ID())}
 	}
+	if m.request.Kind == KindPause {
+		from := m.request.Pool + "/" + m.request.From
+		return &Refused{Reason: fmt.Sprintf("the clients of %s are paused by %s", from, m.ID()), Hint: "ferryctl resume " + from + ", and then again"}
+	}
 	return &Refused{Reason: fmt.Sprintf("move %s is under way in pool %s", m.ID(), m.request.Pool), Hint: "wait for its end or ferryctl cancel it"}
 }
 

@@ -64,9 +64,7 @@ func (c *Coordinator) start(r Request, from, to *backend.Backend) (*Move, error)
 	if err != nil {
 		return nil, err
 	}
-	x := &run{c: c, m: m, r: m.request, proxy: asks{c.opt.Sessions}, state: m.state, from: from, to: to, was: from.Admin(),
-		process: NoProcess, stays: make(map[string]backend.Cause), limits: c.opt.Limits(), gated: from.Pool().Config().Topology != config.Linked,
-		log: c.opt.Log.With("move", m.ID(), "kind", string(r.Kind), "pool", r.Pool, "from", r.From)}
+	x := c.newRun(m, from, to)
 	if err := x.check(ctx); err != nil {
 		x.hangUp()
 		c.free(m)
@@ -76,6 +74,13 @@ func (c *Coordinator) start(r Request, from, to *backend.Backend) (*Move, error)
 	c.keep(m)
 	go x.carryOut(ctx)
 	return m, nil
+}
+
+func (c *Coordinator) newRun(m *Move, from, to *backend.Backend) *run {
+	r := m.request
+	return &run{c: c, m: m, r: r, proxy: asks{c.opt.Sessions}, state: m.state, from: from, to: to, was: from.Admin(),
+		process: NoProcess, stays: make(map[string]backend.Cause), limits: c.opt.Limits(), gated: from.Pool().Config().Topology != config.Linked,
+		log: c.opt.Log.With("move", m.ID(), "kind", string(r.Kind), "pool", r.Pool, "from", r.From)}
 }
 
 // check is the guards' look at both ends.

@@ -48,6 +48,11 @@ type Sessions interface {
 	// PINGs are answered with serverName as source, PONGs are dropped, lines are held up to 64 KiB, then they stay in the kernel.
 	Park(us []string, serverName string)
 
+	// Await is for frozen sessions that keep their stream for longer than a move: as when parked, clients are read again after 10 s, untagged
+	// PINGs are answered with serverName as source, and lines are held up to 64 KiB; PONGs are held too, the ircd may want them. With
+	// serverName "" nothing is read and nothing answered. Thaw ends it; what was held goes out slowly.
+	Await(us []string, serverName string)
+
 	// Splice closes the old stream if it is still there, waits for LIVE on the attached one, and thaws. A session with
 	// CauseOverflow, CauseNoLive or CauseDetached was closed with an ERROR line.
 	Splice(ctx context.Context, to string, sessions []backend.Splice) []backend.Moved

@@ -12,6 +12,7 @@ type Kind string
 const (
 	KindDrain   Kind = "drain"   // replace: another standalone backend takes over all users at once
 	KindHold    Kind = "hold"    // pull the users and park them; a release ends the same move
+	KindPause   Kind = "pause"   // clients are held for a time, and nobody is pulled
 	KindRestart Kind = "restart" // a hold of which ferryctl says that a restart follows: it waits for a new epoch
 )
 
@@ -23,14 +24,14 @@ type Request struct {
 	To           string        // "": chosen by the pool
 	Strict       bool          // revert if the destination warns of anything
 	AllowVisible bool          // go on although users who came in past us, or linked servers, will see it
-	Timeout      time.Duration // end to end until the point of no return; 0: moves.deadline of the configuration
+	Timeout      time.Duration // end to end until the point of no return; 0: moves.deadline of the configuration. Of a pause: how long
 	Actor        string        // who asked, for the audit log ("uid=0 pid=1234")
 }
 
 // State is where a move is.
 //
 //	running -> done                    all steps taken (also with failed or left sessions: see the counts)
-//	running -> parked -> running       hold: users are in the journal, sessions wait for release or cancel
+//	running -> parked -> running       hold: users are in the journal, sessions wait for release or cancel; pause: clients wait
 //	running -> reverted                a step before the point of no return failed; everybody is on the old backend
 //	running|parked -> failed           after the point of no return nobody could take the users within the park time
 type State string
@@ -149,13 +150,13 @@ type Report struct {
 // Undone reports whether a hold or restart that has ended was cancelled while its users were parked: they went back to From, whatever
 // process answered there.
 func (r Report) Undone() bool {
-	return r.State == StateDone && r.Kind != KindDrain && !r.Released
+	return r.State == StateDone && (r.Kind == KindHold || r.Kind == KindRestart) && !r.Released
 }
 
 // waits reports whether the users are in the journal and the operator can say where they go: parked, or waiting for an ircd
 // that does not answer yet.
 func (r Report) waits() bool {
-	return r.State == StateParked || r.State == StateRunning && r.Step == StepPark
+	return (r.State == StateParked || r.State == StateRunning && r.Step == StepPark) && r.Kind != KindPause
 }
 
 // ending reports whether the users are being put into an ircd after the point of no return, or are in.

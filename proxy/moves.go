@@ -24,6 +24,7 @@ type moving struct {
 
 	from     string // the backend whose move it is
 	server   string // parked: who answers PINGs
+	awaits   bool   // paused: frozen for longer, on the stream that it has
 	awake    bool   // parked for so long that the client is read
 	wasAwake bool   // what is held goes out slowly
 	pace     int    // bytes that are still to go out slowly

@@ -11,11 +11,11 @@ import (
 // an ircd can give.
 //
 // The loop asks it for what it reads from a client that has been frozen for over 10 s; before that an answer would overtake lines that
-// the client fences with its PING.
-func parkedLine(line []byte, server string) (answer []byte, keep bool) {
+// the client fences with its PING. pongs keeps the PONGs, for an ircd that is still there.
+func parkedLine(line []byte, server string, pongs bool) (answer []byte, keep bool) {
 	l := lines.Parse(line)
 	if l.Tagged || l.Is("PONG") {
-		return nil, l.Tagged
+		return nil, l.Tagged || pongs
 	}
 	if l.Is("PING") {
 		if token, ok := pingToken(l.Params, server); ok {

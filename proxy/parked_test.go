@@ -11,7 +11,7 @@ import (
 // parkedLines asks parkedLine about each of the lines and gathers what is kept and what is answered.
 func parkedLines(lines []byte, server string, answers []byte) (kept, answersOut []byte) {
 	for line := range wire.Lines(lines) {
-		answer, keep := parkedLine(line, server)
+		answer, keep := parkedLine(line, server, false)
 		if answers = append(answers, answer...); keep {
 			kept = append(kept, line...)
 		}

@@ -22,6 +22,7 @@ func (s *session) freeze() {
 	mv := s.move()
 	mv.frozenAt, mv.deadline, mv.from = s.w.loop.Now(), s.deadline, s.peer.name
 	mv.paused, mv.heldLines, mv.heldBytes = 0, 0, 0
+	mv.awaits, mv.awake = false, false
 	s.noDeadline()
 	s.slot().Flags |= wire.Frozen
 	s.enter(StateFrozen)
@@ -59,8 +60,17 @@ func (frozen) backendEnded(s *session) {
 	}
 }
 
-// timeOver: a client that was dismissed has had its time.
-func (frozen) timeOver(s *session) { s.closeClient() }
+// clientRoom: a client that is paused is read after a while, and what it says is held, as when it is parked.
+func (frozen) clientRoom(s *session) int {
+	if !s.mv.awaits {
+		return 0
+	}
+	return parked{}.clientRoom(s)
+}
+
+func (frozen) fromClient(s *session, p []byte) { parked{}.fromClient(s, p) }
+
+func (frozen) timeOver(s *session) { parked{}.timeOver(s) }
 
 // readUp reads the old stream up to the cut.
 func (s *session) readUp(cut uint64) {
@@ -105,7 +115,12 @@ func (s *session) thaw() {
 		return
 	}
 	s.countHeld()
-	s.carryOn()
+	if mv.wasAwake { // paused
+		mv.awaits, mv.awake, mv.wasAwake = false, false, false
+		s.pacedCarryOn(0)
+	} else {
+		s.carryOn()
+	}
 	if !s.relays() {
 		return
 	}

@@ -20,11 +20,7 @@ func (s *session) park(serverName string) {
 	if s.has(dismissed) {
 		return // its deadline is another
 	}
-	if until := s.mv.frozenAt + parkAwake; until > s.w.loop.Now() {
-		s.until(until)
-	} else {
-		s.wake()
-	}
+	s.wakeLater()
 }
 
 // wake begins to read a parked client.
@@ -71,7 +67,7 @@ func (s *session) whileParked(line []byte) bool {
 	if s.has(midLine) {
 		return true // in the middle of a line of the old ircd nothing can be said: the rest of it comes at the splice
 	}
-	answer, kept := parkedLine(line, s.mv.server)
+	answer, kept := parkedLine(line, s.mv.server, s.mv.awaits)
 	s.say(answer)
 	return kept
 }

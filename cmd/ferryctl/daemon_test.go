@@ -85,6 +85,21 @@ func (s *scripted) Hold(r handoff.Request) (string, error) {
 	return s.begin(string(r.Kind), r, &s.onHold)
 }
 
+func (s *scripted) Pause(r handoff.Request) (string, error) { return s.begin("pause", r, &s.onHold) }
+
+func (s *scripted) Resume(pool, name string) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls = append(s.calls, "resume "+pool+"/"+name)
+	for _, r := range s.reports {
+		if r.State == handoff.StateParked && r.Kind == handoff.KindPause {
+			go s.play(r.ID, s.onRelease)
+			return r.ID, nil
+		}
+	}
+	return "", &handoff.Refused{Reason: pool + "/" + name + " is not paused", Hint: "ferryctl show moves tells what is"}
+}
+
 func (s *scripted) Release(pool, name, to, actor string) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

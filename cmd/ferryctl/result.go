@@ -60,6 +60,9 @@ func (c *ctl) headline(m admin.Move) string {
 	case handoff.StateFailed:
 		return what + ": " + c.color(bad, "failed") + "; the sessions were closed and asked to reconnect"
 	case handoff.StateParked:
+		if m.Kind == handoff.KindPause {
+			return what + ": " + c.color(good, "held") + " after " + span(time.Since(m.Started))
+		}
 		return what + ": " + c.color(good, "parked") + " after " + span(time.Since(m.Started)) + "; release or cancel it before moves.park is over"
 	}
 	return what + ": " + string(m.State) + " (" + string(m.Step) + ") for " + span(time.Since(m.Started))

@@ -207,6 +207,10 @@ func (p pictures) Release(pool, name, to, actor string) (string, error) {
 	return idOf(p.d.moves.Release(pool, name, to, actor))
 }
 
+func (p pictures) Pause(r handoff.Request) (string, error) { return idOf(p.d.moves.Pause(r)) }
+func (p pictures) Resume(pool, name string) (string, error) {
+	return idOf(p.d.moves.Resume(pool, name))
+}
 func (p pictures) Cancel(id string) error { return p.d.moves.Cancel(id) }
 
 func (p pictures) DryRun(ctx context.Context, r handoff.Request) (handoff.Plan, error) {
