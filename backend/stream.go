@@ -60,9 +60,10 @@ type Cut struct {
 
 // Splice puts a session's attached stream in the place of the old one.
 type Splice struct {
-	U  string
-	RQ []byte // input that the old ircd had read and not run: first thing on the new stream after LIVE
-	SQ []byte // output that the old ircd had not written: goes to the client before anything of the new stream
+	U    string
+	RQ   []byte // input that the old ircd had read and not run: first thing on the new stream after LIVE
+	Live bool   // the ircd has said for all that they are live (COMMIT quiet): the stream is raw already, there is no LIVE line
+	SQ   []byte // output that the old ircd had not written: goes to the client before anything of the new stream
 }
 
 // Moved is the outcome of one session in one step of a move. Cause is a fixed word, empty if the step was taken.

@@ -17,10 +17,10 @@ func (x *run) commit(ctx context.Context, dst Party, to *backend.Backend, tx str
 		return false, err
 	}
 	x.m.enter(StepCommit, "")
-	epoch, quits := dst.Info().Epoch, dst.Info().Can(protocol.FeatMissing)
-	err = x.askCommit(ctx, dst, to, tx, quits)
+	epoch, how := dst.Info().Epoch, howToCommit(dst)
+	done, err := x.askCommit(ctx, dst, to, tx, how)
 	if err == nil {
-		x.note(event{what: committed})
+		x.noteCommitted(done, how)
 		return true, nil
 	}
 	if e, ok := said(err); ok {
@@ -31,9 +31,9 @@ func (x *run) commit(ctx context.Context, dst Party, to *backend.Backend, tx str
 	x.log.Warn("commit not answered; asking the destination", "to", to.FullName(), "err", err)
 	dst.Close()
 	x.proxy.park(x.parkable(), x.source.Name) // it may last: nobody may leave because his PING gets no answer
-	committedThere, fate := x.commitFate(ctx, to, epoch, tx, quits)
+	committedThere, done, fate := x.commitFate(ctx, to, epoch, tx, how)
 	if committedThere {
-		x.note(event{what: committed})
+		x.noteCommitted(done, how)
 		return true, nil
 	}
 	if fate != nil {
@@ -45,26 +45,41 @@ func (x *run) commit(ctx context.Context, dst Party, to *backend.Backend, tx str
 	return false, errors.Join(err, fate)
 }
 
+// committing is the form of a COMMIT, always the same for one transaction.
+type committing struct{ quit, quiet bool }
+
+func howToCommit(dst Party) committing {
+	quit := dst.Info().Can(protocol.FeatMissing)
+	return committing{quit, quit && dst.Info().Can(protocol.FeatQuiet)}
+}
+
+// noteCommitted takes in what an ircd says of a COMMIT. Whom it names as missing has lost his stream since it was attached, or his session has ended:
+// the proxy finds out which when it waits for a LIVE of him, which does not come.
+func (x *run) noteCommitted(done protocol.Committed, how committing) {
+	x.note(event{what: committed})
+	x.quiet, x.missing = how.quiet, done.Who
+	if given := len(x.snap.Users); done.Users+done.Missing != given {
+		x.log.Warn("the destination tells other numbers than were given", "live", done.Users, "missing", done.Missing, "given", given)
+	}
+}
+
 // askCommit asks, and once more for each user whose stream the ircd says it does not have, after it was attached again.
-func (x *run) askCommit(ctx context.Context, dst Party, to *backend.Backend, tx string, quits bool) error {
+func (x *run) askCommit(ctx context.Context, dst Party, to *backend.Backend, tx string, how committing) (protocol.Committed, error) {
 	again := make(map[string]bool)
 	for {
 		asked, cancel := context.WithTimeout(ctx, x.limits.MaxPause)
-		live, missing, err := dst.Commit(asked, tx, quits)
+		done, err := dst.Commit(asked, tx, how.quit, how.quiet)
 		cancel()
-		if err == nil && live+missing != len(x.snap.Users) {
-			x.log.Warn("the destination tells other numbers than were given", "to", to.FullName(), "live", live, "missing", missing, "given", len(x.snap.Users))
-		}
 		e, ok := said(err)
 		if !ok || e.Code != protocol.CodeNotAttached || again[e.U] || !x.state.is(e.U, (*member).moving) {
-			return err
+			return done, err
 		}
 		again[e.U] = true
 		once, stop := context.WithTimeout(ctx, answerTime)
 		got, failed := x.attachAgain(once, e.U, to, dst, tx)
 		stop()
 		if failed != nil || len(got.attached) == 0 {
-			return err
+			return done, err
 		}
 	}
 }
@@ -93,51 +108,48 @@ func (x *run) blameCommit(e *protocol.Error, to *backend.Backend) error {
 
 // commitFate finds out what became of a COMMIT whose answer was lost. false with nil or errAbsent: it was not committed, or nobody is live there any
 // more, since all streams of the move have been closed by its end. Another error: it is not known when ctx is over.
-func (x *run) commitFate(ctx context.Context, to *backend.Backend, epoch, tx string, quits bool) (bool, error) {
+func (x *run) commitFate(ctx context.Context, to *backend.Backend, epoch, tx string, how committing) (bool, protocol.Committed, error) {
 	us := x.state.who(func(m *member) bool { return m.moving() && m.stream })
 	for {
 		if s := x.proxy.streams(ctx, us, true); len(us) > 0 && s.Open == 0 && s.Ended > 0 {
-			return false, nil
+			return false, protocol.Committed{}, nil
 		}
 		party, err := x.ask(ctx, to, epoch)
 		if err == nil {
-			known, is := x.destinationSays(ctx, party, tx, quits)
+			known, is, done := x.destinationSays(ctx, party, tx, how)
 			party.Close()
 			if known {
-				return is, nil
+				return is, done, nil
 			}
 		}
 		if len(us) == 0 && errors.Is(err, errAbsent) {
-			return false, nil
+			return false, protocol.Committed{}, nil
 		}
 		x.m.say(fmt.Sprintf("COMMIT was sent to %s and not answered; it is asked whether it has the users", to.FullName()))
 		if !wait(ctx, askEvery) {
-			return false, fmt.Errorf("%s does not say whether it has committed: %w", to.FullName(), context.Cause(ctx))
+			return false, protocol.Committed{}, fmt.Errorf("%s does not say whether it has committed: %w", to.FullName(), context.Cause(ctx))
 		}
 	}
 }
 
 // destinationSays asks once whether it has committed; known false: it did not say.
-func (x *run) destinationSays(ctx context.Context, party Party, tx string, quits bool) (known, is bool) {
+func (x *run) destinationSays(ctx context.Context, party Party, tx string, how committing) (known, is bool, done protocol.Committed) {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
 	status, err := party.Status(ctx, tx)
 	if err != nil {
-		return false, false
+		return false, false, done
 	}
 	switch status.Dest {
-	case protocol.DestCommitted:
-		return true, true
-	case protocol.DestPrepared:
-		_, _, err := party.Commit(ctx, tx, quits)
-		_, refused := said(err)
-		if refused {
+	case protocol.DestCommitted, protocol.DestPrepared: // repeated, it is answered as at first
+		done, err = party.Commit(ctx, tx, how.quit, how.quiet)
+		if _, refused := said(err); refused && status.Dest == protocol.DestPrepared {
 			err = party.Abort(ctx, tx)
-			return answered(err), false
+			return answered(err), false, done
 		}
-		return err == nil, err == nil
+		return err == nil, err == nil, done
 	case protocol.DestStaging:
-		return party.Abort(ctx, tx) == nil, false // so that its nicks are free for the next try
+		return party.Abort(ctx, tx) == nil, false, done // so that its nicks are free for the next try
 	}
-	return true, false
+	return true, false, done
 }

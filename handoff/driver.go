@@ -29,8 +29,9 @@ type Party interface {
 	Import(ctx context.Context, tx, tok string, lease time.Duration, kick string) error
 	Record(ctx context.Context, rec protocol.Message) error
 	Prepare(ctx context.Context, tx string) (protocol.Prepared, error)
-	// Commit with quit lets users without a stream quit (protocol.FeatMissing); without it there are none missing.
-	Commit(ctx context.Context, tx string, quit bool) (users, missing int, err error)
+	// Commit with quit lets users without a stream quit (protocol.FeatMissing); without it there are none missing. With quiet, which goes
+	// with quit only, no LIVE comes on the streams (protocol.FeatQuiet).
+	Commit(ctx context.Context, tx string, quit, quiet bool) (protocol.Committed, error)
 	Abort(ctx context.Context, tx string) error
 
 	// Process holds the process at the other end, if the kernel knows it; else NoProcess. It outlives the conversation.

@@ -91,9 +91,13 @@ func (p *fakeParty) Prepare(ctx context.Context, tx string) (answer protocol.Pre
 	return answer, err
 }
 
-func (p *fakeParty) Commit(ctx context.Context, tx string, quit bool) (users, missing int, err error) {
+func (p *fakeParty) Commit(ctx context.Context, tx string, quit, quiet bool) (done protocol.Committed, err error) {
+	if quiet && (!quit || p.i.older) {
+		return done, refusal(protocol.CodeBadValue, tx, "")
+	}
 	err = p.do(ctx, "COMMIT", func() error {
 		if p.i.dest[tx] == protocol.DestCommitted {
+			done = p.i.done[tx]
 			return nil
 		}
 		if err := p.openLocked(tx); err != nil {
@@ -116,11 +120,12 @@ func (p *fakeParty) Commit(ctx context.Context, tx string, quit bool) (users, mi
 		p.i.dest[tx] = protocol.DestCommitted
 		for _, u := range im.users {
 			if !has(u) {
-				missing++
+				done.Missing++
+				done.Who = append(done.Who, u)
 				p.i.missed = append(p.i.missed, u)
 				continue
 			}
-			users++
+			done.Users++
 			p.i.live[u] = true
 			p.i.open_[im.streams[u]] = true
 			delete(im.streams, u)
@@ -128,10 +133,10 @@ func (p *fakeParty) Commit(ctx context.Context, tx string, quit bool) (users, mi
 		for _, s := range im.streams {
 			s.theirs = false
 		}
-		p.i.imports = nil
+		p.i.imports, p.i.done[tx] = nil, done
 		return nil
 	})
-	return users, missing, err
+	return done, err
 }
 
 func (p *fakeParty) Abort(ctx context.Context, tx string) error {

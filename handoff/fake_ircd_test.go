@@ -25,6 +25,7 @@ type fakeIrcd struct {
 	open_   map[*fakeStream]bool // its ends of streams
 	source  map[string]protocol.SourceState
 	dest    map[string]protocol.DestState
+	done    map[string]protocol.Committed
 	imports *fakeImport
 	export  *fakeExport
 
@@ -98,7 +99,7 @@ func (i *fakeIrcd) start() {
 	i.dead = false
 	i.live, i.out, i.open_ = map[string]bool{}, map[string]uint64{}, map[*fakeStream]bool{}
 	i.source, i.dest = map[string]protocol.SourceState{}, map[string]protocol.DestState{}
-	i.imports, i.export = nil, nil
+	i.imports, i.export, i.done = nil, nil, map[string]protocol.Committed{}
 }
 
 // open is a stream that is there from the beginning.
@@ -185,7 +186,7 @@ func (i *fakeIrcd) Connect(ctx context.Context, b *backend.Backend) (Party, erro
 	h := i.hello
 	h.Name, h.Epoch, h.Stream, h.Users = i.name, fmt.Sprint(i.name, i.epoch), "127.0.0.1:1", len(i.live)
 	if h.Feat = []string{"open", "export", "import", "peek", "find"}; !i.older {
-		h.Feat = append(h.Feat, protocol.FeatProof, protocol.FeatMissing, protocol.FeatFence)
+		h.Feat = append(h.Feat, protocol.FeatProof, protocol.FeatMissing, protocol.FeatQuiet, protocol.FeatFence)
 	}
 	p := &fakeParty{i: i, epoch: i.epoch, info: h}
 	i.mu.Unlock()

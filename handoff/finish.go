@@ -3,6 +3,7 @@ package handoff
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/ircferry/ircferry/backend"
 	"github.com/ircferry/ircferry/handoff/protocol"
@@ -66,7 +67,7 @@ func (x *run) spliceAll(to *backend.Backend) {
 	var splices []backend.Splice
 	for _, u := range x.state.who((*member).moving) {
 		user := x.snap.Users[u]
-		splices = append(splices, backend.Splice{U: u, RQ: user.RQ, SQ: user.SQ})
+		splices = append(splices, backend.Splice{U: u, RQ: user.RQ, SQ: user.SQ, Live: x.quiet && !slices.Contains(x.missing, u)})
 	}
 	for _, r := range x.proxy.splice(to.FullName(), splices) {
 		x.count(r)

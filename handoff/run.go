@@ -41,6 +41,8 @@ type run struct {
 	tx, tok  string
 	exported bool
 	pulled   bool                     // the source's users are in snap, all of them
+	quiet    bool                     // COMMITTED was LIVE for all
+	missing  []string                 // but for these
 	owed     []transaction            // whose ABORT was not answered
 	stays    map[string]backend.Cause // left out of the move before its point of no return: they stay where they are
 

@@ -27,6 +27,9 @@ func (s *session) splice(to *peer, queues backend.Splice) {
 		return
 	}
 	s.toClient(queues.SQ)
+	if queues.Live && s.state == StateSplicing {
+		s.live() // COMMITTED has said it for all
+	}
 }
 
 func (splicing) backendRoom(*session) int { return anyRoom }

@@ -19,12 +19,16 @@ type party struct {
 func (p *party) Info() protocol.Hello { return p.hello }
 
 // Commit asks for the quits only where they are asked for.
-func (p *party) Commit(ctx context.Context, tx string, quit bool) (users, missing int, err error) {
-	if quit {
-		return p.Control.CommitMissing(ctx, tx)
+func (p *party) Commit(ctx context.Context, tx string, quit, quiet bool) (done protocol.Committed, err error) {
+	switch {
+	case quiet:
+		return p.Control.CommitQuiet(ctx, tx)
+	case quit:
+		done.Users, done.Missing, err = p.Control.CommitMissing(ctx, tx)
+	default:
+		done.Users, err = p.Control.Commit(ctx, tx)
 	}
-	users, err = p.Control.Commit(ctx, tx)
-	return users, 0, err
+	return done, err
 }
 
 // Process holds the process that listens on the unix socket. It is not known over TCP, for one of another pid namespace, and if who listened has

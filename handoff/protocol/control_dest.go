@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -130,28 +131,75 @@ func noteOf(m Message) Note {
 // Commit makes all users live in one turn and returns how many. Repeating it is answered alike. If a stream is missing it is an
 // Error with CodeNotAttached and its U, and nothing has happened.
 func (c *Control) Commit(ctx context.Context, tx string) (users int, err error) {
-	users, _, err = c.commit(ctx, NewMessage("COMMIT", "tx", tx))
-	return users, err
+	done, err := c.commit(ctx, NewMessage("COMMIT", "tx", tx))
+	return done.Users, err
+}
+
+// Committed is what a COMMIT has done.
+type Committed struct {
+	Users   int      // live on a stream
+	Missing int      // quit for lack of one
+	Who     []string // these, if it was quiet
 }
 
 // CommitMissing is Commit that lets the users without a stream quit, visibly and in the same turn. users are those who are live on a
 // stream, missing those who have quit. For an ircd with FeatMissing.
 func (c *Control) CommitMissing(ctx context.Context, tx string) (users, missing int, err error) {
-	return c.commit(ctx, NewMessage("COMMIT", "tx", tx, "missing", "quit"))
+	done, err := c.commit(ctx, NewMessage("COMMIT", "tx", tx, "missing", "quit"))
+	return done.Users, done.Missing, err
 }
 
-func (c *Control) commit(ctx context.Context, m Message) (users, missing int, err error) {
-	if m, err = c.ask(ctx, m, "COMMITTED", m.Get("tx")); err != nil {
-		return 0, 0, err
-	}
-	for key, to := range map[string]*int{"users": &users, "missing": &missing} {
-		n, err := m.Uint(key)
-		if err != nil || n > 1<<31-1 {
-			return 0, 0, c.breakWith(m.badValue(key)) // it has committed: STATUS may be asked, no ERROR was said
+// CommitQuiet is CommitMissing without LIVE lines: the answer is the LIVE of all but those whom it names. For an ircd with FeatQuiet.
+func (c *Control) CommitQuiet(ctx context.Context, tx string) (Committed, error) {
+	m := NewMessage("COMMIT", "tx", tx, "missing", "quit")
+	m.SetBare("quiet")
+	return c.commit(ctx, m)
+}
+
+func (c *Control) commit(ctx context.Context, m Message) (done Committed, err error) {
+	tx := m.Get("tx")
+	err = c.during(ctx, "COMMIT", func() error {
+		if err := c.send(m); err != nil {
+			return err
 		}
-		*to = int(n)
+		if err := c.out.Flush(); err != nil {
+			return err
+		}
+		var err error
+		done, err = c.readCommitted(tx)
+		return err
+	})
+	return done, err
+}
+
+func (c *Control) readCommitted(tx string) (done Committed, err error) {
+	for size := 0; ; {
+		m, raw, err := c.in.next()
+		if err != nil {
+			return Committed{}, c.readFailed(err)
+		}
+		if size += len(raw); size > maxNotes {
+			return Committed{}, c.breakWith(errors.New("too many MISSING lines"))
+		}
+		if m.Verb == "MISSING" {
+			done.Who = append(done.Who, m.Get("u"))
+			continue
+		}
+		if err := c.expect(m, "COMMITTED", tx); err != nil {
+			return Committed{}, err
+		}
+		for key, to := range map[string]*int{"users": &done.Users, "missing": &done.Missing} {
+			n, err := m.Uint(key)
+			if err != nil || n > 1<<31-1 {
+				return Committed{}, c.breakWith(m.badValue(key)) // it has committed: STATUS may be asked, no ERROR was said
+			}
+			*to = int(n)
+		}
+		if len(done.Who) > 0 && len(done.Who) != done.Missing {
+			return Committed{}, c.breakWith(errors.New("COMMITTED tells another number of missing users than were named"))
+		}
+		return done, nil
 	}
-	return users, missing, nil
 }
 
 // Abort drops a transaction that is not committed: its streams are closed, its nicks free. It may be repeated, also for a tx that is

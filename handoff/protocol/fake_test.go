@@ -147,7 +147,7 @@ func (f *fakeIrcd) Prepare(records []Message) (Prepared, error) {
 	return Prepared{Warns: f.warns, Conflicts: f.conflicts}, nil
 }
 
-func (f *fakeIrcd) Commit(streams map[string]net.Conn) error {
+func (f *fakeIrcd) Commit(streams map[string]net.Conn, quiet bool) error {
 	f.did("commit")
 	if f.commitErr != nil {
 		return f.commitErr
@@ -156,7 +156,9 @@ func (f *fakeIrcd) Commit(streams map[string]net.Conn) error {
 	defer f.mu.Unlock()
 	for u, conn := range streams {
 		f.streams[u] = conn
-		conn.Write(AppendLive(nil, u))
+		if !quiet {
+			conn.Write(AppendLive(nil, u))
+		}
 	}
 	return nil
 }

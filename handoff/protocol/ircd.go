@@ -67,8 +67,9 @@ type Destination interface {
 
 	// Commit makes the prepared users live on their streams in one turn; it owns the connections if it returns nil. The first bytes that
 	// it writes to each are AppendLive's, and the byte counts begin after them. A user who has no stream in the map is made live too
-	// and quits in the same turn, visibly, when all are live (COMMIT missing=quit).
-	Commit(streams map[string]net.Conn) error
+	// and quits in the same turn, visibly, when all are live (COMMIT missing=quit). If it is quiet no LIVE is written, and the counts begin
+	// at once.
+	Commit(streams map[string]net.Conn, quiet bool) error
 
 	// Abort drops what Begin and Prepare made.
 	Abort()

@@ -84,3 +84,25 @@ func TestReleasedIsToldFirst(t *testing.T) {
 		t.Errorf("told %v", r.ircd.calls)
 	}
 }
+
+// A quiet COMMIT names who is missing, writes no LIVE, and can be asked for again.
+func TestCommitQuiet(t *testing.T) {
+	r := newRig(t, Config{})
+	tx := r.staged("i.2")
+	m := NewMessage("COMMIT", "tx", tx)
+	m.SetBare("quiet")
+	_, err := r.c.commit(t.Context(), m)
+	wantCode(t, err, CodeBadValue)
+	for range 2 {
+		done, err := r.c.CommitQuiet(t.Context(), tx)
+		if noError(t, err); done.Users != 1 || done.Missing != 1 || !slices.Equal(done.Who, []string{"i.1"}) {
+			t.Fatalf("%+v", done)
+		}
+	}
+	r.ircd.mu.Lock()
+	stream := r.ircd.streams["i.2"]
+	r.ircd.mu.Unlock()
+	if stream == nil {
+		t.Fatal("the ircd has no stream")
+	}
+}

@@ -7,10 +7,11 @@ import (
 	"strings"
 )
 
-// FeatProof, FeatMissing and FeatFence are the features of a HELLO that a coordinator asks for by name; the table is in HANDOFF.md.
+// FeatProof and the others are the features of a HELLO that a coordinator asks for by name; the table is in HANDOFF.md.
 const (
 	FeatProof   = "proof"   // the ircd proves on each stream that it knows its skey
 	FeatMissing = "missing" // COMMIT missing=quit
+	FeatQuiet   = "quiet"   // COMMIT missing=quit quiet
 	FeatFence   = "fence"   // RESUME of an unknown tx fences it
 )
 

@@ -186,7 +186,7 @@ func (s *Server) hello(coordinator string) Hello {
 		h.MaxLine = MaxLine
 	}
 	if h.Feat == nil {
-		h.Feat = []string{"open", "export", "import", "peek", "find", FeatProof, FeatMissing, FeatFence}
+		h.Feat = []string{"open", "export", "import", "peek", "find", FeatProof, FeatMissing, FeatQuiet, FeatFence}
 	}
 	return h
 }

@@ -190,15 +190,22 @@ func (c *controlConn) commit(m Message) error {
 	switch {
 	case m.Has("missing") && m.Get("missing") != "quit":
 		return &Error{Code: CodeBadValue, Text: "COMMIT missing: not quit"}
+	case m.Has("quiet") && !m.Has("missing"):
+		return &Error{Code: CodeBadValue, Text: "COMMIT quiet without missing=quit"}
 	case c.s.table.get(tx).dest != DestCommitted:
 		if err := d.openLocked(c.s, tx); err != nil {
 			return err
 		}
-		if err := d.commitLocked(c.s, m.Has("missing")); err != nil {
+		if err := d.commitLocked(c.s, m.Has("missing"), m.Has("quiet")); err != nil {
 			return err
 		}
 	}
 	e := c.s.table.get(tx)
+	for _, u := range e.who {
+		if err := c.send(answer("MISSING", tx, "u", u)); err != nil {
+			return err
+		}
+	}
 	committed := answer("COMMITTED", tx, "users", itoa(e.users))
 	if e.missing >= 0 {
 		committed.SetInt("missing", int64(e.missing))
@@ -206,7 +213,7 @@ func (c *controlConn) commit(m Message) error {
 	return c.send(committed)
 }
 
-func (d *dest) commitLocked(s *Server, quit bool) error {
+func (d *dest) commitLocked(s *Server, quit, quiet bool) error {
 	if s.table.get(d.tx).dest != DestPrepared {
 		return &Error{Code: CodeState, Text: "COMMIT before PREPARE"}
 	}
@@ -214,6 +221,7 @@ func (d *dest) commitLocked(s *Server, quit bool) error {
 		return &Error{Code: CodeConflict, Text: "PREPARED told conflicts"}
 	}
 	streams := make(map[string]net.Conn, len(d.users))
+	var who []string
 	for u := range d.users {
 		conn := d.streams[u]
 		switch {
@@ -221,16 +229,18 @@ func (d *dest) commitLocked(s *Server, quit bool) error {
 			streams[u] = conn
 		case !quit:
 			return &Error{Code: CodeNotAttached, U: u, Text: "no stream, or one that ended or spoke before LIVE"}
+		case quiet:
+			who = append(who, u)
 		}
 	}
-	if err := s.ircd.Commit(streams); err != nil {
+	if err := s.ircd.Commit(streams, quiet); err != nil {
 		return err
 	}
 	missing := -1
 	if quit {
 		missing = len(d.users) - len(streams)
 	}
-	s.table.setCommitted(d.tx, len(streams), missing)
+	s.table.setCommitted(d.tx, len(streams), missing, who)
 	for u, conn := range d.streams {
 		s.untrack(conn)
 		if streams[u] == nil {

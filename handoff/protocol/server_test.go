@@ -119,7 +119,7 @@ func TestTableForgetsTheOldestThatEnded(t *testing.T) {
 	tab.setDest("staging", DestStaging)
 	tab.setDest("first", DestAborted)
 	for range 2 * tableSize {
-		tab.setCommitted(NewSecret(), 1, -1)
+		tab.setCommitted(NewSecret(), 1, -1, nil)
 	}
 	if tab.get("frozen").source != SourceFrozen || tab.get("staging").dest != DestStaging {
 		t.Error("an open transaction was forgotten")

@@ -16,8 +16,9 @@ type table struct {
 type transaction struct {
 	source  SourceState
 	dest    DestState
-	users   int // committed
-	missing int // committed, and quit for lack of a stream; -1: not asked
+	users   int      // committed
+	missing int      // committed, and quit for lack of a stream; -1: not asked
+	who     []string // these, if the COMMIT was quiet
 }
 
 func (t *table) get(tx string) transaction {
@@ -34,8 +35,8 @@ func (t *table) setSource(tx string, s SourceState) {
 }
 func (t *table) setDest(tx string, d DestState) { t.entry(tx, func(e *transaction) { e.dest = d }) }
 
-func (t *table) setCommitted(tx string, users, missing int) {
-	t.entry(tx, func(e *transaction) { e.dest, e.users, e.missing = DestCommitted, users, missing })
+func (t *table) setCommitted(tx string, users, missing int, who []string) {
+	t.entry(tx, func(e *transaction) { e.dest, e.users, e.missing, e.who = DestCommitted, users, missing, who })
 }
 
 func (t *table) entry(tx string, change func(*transaction)) {

@@ -133,7 +133,7 @@ func (e *handoffEnd) Hello(coordinator string) protocol.Hello {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return protocol.Hello{
-		Software: software, Version: s.cfg.Version, Name: s.cfg.Name, SID: s.cfg.SID,
+		Feat: e.faults.feats(), Software: software, Version: s.cfg.Version, Name: s.cfg.Name, SID: s.cfg.SID,
 		Users: s.Users(), Unmovable: e.unmovable(coordinator), Channels: s.Channels(),
 		Caps: strings.Fields(allCaps.names()), ISupport: s.isupport(),
 	}

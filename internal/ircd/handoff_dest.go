@@ -89,7 +89,7 @@ func (e *handoffEnd) unreserve() {
 
 // Commit makes all prepared users live in one turn: nobody is told but who is kicked, and the lines on the new streams begin with LIVE.
 // Who has no stream quits then, and the server's bans are applied as they are now.
-func (e *handoffEnd) Commit(streams map[string]net.Conn) error {
+func (e *handoffEnd) Commit(streams map[string]net.Conn, quiet bool) error {
 	s := e.srv
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -101,7 +101,7 @@ func (e *handoffEnd) Commit(streams map[string]net.Conn) error {
 	e.sweep()
 	var lost []*Client
 	for _, u := range st.users {
-		if !e.goLive(u, streams[u.client.u]) {
+		if !e.goLive(u, streams[u.client.u], quiet) {
 			lost = append(lost, u.client)
 		}
 	}
@@ -137,7 +137,7 @@ func (s *Server) clear(ch *Channel, reason string) {
 
 // goLive gives a prepared client its stream and puts it into the maps. False: there is no stream (nil), or it could not be put into the
 // loop; the client is live all the same and has to quit.
-func (e *handoffEnd) goLive(u *stagedUser, stream net.Conn) bool {
+func (e *handoffEnd) goLive(u *stagedUser, stream net.Conn, quiet bool) bool {
 	s, c, now := e.srv, u.client, time.Now()
 	c.heard, c.born = now, now
 	if c.spoke = u.spoke; c.spoke == 0 {
@@ -160,7 +160,7 @@ func (e *handoffEnd) goLive(u *stagedUser, stream net.Conn) bool {
 	}
 	s.insertClient(c)
 	e.streams[c.u] = c
-	if err == nil {
+	if err == nil && !quiet {
 		e.sayLive(c)
 	}
 	return err == nil

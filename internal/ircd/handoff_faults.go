@@ -165,3 +165,15 @@ func (f *faults) live() FaultAction {
 	fault, _ := f.take(protocol.VerbLive, func(a FaultAction) bool { return a == FaultDrop || a == FaultClose })
 	return fault.Do
 }
+
+// feats is what HELLO announces: all, but with a fault at LIVE an ircd that knows no COMMIT without it.
+func (f *faults) feats() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, fault := range f.list {
+		if fault.At == protocol.VerbLive {
+			return []string{"open", "export", "import", "peek", "find", protocol.FeatProof, protocol.FeatMissing, protocol.FeatFence}
+		}
+	}
+	return nil
+}

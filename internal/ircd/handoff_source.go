@@ -117,14 +117,18 @@ func (e *handoffEnd) Release(quit string) {
 		}
 		delete(e.streams, c.u)
 	}
-	// Nobody has to wait for thousands of closes: clients are standing still.
+	// Nobody has to wait for thousands of closes, nor for the events that they make at the other end: clients are standing still.
 	s.running.Go(func() {
+		time.Sleep(releasedRest)
 		for _, fd := range old {
 			closeFD(fd)
 		}
 	})
 	e.thaw()
 }
+
+// releasedRest is how long the streams of released users stay before they are closed: a move is through by then, as a rule.
+const releasedRest = 200 * time.Millisecond
 
 func (e *handoffEnd) thaw() {
 	clear(e.selected)

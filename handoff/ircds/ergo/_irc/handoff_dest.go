@@ -112,7 +112,7 @@ func (h *handoffEnd) unreserve() {
 
 // Commit makes everybody live in one turn. Nobody is told, but who is kicked from a younger channel, and bans are looked at when all are there. Who
 // has no stream gets one that has ended: his goroutine's first read makes him quit, like any user whose connection is lost.
-func (h *handoffEnd) Commit(streams map[string]net.Conn) error {
+func (h *handoffEnd) Commit(streams map[string]net.Conn, quiet bool) error {
 	began := time.Now()
 	if err := h.stopShortly(); err != nil {
 		return err
@@ -140,7 +140,7 @@ func (h *handoffEnd) Commit(streams map[string]net.Conn) error {
 		if !ok {
 			tcp = new(net.TCPConn) // every call of it fails
 		}
-		h.goLive(u, tcp)
+		h.goLive(u, tcp, quiet)
 	}
 	for _, c := range st.channels {
 		h.openChannel(c)

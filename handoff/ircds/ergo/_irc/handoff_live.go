@@ -14,7 +14,7 @@ import (
 // What COMMIT does, while the world stands still.
 
 // goLive gives a session its stream and, if it is the first, puts its client into Ergo's maps.
-func (h *handoffEnd) goLive(u *handoffNewUser, tcp *net.TCPConn) {
+func (h *handoffEnd) goLive(u *handoffNewUser, tcp *net.TCPConn, quiet bool) {
 	server, config, client, session := h.server, h.server.Config(), u.client, u.session
 	c := h.newHandoffConn(tcp, u.open, nil)
 	c.moved, c.begun = true, client
@@ -25,7 +25,9 @@ func (h *handoffEnd) goLive(u *handoffNewUser, tcp *net.TCPConn) {
 	u.lag.restore(&session.fakelag)
 	client.sessions = append(client.sessions, session)
 	h.keep(c)
-	tcp.Write(protocol.AppendLive(nil, c.u)) // a fresh socket takes it; a dead one shows at the first read
+	if !quiet {
+		tcp.Write(protocol.AppendLive(nil, c.u)) // a fresh socket takes it; a dead one shows at the first read
+	}
 
 	ip := flatip.FromNetIP(session.realIP)
 	server.connectionLimiter.ResetThrottle(ip) // who is moved has not connected
