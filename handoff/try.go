@@ -49,8 +49,13 @@ func (x *run) placeAt(ctx context.Context, to *backend.Backend, newEpoch bool) e
 // failTry ends a try, and takes out whose it is.
 func (x *run) failTry(err error) {
 	var b *blame
-	if !errors.As(err, &b) {
+	switch {
+	case !errors.As(err, &b):
 		x.note(event{what: tryFailed})
+		return
+	case !x.state.is(b.u, (*member).waits): // out already: his record was there to let him quit
+		x.note(event{what: tryFailed})
+		x.snap.drop(b.u)
 		return
 	}
 	if x.note(event{what: tryFailed, u: b.u, outcome: "failed", cause: b.cause}) {
