@@ -74,6 +74,9 @@ func (s *Server) drain(ctx context.Context, a DrainRequest, p Peer) (Done, error
 		return Done{}, fail(CodeRefused, "drain it without --to: it gets no new sessions, and the old ones stay until they leave",
 			"backend %s has no driver, so its users cannot be moved to %s", b.FullName(), a.To)
 	}
+	if a.Close && !a.DryRun {
+		return s.closeSessions(b, a.CloseAfter, a.Notice, false)
+	}
 	if b.Driver != driverNative && a.DryRun {
 		return s.dryRunRelayed(b)
 	}
@@ -122,6 +125,13 @@ func (s *Server) otherUsable(b Backend) bool {
 }
 
 func (s *Server) hold(ctx context.Context, a HoldRequest, p Peer) (Done, error) {
+	if a.Close {
+		b, err := s.backend(a.Backend)
+		if err != nil {
+			return Done{}, err
+		}
+		return s.closeSessions(b, a.CloseAfter, a.Notice, true)
+	}
 	b, err := s.native(a.Backend)
 	if err != nil {
 		return Done{}, err
@@ -165,6 +175,9 @@ func (s *Server) pausable(name string) (Backend, error) {
 }
 
 func (s *Server) release(ctx context.Context, a ReleaseRequest, p Peer) (Done, error) {
+	if b, err := s.backend(a.Backend); err == nil && b.Closing != nil {
+		return s.admit(b, a.Pace)
+	}
 	b, err := s.native(a.Backend)
 	if err != nil {
 		return Done{}, err
@@ -187,7 +200,7 @@ func (s *Server) native(name string) (Backend, error) {
 		return Backend{}, err
 	}
 	if b.Driver != driverNative {
-		return Backend{}, fail(CodeRefused, "ferryctl drain "+b.FullName()+" takes no new sessions there and leaves the old ones",
+		return Backend{}, fail(CodeRefused, "ferryctl drain "+b.FullName()+" takes no new sessions there and leaves the old ones; with --close-after, as ferryctl restart, it closes them",
 			"backend %s has no driver, so its users can be neither pulled nor pushed", b.FullName())
 	}
 	if s.opt.Moves == nil {
@@ -253,6 +266,9 @@ func (s *Server) maint(ctx context.Context, a BackendRequest, p Peer) (Done, err
 func (s *Server) setAdmin(b Backend, state backend.AdminState) (Done, error) {
 	if id := s.moveOf(b); id != "" {
 		return Done{}, fail(CodeRefused, "wait for it, or ferryctl cancel "+id, "move %s of backend %s is under way", id, b.FullName())
+	}
+	if b.Closing != nil {
+		s.opt.Closings.Cancel(b.Pool, b.Name)
 	}
 	if b.Admin == string(state) {
 		return Done{Backend: &b, Note: fmt.Sprintf("backend %s was %s already", b.FullName(), state)}, nil

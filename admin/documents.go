@@ -86,7 +86,8 @@ type Backend struct {
 	Unmovable int        `json:"unmovable,omitempty"` // users who came in past us
 	Channels  int        `json:"channels,omitempty"`
 	Links     int        `json:"links,omitempty"`
-	Hello     *time.Time `json:"hello,omitempty"` // when it was answered
+	Closing   *Closing   `json:"closing,omitempty"` // its sessions are being closed by an operator
+	Hello     *time.Time `json:"hello,omitempty"`   // when it was answered
 }
 
 // FullName is "pool/name", as commands take it.

@@ -39,6 +39,9 @@ type DrainRequest struct {
 	AllowVisible bool     `json:"allow_visible,omitempty"`
 	Timeout      Duration `json:"timeout,omitempty"`
 	DryRun       bool     `json:"dry_run,omitempty"`
+	Close        bool     `json:"close,omitempty"`       // without a driver: close the sessions
+	CloseAfter   Duration `json:"close_after,omitempty"` // spread over this time
+	Notice       string   `json:"notice,omitempty"`
 }
 
 // HoldRequest asks to pull and park the users of a backend.
@@ -47,6 +50,9 @@ type HoldRequest struct {
 	Restart      bool     `json:"restart,omitempty"` // a restart follows: the move goes on when the backend is back with a new epoch
 	AllowVisible bool     `json:"allow_visible,omitempty"`
 	Timeout      Duration `json:"timeout,omitempty"`
+	Close        bool     `json:"close,omitempty"` // without a driver, as for a drain; new clients of the pool wait until the release
+	CloseAfter   Duration `json:"close_after,omitempty"`
+	Notice       string   `json:"notice,omitempty"`
 }
 
 // PauseRequest asks to hold the clients of a backend for a time, and to pull nobody.
@@ -58,7 +64,8 @@ type PauseRequest struct {
 // ReleaseRequest asks to push the parked users of a backend.
 type ReleaseRequest struct {
 	Backend string `json:"backend"`
-	To      string `json:"to,omitempty"` // name within the pool; "": where they came from
+	To      string `json:"to,omitempty"`   // name within the pool; "": where they came from
+	Pace    int    `json:"pace,omitempty"` // without a driver: clients a second that are let in; 0: 20
 }
 
 // BackendRequest names the backend of resume, undrain, maint and ready.
@@ -86,11 +93,12 @@ func (r ReloadRequest) object() string  { return "" }
 
 func (r DrainRequest) arguments() string {
 	return words(option("to", r.To), flag("strict", r.Strict), flag("allow_visible", r.AllowVisible),
-		flag("dry_run", r.DryRun), span("timeout", r.Timeout))
+		flag("dry_run", r.DryRun), span("timeout", r.Timeout), flag("close", r.Close), span("close_after", r.CloseAfter))
 }
 
 func (r HoldRequest) arguments() string {
-	return words(flag("restart", r.Restart), flag("allow_visible", r.AllowVisible), span("timeout", r.Timeout))
+	return words(flag("restart", r.Restart), flag("allow_visible", r.AllowVisible), span("timeout", r.Timeout), flag("close", r.Close),
+		span("close_after", r.CloseAfter))
 }
 
 func (r PauseRequest) arguments() string   { return span("for", r.For) }

@@ -21,6 +21,7 @@ type Options struct {
 	Moves    Moves
 	Finder   Finder
 	Certs    Certs
+	Closings Closings
 	Events   *Events  // nil: a ring of its own
 	Metrics  *Metrics // nil: not counted
 	Log      *slog.Logger

@@ -90,5 +90,6 @@ const (
 	CauseBackendGone  Cause = "backend-gone" // nobody took the users within the park time
 	CauseNotExported  Cause = "not-exported" // registered, but the source's records do not have it
 	CauseConflict     Cause = "conflict"     // the destination cannot take the user, and there is nothing to go back to
+	CauseOperator     Cause = "operator"     // no move: an operator closes it, because its ircd has no driver
 	CauseDetached     Cause = "detached"     // the attached stream was lost before the splice
 )

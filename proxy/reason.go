@@ -43,6 +43,7 @@ const (
 	ReasonMoveConflict
 	ReasonMoveBehind
 	ReasonMoveOther
+	ReasonOperator // no move: closed by drain --close-after, or a restart of an ircd without the driver
 	reasonCount
 )
 
@@ -50,13 +51,15 @@ var reasonNames = [reasonCount]string{"none", "client_closed", "null_connection"
 	"backend_refused", "no_backend", "half_closed", "line_too_long", "registration_timeout", "header_timeout", "header_refused",
 	"header_bad", "tls_handshake_timeout", "tls_handshake_failed", "tls_record", "plaintext_on_tls", "tls_on_plaintext", "limit_connections", "limit_per_ip", "limit_rate", "memory", "shutdown", "internal",
 	"move_sendq", "move_no_live", "move_detached", "move_registration", "move_backend_gone", "move_not_exported", "move_attach", "move_conflict",
-	"move_behind", "move_other"}
+	"move_behind", "move_other", "closed_by_operator"}
 
 func (r CloseReason) String() string { return reasonNames[r] }
 
 // reasonOf is the close reason of a session that a move ends.
 func reasonOf(c backend.Cause) CloseReason {
 	switch c {
+	case backend.CauseOperator:
+		return ReasonOperator
 	case backend.CauseOverflow:
 		return ReasonMoveSendQ
 	case backend.CauseNoLive:

@@ -15,6 +15,7 @@ func (c *ctl) drainCmd() *cobra.Command {
 	var r admin.DrainRequest
 	var timeout time.Duration
 	var noWait bool
+	var closing closeFlags
 	cmd := &cobra.Command{
 		Use:   "drain POOL/BACKEND",
 		Short: "Send a backend no new clients, and move its users to another ircd",
@@ -30,19 +31,29 @@ connected past ircferry, or linked servers, who would see the others quit (--all
 descriptors for all sessions.
 
 A backend without a driver is drained as in HAProxy: no new sessions, and the old ones stay until they leave (4, as long as there
-are any).
+are any). With --close-after they are told --notice, and closed evenly spread over that time, so that they come back to another backend
+of the pool without a storm; ferryctl ready ends it.
 
 --dry-run asks the two ircds what would move, what could not, and what not exactly, and changes nothing. It exits with 5 if the move
 would be refused or would meet a conflict or, with --strict, a warning, and with 4 if the backend has no driver and sessions would stay.`,
 		Example: `  ferryctl drain main/a --dry-run
   ferryctl drain main/a --to b --strict
-  ferryctl drain main/a --no-wait -o json`,
+  ferryctl drain main/a --no-wait -o json
+  ferryctl drain main/c --close-after 30m --notice 'This server is restarted at 12:00 UTC, please reconnect'`,
 		Args:              one("POOL/BACKEND"),
 		ValidArgsFunction: c.backendNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r.Backend, r.Timeout = args[0], admin.Duration(timeout)
 			if timeout < 0 {
 				return usagef("--timeout %v is not possible", timeout)
+			}
+			wanted, err := closing.check(cmd)
+			if err != nil {
+				return err
+			}
+			r.Close, r.CloseAfter, r.Notice = wanted, admin.Duration(closing.after), closing.notice
+			if wanted && !r.DryRun {
+				return c.drainClosing(cmd, r, noWait)
 			}
 			done, err := c.begin(cmd, func(ctx context.Context) (admin.Done, error) { return c.client.Drain(ctx, r) })
 			switch {
@@ -63,6 +74,7 @@ would be refused or would meet a conflict or, with --strict, a warning, and with
 	cmd.Flags().BoolVar(&r.AllowVisible, "allow-visible", false, "move even if users who connected past ircferry, or linked servers, will see it")
 	cmd.Flags().DurationVar(&timeout, "timeout", 0, "revert if the point of no return is not reached by then, e.g. 60s (default: moves.deadline)")
 	cmd.Flags().BoolVar(&noWait, "no-wait", false, "return when the move has begun")
+	closing.add(cmd)
 	return cmd
 }
 

@@ -16,6 +16,7 @@ func (c *ctl) restartCmd() *cobra.Command {
 	var r admin.HoldRequest
 	var command string
 	var timeout time.Duration
+	var closing closeFlags
 	cmd := &cobra.Command{
 		Use:   "restart POOL/BACKEND",
 		Short: "Hold its users, let the ircd be restarted, push them back",
@@ -28,10 +29,15 @@ still runs, else into the one that is there as soon as it answers; the exit code
 
 Without --exec it says when the ircd may be restarted, and waits for it.
 
+The users of an ircd without a driver cannot be held. With --close-after they are told --notice and closed, evenly spread over that time; new
+clients of the pool wait; COMMAND is run when nobody is left; and when the ircd answers the clients who wait come in, --pace a second,
+which the ircd and its services must stand. If ferryctl is killed meanwhile, new clients wait for moves.park at most.
+
 The users stay parked if ferryctl itself is killed meanwhile: then use ferryctl release POOL/BACKEND, or ferryctl cancel MOVE, before
 moves.park of the configuration is over.`,
-		Example: `  ferryctl restart main/a --exec 'systemctl restart irc-a'`,
-		Args:    one("POOL/BACKEND"), ValidArgsFunction: c.backendNames,
+		Example: `  ferryctl restart main/a --exec 'systemctl restart irc-a'
+  ferryctl restart main/c --close-after 5m --notice 'Restart at 12:00 UTC, please reconnect' --exec 'systemctl restart irc-c'`,
+		Args: one("POOL/BACKEND"), ValidArgsFunction: c.backendNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if timeout < 0 {
 				return usagef("--timeout %v is not possible", timeout)
@@ -40,6 +46,17 @@ moves.park of the configuration is over.`,
 				return usagef("--exec needs a command; leave it out to restart the ircd yourself")
 			}
 			r.Backend, r.Timeout, r.Restart = args[0], admin.Duration(timeout), true
+			wanted, err := closing.check(cmd)
+			if err != nil {
+				return err
+			}
+			if wanted {
+				if command == "" {
+					return usagef("--close-after needs --exec: the command that restarts the ircd")
+				}
+				r.Close, r.CloseAfter, r.Notice = true, admin.Duration(closing.after), closing.notice
+				return c.restartClosing(cmd, r, command, closing.pace)
+			}
 			done, err := c.begin(cmd, func(ctx context.Context) (admin.Done, error) { return c.client.Hold(ctx, r) })
 			if err != nil {
 				return err
@@ -47,6 +64,8 @@ moves.park of the configuration is over.`,
 			return (&restart{ctl: c, backend: args[0], move: done.Move.ID, command: command}).carryOut(cmd.Context())
 		},
 	}
+	closing.add(cmd)
+	cmd.Flags().IntVar(&closing.pace, "pace", 20, "with --close-after: clients a second that are let in when the ircd answers")
 	cmd.Flags().StringVar(&command, "exec", "", "restarts the ircd; run with sh -c once its users are parked")
 	cmd.Flags().BoolVar(&r.AllowVisible, "allow-visible", false, "move even if users who connected past ircferry, or linked servers, will see it")
 	cmd.Flags().DurationVar(&timeout, "timeout", 0, "revert if the users are not parked by then, e.g. 60s (default: moves.deadline)")

@@ -55,6 +55,7 @@ type daemon struct {
 	moves    *handoff.Coordinator
 	events   *admin.Events
 	metrics  *admin.Metrics
+	closings *closings
 	api      *admin.Server
 	public   *http.Server
 	serving  sync.WaitGroup // admin API and HTTP port
@@ -91,6 +92,7 @@ func startDaemon(opt daemonOptions) (*daemon, error) {
 	d := &daemon{opt: opt, log: opt.log, instance: newInstance(), started: time.Now(), registry: prometheus.NewRegistry(), events: admin.NewEvents(1024)}
 	d.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	d.metrics = admin.NewMetrics(d.registry)
+	d.closings = &closings{d: d, all: map[string]*closing{}}
 	d.certs, d.tickets = certs.NewStore(d.certNotice), handshake.NewTickets()
 	admin.ShowCertificates(d.registry, pictures{d})
 	d.cfg.Store(&loaded{Config: cfg, sha256: sum, at: time.Now()})
@@ -207,7 +209,7 @@ func (d *daemon) startAdmin(cfg config.Config) error {
 		return err
 	}
 	parts := pictures{d}
-	d.api = admin.New(admin.Options{Process: parts, Pools: parts, Sessions: parts, Moves: parts, Finder: parts, Certs: parts, Events: d.events, Metrics: d.metrics, Log: slog.New(everyLevel{d.log.Handler()})})
+	d.api = admin.New(admin.Options{Process: parts, Pools: parts, Sessions: parts, Moves: parts, Finder: parts, Certs: parts, Closings: d.closings, Events: d.events, Metrics: d.metrics, Log: slog.New(everyLevel{d.log.Handler()})})
 	d.serving.Go(func() {
 		if err := d.api.Serve(l); err != nil {
 			d.log.Error("admin API ended", "err", err)
@@ -244,6 +246,7 @@ func (d *daemon) startAdmin(cfg config.Config) error {
 func (d *daemon) Shutdown(ctx context.Context) error {
 	d.stopping.Store(true)
 	d.publish("stop", "")
+	d.closings.end()
 	err := d.moves.Close(ctx)
 	err = errors.Join(err, d.proxy.CloseAll(ctx, "the proxy is shutting down, please reconnect"))
 	if d.public != nil {
@@ -269,6 +272,7 @@ func (d *daemon) release() {
 			stop()
 		}
 	}
+	d.closings.end()
 	if d.proxy != nil {
 		d.proxy.Close()
 	}

@@ -83,7 +83,7 @@ func (p pictures) Pools() []admin.Pool {
 	for _, pool := range p.d.backends.Pools() {
 		picture := admin.Pool{Name: pool.Name(), Topology: string(pool.Config().Topology), Serving: serving(pool), Gated: p.d.gated(pool)}
 		for _, b := range pool.Backends() {
-			picture.Backends = append(picture.Backends, backendPicture(b, pool))
+			picture.Backends = append(picture.Backends, p.d.backendPicture(b, pool))
 		}
 		pools = append(pools, picture)
 	}
@@ -100,11 +100,12 @@ func serving(pool *backend.Pool) string {
 	return ""
 }
 
-func backendPicture(b *backend.Backend, pool *backend.Pool) admin.Backend {
+func (d *daemon) backendPicture(b *backend.Backend, pool *backend.Pool) admin.Backend {
 	c := b.Config()
 	out := admin.Backend{Name: b.Name(), Pool: pool.Name(), Driver: "none", Address: c.Address, Admin: b.Admin().String(), Oper: b.Oper().String(),
 		Serving: serving(pool) == b.Name(), Backup: c.Backup, Weight: c.Weight, Sessions: b.Sessions()}
 	st := b.Status()
+	out.Closing = d.closings.Closing(pool.Name(), b.Name())
 	out.Stream, out.Warnings = st.Stream, backendWarnings(st)
 	if b.Oper() != backend.Up {
 		out.Cause = st.Cause
@@ -144,7 +145,7 @@ func (p pictures) SetAdmin(pool, name string, state backend.AdminState) error {
 func (d *daemon) gated(pool *backend.Pool) bool {
 	return pool.Config().Topology != config.Linked && slices.ContainsFunc(d.moves.Moves(), func(r handoff.Report) bool {
 		return r.Pool == pool.Name() && !r.State.Ended()
-	})
+	}) || d.closings.gates(pool.Name())
 }
 
 // Listeners implements admin.Sessions, as do the following.
