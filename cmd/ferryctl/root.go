@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -93,7 +94,7 @@ ENVIRONMENT
 	c.completeFlag(root, "output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(c.statusCmd(), c.showCmd(), c.drainCmd(), c.undrainCmd(), c.maintCmd(), c.readyCmd(), c.holdCmd(), c.releaseCmd(),
-		c.restartCmd(), c.pauseCmd(), c.resumeCmd(), c.cancelCmd(), c.reloadCmd(), c.eventsCmd(), c.versionCmd(), c.completionCmd())
+		c.restartCmd(), c.rollingCmd(), c.pauseCmd(), c.resumeCmd(), c.cancelCmd(), c.reloadCmd(), c.eventsCmd(), c.versionCmd(), c.completionCmd())
 	return root
 }
 
@@ -156,6 +157,13 @@ func (c *ctl) backendNames(cmd *cobra.Command, args []string, _ string) ([]strin
 	return complete(c, cmd, args, (*admin.Client).Backends, func(b admin.Backend) string {
 		return b.FullName() + "\t" + b.Admin + " " + b.Oper
 	})
+}
+
+// poolNames completes POOL.
+func (c *ctl) poolNames(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	names, directive := complete(c, cmd, args, (*admin.Client).Backends, func(b admin.Backend) string { return b.Pool })
+	slices.Sort(names)
+	return slices.Compact(names), directive
 }
 
 // siblings completes the name of another backend in the pool of the one that is named.
