@@ -3,6 +3,7 @@
 package configs
 
 import (
+	"encoding/json"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -115,7 +116,7 @@ func TestAlertsAndDocumentsNameMetricsThatExist(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for file, least := range map[string]int{"prometheus-alerts.yaml": 10, "../docs/operating.md": 10, "../README.md": 0, "../admin/API.md": 0} {
+	for file, least := range map[string]int{"prometheus-alerts.yaml": 10, "grafana-dashboard.json": 30, "../docs/operating.md": 10, "../README.md": 0, "../admin/API.md": 0} {
 		named := regexp.MustCompile(`\bircferry_[a-z_]+`).FindAllString(read(t, file), -1)
 		if len(named) < least {
 			t.Errorf("only %d metrics in %s", len(named), file)
@@ -153,6 +154,50 @@ func TestSnippetsShowValidBackends(t *testing.T) {
 				if strings.HasPrefix(x.Key, "pools.") && x.Severity == config.SeverityError && !strings.Contains(x.Text, "/etc/ircferry/webirc") {
 					t.Errorf("%s: %s", f, x)
 				}
+			}
+		}
+	}
+}
+
+// The dashboard is one that Grafana can load: every panel has its place, which no other has, its own number, and asks something.
+func TestDashboardIsWhole(t *testing.T) {
+	var d struct {
+		UID, Title string
+		Panels     []struct {
+			ID      int
+			Type    string
+			Title   string
+			GridPos struct{ X, Y, W, H int }
+			Targets []struct{ RefID, Expr, LegendFormat string }
+		}
+	}
+	if err := json.Unmarshal([]byte(read(t, "grafana-dashboard.json")), &d); err != nil {
+		t.Fatal(err)
+	}
+	if d.UID != "ircferry" || len(d.Panels) < 25 {
+		t.Errorf("%s: %d panels", d.UID, len(d.Panels))
+	}
+	taken, ids := map[[2]int]string{}, map[int]bool{}
+	for _, p := range d.Panels {
+		if ids[p.ID] || p.Title == "" {
+			t.Errorf("panel %d %q", p.ID, p.Title)
+		}
+		ids[p.ID] = true
+		for x := range p.GridPos.W {
+			for y := range p.GridPos.H {
+				at := [2]int{p.GridPos.X + x, p.GridPos.Y + y}
+				if other := taken[at]; other != "" || at[0] >= 24 {
+					t.Errorf("%s lies on %s at %v", p.Title, other, at)
+				}
+				taken[at] = p.Title
+			}
+		}
+		if p.Type != "row" && len(p.Targets) == 0 {
+			t.Errorf("%s asks nothing", p.Title)
+		}
+		for _, q := range p.Targets {
+			if strings.Count(q.Expr, "(") != strings.Count(q.Expr, ")") || strings.Count(q.Expr, "{") != strings.Count(q.Expr, "}") || q.RefID == "" {
+				t.Errorf("%s: %s", p.Title, q.Expr)
 			}
 		}
 	}
