@@ -89,7 +89,7 @@ fuzz: ## every FuzzXxx for FUZZTIME (default 3s) each
 	@FUZZTIME=$(FUZZTIME) bash scripts/fuzz.sh
 
 e2e: build ## real IRC clients and real ircds through the built binaries; the status page's picture is bin/status.png
-	@IRCFERRY_BIN=$(CURDIR)/bin IRCFERRY_ARTEFACTS=$(CURDIR)/bin bash scripts/gotest.sh -tags e2e -shuffle=on -parallel $(E2E_PARALLEL) -timeout $(E2E_TIMEOUT) ./e2e/...
+	@$(pure) IRCFERRY_BIN=$(CURDIR)/bin IRCFERRY_ARTEFACTS=$(CURDIR)/bin bash scripts/gotest.sh -tags e2e -shuffle=on -parallel $(E2E_PARALLEL) -timeout $(E2E_TIMEOUT) ./e2e/...
 
 e2e-inspircd: build modules ## ten restarts of InspIRCd 3 and 4 in place under 100 talking clients, and a closing line for each
 	@rm -f bin/closing; IRCFERRY_BIN=$(CURDIR)/bin IRCFERRY_CLOSING=$(CURDIR)/bin/closing \

@@ -153,7 +153,7 @@ func TestEveryCommandExplainsItself(t *testing.T) {
 			t.Errorf("%s: short help %q", cmd.CommandPath(), cmd.Short)
 		}
 	}
-	for _, want := range []string{"status", "show", "drain", "undrain", "maint", "ready", "hold", "release", "restart", "rolling", "cancel", "reload", "events", "version", "completion"} {
+	for _, want := range []string{"status", "show", "drain", "undrain", "maint", "ready", "hold", "release", "restart", "rolling", "cancel", "reload", "events", "top", "version", "completion"} {
 		if cmd, _, err := root.Find([]string{want}); err != nil || cmd.Name() != want {
 			t.Errorf("no command %s: %v", want, err)
 		}
