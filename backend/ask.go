@@ -194,11 +194,10 @@ func (q *inquiry) refused(err error) error {
 		q.op.unsure = "it wants to know more of a user than a check can tell: " + words
 		return nil
 	}
-	what := "CAP LS"
 	if q.who.register {
-		what = "a new user"
+		return fmt.Errorf("%w to a new user from %s: %s (if it lets in certain users only, write check: {register: 0})", errAnswer, q.who.as, words)
 	}
-	return fmt.Errorf("%w to %s: %s", errAnswer, what, words)
+	return fmt.Errorf("%w to CAP LS: %s", errAnswer, words)
 }
 
 // wantsLogin reports whether a refusal is about a password or an account of the user's.

@@ -152,7 +152,7 @@ func TestChecksRegisterSeldom(t *testing.T) {
 		t.Errorf("%d users in four checks, want 1", n)
 	}
 	for range aRow {
-		b.Refused(":irc.test 465 x :banned")
+		b.Refused(alice.Addr.Addr(), ":irc.test 465 x :banned")
 	}
 	eventually(t, "a registration, since clients were turned away", func() bool { return users.Load() == 2 })
 	eventually(t, "no warning, since the check was let in", func() bool { return b.Status().Refusing == "" })
@@ -188,25 +188,25 @@ func TestClientsTurnedAwayInARow(t *testing.T) {
 		a := get(t, s, "a")
 		w.events()
 		for range 2 {
-			a.Refused(":irc.test 465 bob :You are banned", "ERROR :Closing link: (bob@198.51.100.7) [banned]")
+			a.Refused(alice.Addr.Addr(), ":irc.test 465 bob :You are banned", "ERROR :Closing link: (bob@198.51.100.7) [banned]")
 		}
 		a.Welcomed()
-		a.Refused("ERROR :Closing link: Registration timeout") // slow, not unwanted
+		a.Refused(alice.Addr.Addr(), "ERROR :Closing link: Registration timeout") // slow, not unwanted
 		for range 2 {
-			a.Refused("ERROR :Closing link: (bob@198.51.100.7) [banned]")
+			a.Refused(alice.Addr.Addr(), "ERROR :Closing link: (bob@198.51.100.7) [banned]")
 		}
 		settle()
 		expect(t, "events of two and two", w.events(), "")
 		expect(t, "status", a.Status().Refusing, "")
 		for range 10 {
-			a.Refused("@time=x :irc.test 465 bob :You are banned, bob@198.51.100.7", "ERROR :Closing link: 198.51.100.7 (banned)")
+			a.Refused(alice.Addr.Addr(), "@time=x :irc.test 465 bob :You are banned, bob@198.51.100.7", "ERROR :Closing link: 198.51.100.7 (banned)")
 		}
 		settle()
 		expect(t, "events of a row", w.events(), "refusing main/a")
 		if text := last.Text; !strings.Contains(text, "465 You are banned, *") || strings.Contains(text, "198.51") || strings.Contains(text, "bob@") {
 			t.Errorf("the event says %q", text)
 		}
-		if text := a.Status().Refusing; !strings.Contains(text, "12 clients in a row") {
+		if text := a.Status().Refusing; !strings.Contains(text, "12 clients in a row (all from one address)") {
 			t.Errorf("status: %q", text)
 		}
 		expect(t, "metrics", gathered(t, reg, "ircferry_backend_refusing")+" "+gathered(t, reg, "ircferry_backend_refused_clients_total"), "1 14")

@@ -164,7 +164,7 @@ func (b *Backend) Status() Status {
 	s := Status{Pool: b.pool.name, Name: b.name, Native: c.Native(), Where: c.Handoff + c.Address, Identity: string(c.Identity),
 		Admin: b.admin, Oper: b.health.oper, Checked: b.health.checked, Cause: b.health.cause, Since: b.health.since,
 		Weight: c.Weight, Backup: c.Backup, Serving: serving && b.admin == Ready, Removed: b.removed.Load(), Sessions: b.Sessions(),
-		LastCheck: b.lastCheck, CheckTook: b.took, CheckError: b.lastErr, Doubt: b.proof.doubt, Refusing: b.turned.text()}
+		LastCheck: b.lastCheck, CheckTook: b.took, CheckError: b.lastErr, Doubt: b.proof.doubt, Refusing: b.turned.text(), RefusedFrom: len(b.turned.from)}
 	if b.addr.IsValid() {
 		s.Stream = b.addr.String()
 	}

@@ -24,6 +24,7 @@ var (
 	descWeight   = prometheus.NewDesc("ircferry_backend_weight", "Configured weight.", perBackend, nil)
 	descSessions = prometheus.NewDesc("ircferry_backend_sessions", "Sessions that have their stream at the backend.", perBackend, nil)
 	descRefusing = prometheus.NewDesc("ircferry_backend_refusing", "1 if clients in a row were turned away by the ircd before they were registered.", perBackend, nil)
+	descTurned   = prometheus.NewDesc("ircferry_backend_refused_addresses", "Addresses of the clients in a row that the ircd turned away before they were registered.", perBackend, nil)
 	descDoubt    = prometheus.NewDesc("ircferry_backend_identity_doubted", "1 if a check by irc has seen that the ircd does not believe who a client is.", perBackend, nil)
 	descServing  = prometheus.NewDesc("ircferry_pool_serving", "1 for the backend that a standalone pool serves from, 0 for the others.", perBackend, nil)
 )
@@ -87,7 +88,7 @@ func (m *metrics) forget(b *Backend) {
 
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descUp, descState, descWeight, descSessions, descServing, descRefusing, descDoubt} {
+	for _, d := range []*prometheus.Desc{descUp, descState, descWeight, descSessions, descServing, descRefusing, descTurned, descDoubt} {
 		ch <- d
 	}
 }
@@ -105,6 +106,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		}
 		gauge(descUp, number(s.Oper == Up), s.Pool, s.Name)
 		gauge(descRefusing, number(s.Refusing != ""), s.Pool, s.Name)
+		gauge(descTurned, float64(s.RefusedFrom), s.Pool, s.Name)
 		gauge(descDoubt, number(s.Doubt != ""), s.Pool, s.Name)
 		gauge(descWeight, float64(s.Weight), s.Pool, s.Name)
 		for _, a := range adminStates {

@@ -73,8 +73,10 @@ func (b *Backend) pace(inter time.Duration) time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
-	case b.lastErr == "":
+	case b.lastErr == "" && b.health.oper == Up:
 		return inter
+	case b.lastErr == "": // it is back, and rise wants to see it once more
+		return min(inter, inDoubt)
 	case b.lastReason == ReasonAnswer:
 		return inter * time.Duration(min(max(b.health.bad, 1), maxSlow))
 	case b.lastReason == ReasonLocal:

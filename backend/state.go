@@ -70,30 +70,31 @@ type Hello = protocol.Hello
 
 // Status is a picture of a backend for listings.
 type Status struct {
-	Pool, Name string
-	Native     bool
-	Where      string // the control address of a native backend, else its client address as configured
-	Stream     string // where clients' streams go now; "" as long as that is not known
-	Identity   string
-	Admin      AdminState
-	Oper       OperState
-	Checked    bool   // false: no check has ended yet, Oper says nothing
-	Cause      string // of Oper, for a person
-	Since      time.Time
-	Weight     int
-	Backup     bool
-	Serving    bool // only in standalone pools
-	Removed    bool // not in the configuration any more, sessions are left
-	Sessions   int
-	LastCheck  time.Time
-	CheckTook  time.Duration
-	CheckError string // of the last check
-	Doubt      string // what shows that the ircd does not believe who a client is; "": nothing
-	Refusing   string // that clients in a row were turned away, with the ircd's words; "": they were not
-	Software   string // and version, from HELLO
-	Epoch      string // from HELLO
-	Users      int    // from HELLO
-	Unmovable  int
-	Channels   int
-	Links      int
+	Pool, Name  string
+	Native      bool
+	Where       string // the control address of a native backend, else its client address as configured
+	Stream      string // where clients' streams go now; "" as long as that is not known
+	Identity    string
+	Admin       AdminState
+	Oper        OperState
+	Checked     bool   // false: no check has ended yet, Oper says nothing
+	Cause       string // of Oper, for a person
+	Since       time.Time
+	Weight      int
+	Backup      bool
+	Serving     bool // only in standalone pools
+	Removed     bool // not in the configuration any more, sessions are left
+	Sessions    int
+	LastCheck   time.Time
+	CheckTook   time.Duration
+	CheckError  string // of the last check
+	Doubt       string // what shows that the ircd does not believe who a client is; "": nothing
+	RefusedFrom int    // addresses of the clients that were turned away in the present row
+	Refusing    string // that clients in a row were turned away, with the ircd's words; "": they were not
+	Software    string // and version, from HELLO
+	Epoch       string // from HELLO
+	Users       int    // from HELLO
+	Unmovable   int
+	Channels    int
+	Links       int
 }

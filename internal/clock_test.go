@@ -20,6 +20,7 @@ var onTheWall = map[string]string{
 	"backend/turned.go":           "since when clients are turned away",
 	"admin/metrics.go":            "a metric's value",
 	"admin/certs.go":              "dates as people read them",
+	"admin/page.go":               "the time that stands on the page",
 	"admin/certmetrics.go":        "a metric's value",
 	"handoff/coordinator.go":      "the name of a move",
 	"handoff/protocol/control.go": "a token that is only compared",

@@ -24,6 +24,7 @@ func newCheckCommand() *cobra.Command {
 		Use:   "check",
 		Short: "say what is wrong with a configuration, and what the backends answer; changes nothing",
 		Long: "Read the file as run and reload do, say what cannot be on this machine, and ask every backend with a handoff socket who it is.\n" +
+			"An ircd without the driver is asked as a user would: a client from 192.0.2.0/24 registers, looks at its own address, and quits.\n" +
 			"Exit code 0: it can be used (warnings are printed); 1: it cannot, or --strict and there are warnings.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
