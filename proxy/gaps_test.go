@@ -29,6 +29,20 @@ func TestDetachClosesTheAttachedStream(t *testing.T) {
 	x.toServer("PING x\r\n")
 }
 
+// A refused ATTACH is the end of its stream.
+func TestRefusedAttachIsClosed(t *testing.T) {
+	r, a, b := moves(t, config.Listener{})
+	x := r.user(a, "ann")
+	done := make(chan []backend.Moved, 1)
+	go func() { done <- r.Attach(ctxOf(t), []string{x.u}, r.to(b)) }()
+	server := b.next()
+	server.expectLine("ATTACH ")
+	server.send("ERROR code=denied u=" + x.u + " text=no\n")
+	one(t, <-done, backend.CauseAttach)
+	server.expectGone()
+	x.toServer("PING x\r\n")
+}
+
 // A step finds out by itself who cannot take it: each session that it is given has its outcome.
 func TestStepsOfWhoCannotTakeThem(t *testing.T) {
 	r, a, _ := moves(t, config.Listener{})
