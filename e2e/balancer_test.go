@@ -16,6 +16,7 @@ import (
 // also when the listener is full, none is in the log, and no server of HAProxy's is ever down; clients who come through it have the addresses
 // that are theirs, or HAProxy's own.
 func TestBalancer(t *testing.T) {
+	t.Parallel() // most of it is waiting for the next checks
 	program := need(t, "haproxy", "haproxy")
 	s := newSecured(t)
 	f, measure := startBehind(t, s.text, startEmbedded(t, "a").backend())
@@ -151,7 +152,7 @@ defaults
     timeout connect 5s
     timeout client 1m
     timeout server 1m
-    default-server check inter 2s fall 1
+    default-server check inter 2s fall 2
 frontend clients
     bind 127.0.0.1:%[2]d
     bind unix@%[1]s/irc.sock

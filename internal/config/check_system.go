@@ -125,6 +125,9 @@ func (c *checker) descriptors(cfg Config) {
 	connections, unlimited := 0, len(cfg.Listeners) == 0
 	for _, l := range cfg.Listeners {
 		connections += max(l.Limits.Connections, 0)
+		if l.ProxyProtocol != nil && l.Limits.Connections > 0 {
+			base += perSession * SpareConnections
+		}
 		unlimited = unlimited || l.Limits.Connections == 0
 	}
 	fit := max(have-base, 0)

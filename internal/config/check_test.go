@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -248,6 +249,27 @@ func TestC5_34DescriptorsAreReckonedInAdvance(t *testing.T) {
 		case len(found) != 1 || found[0].Severity != c.severity || !strings.Contains(found[0].Text, c.want):
 			t.Errorf("%d in %d: got %v, want %s %s", c.connections, c.descriptors, found, c.severity, c.want)
 		}
+	}
+}
+
+// What is taken beside limits.connections counts where somebody is trusted to send PROXY headers.
+func TestDescriptorsForBalancersAreReckoned(t *testing.T) {
+	enough := func(from []netip.Prefix) int {
+		cfg, sys := sound(t), plenty()
+		cfg.Listeners[0].Limits.Connections = 1000
+		if from != nil {
+			cfg.Listeners[0].ProxyProtocol = &ProxyProtocol{From: from}
+		}
+		for have := uint64(1000); ; have++ {
+			sys.descriptors = func() uint64 { return have }
+			if !slices.ContainsFunc(verify(cfg, sys), func(f Finding) bool { return f.Severity == SeverityError }) {
+				return int(have)
+			}
+		}
+	}
+	alone, before := enough(nil), enough([]netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")})
+	if more := before - alone; more < 2*SpareConnections || more > 3*SpareConnections {
+		t.Errorf("%d descriptors are enough, with a balancer %d", alone, before)
 	}
 }
 

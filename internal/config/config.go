@@ -34,11 +34,17 @@ type Listener struct {
 }
 
 // ProxyProtocol says who must send a PROXY header. From a peer outside From a header is refused, and a peer inside From
-// must send one within 5 s. What such a peer sends about itself (LOCAL, UNKNOWN), or whose header is not there yet, is not limited by
-// PerIP and PerIPRate, and comes beside Connections, up to a bound (package proxy/admit).
+// must send one within 5 s. A connection that is about such a peer itself (LOCAL, UNKNOWN), or whose header is not there yet, is not limited by
+// PerIP and PerIPRate, and SpareConnections of them come beside Connections.
 type ProxyProtocol struct {
 	From []netip.Prefix `yaml:"from"`
 }
+
+// SpareConnections is how many connections of peers that send PROXY headers are taken beside the Connections of a listener: those whose header is
+// still to come, and those that are about no client, as checks are. A balancer whose checks were refused because the listener is full would
+// take us out, and users with it. What is more than these counts as clients do, so that whoever comes through a balancer cannot use up the
+// descriptors.
+const SpareConnections = 64
 
 // Limits bound what one listener takes. 0 is no limit.
 type Limits struct {

@@ -21,7 +21,7 @@ type limiter struct {
 	limits  config.Limits
 	epoch   time.Time
 	open    int // connections that count against limits.Connections
-	spare   int // those of balancers that do not, at most spareRoom
+	spare   int // those of balancers that do not, at most config.SpareConnections
 	sources map[netip.Addr]source
 	sweepAt time.Duration // since epoch
 	sweepIn int           // number of sources at which it is done earlier
@@ -34,11 +34,6 @@ type source struct {
 	// Per/N of time, and as long as full is not over Per away it is let in: N at once, then one each Per/N.
 	full time.Duration
 }
-
-// spareRoom is how many connections of peers that send PROXY headers are taken beside limits.Connections: those whose header is still to come,
-// and those that are about no client, as checks are. A balancer whose checks were refused because the listener is full would take us out,
-// and users with it. What is more than these counts as clients do, so that whoever comes through a balancer cannot use up the descriptors.
-const spareRoom = 64
 
 const (
 	sweepEvery = time.Minute
@@ -71,7 +66,7 @@ type held uint8
 
 const (
 	heldConnection held = 1 << iota // one of limits.Connections
-	heldSpare                       // one of spareRoom
+	heldSpare                       // one of config.SpareConnections
 	heldAddress                     // one of its address, of limits.PerIP
 	heldNothing                     // it was given back
 )
@@ -81,7 +76,7 @@ func (l *limiter) await() (held, Refusal) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
-	case l.spare < spareRoom:
+	case l.spare < config.SpareConnections:
 		l.spare++
 		return heldSpare, Admitted
 	case l.fullLocked():

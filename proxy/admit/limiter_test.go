@@ -49,13 +49,13 @@ func TestConnectionsBesideTheLimit(t *testing.T) {
 	l := newLimiter(config.Limits{Connections: 2})
 	now := time.Now()
 	var all []held
-	for i := range spareRoom + 3 {
+	for i := range config.SpareConnections + 3 {
 		had, got := l.await()
 		want, has := Admitted, heldSpare
-		if i >= spareRoom {
+		if i >= config.SpareConnections {
 			has = heldConnection
 		}
-		if i == spareRoom+2 {
+		if i == config.SpareConnections+2 {
 			want, has = RefusedConnections, 0
 		}
 		if got != want || had != has {
@@ -66,18 +66,18 @@ func TestConnectionsBesideTheLimit(t *testing.T) {
 	if had, got := l.admit(all[0], addr4(1), now); got != RefusedConnections || had != heldSpare {
 		t.Errorf("a client over the limit: %v, has %b", got, had)
 	}
-	if had, got := l.admit(all[spareRoom], addr4(1), now); got != Admitted || had != clientHas {
+	if had, got := l.admit(all[config.SpareConnections], addr4(1), now); got != Admitted || had != clientHas {
 		t.Errorf("a client that has its place: %v, has %b", got, had)
 	}
-	l.release(all[spareRoom+1], addr4(9))
+	l.release(all[config.SpareConnections+1], addr4(9))
 	had, got := l.admit(all[0], addr4(2), now)
 	if got != Admitted || had != clientHas {
 		t.Errorf("a client for which there is room: %v, has %b", got, had)
 	}
-	if open, spare := l.counts(); open != 2 || spare != spareRoom-1 {
+	if open, spare := l.counts(); open != 2 || spare != config.SpareConnections-1 {
 		t.Errorf("%d connections and %d beside", open, spare)
 	}
-	for _, has := range all[1:spareRoom] {
+	for _, has := range all[1:config.SpareConnections] {
 		l.release(has, addr4(9))
 	}
 	leave(l, addr4(1))
