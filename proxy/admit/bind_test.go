@@ -7,7 +7,10 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ircferry/ircferry/internal/config"
+	"github.com/ircferry/ircferry/proxy/loop"
 )
 
 // A listener may move to an address that shares some with its old one: nobody who comes meanwhile is turned away.
@@ -82,6 +85,28 @@ func TestListenerThatCannotBeBound(t *testing.T) {
 				t.Errorf("the listener has moved to %s", got)
 			}
 		})
+	}
+}
+
+// A configuration that is refused keeps nothing of what it had bound before.
+func TestRefusedConfigurationGivesItsAddressesBack(t *testing.T) {
+	h := newHouse(t, nil)
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := netip.MustParseAddrPort(free.Addr().String())
+	free.Close()
+	if err := h.Apply([]config.Listener{{Name: "irc", Address: good.String()}, {Name: "bad", Address: "192.0.2.1:1"}}, nil); err == nil {
+		t.Fatal("an address that is not ours was bound")
+	}
+	again, errno := loop.Socket(good.Addr()) // net.Listen would share it
+	if errno != 0 {
+		t.Fatal(errno)
+	}
+	defer loop.Close(again)
+	if err := unix.Bind(again, &unix.SockaddrInet4{Port: int(good.Port()), Addr: good.Addr().As4()}); err != nil {
+		t.Errorf("the address that could be bound is not free: %v", err)
 	}
 }
 
