@@ -215,12 +215,18 @@ func TestFloodsAreForgotten(t *testing.T) {
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
+	greedy := addr4(99_999)
+	for range 32 {
+		mustAdmit(t, l, greedy, now, Admitted)
+		leave(l, greedy)
+	}
 	most := 0
 	for i := range 300_000 {
 		mustAdmit(t, l, addr4(100_000+i), now, Admitted)
 		leave(l, addr4(100_000+i))
 		most = max(most, len(l.sources))
 	}
+	mustAdmit(t, l, greedy, now, RefusedRate) // who has used the most of its rate is forgotten last
 	if most > 2*maxSources {
 		t.Errorf("%d sources in a flood from 300,000", most)
 	}

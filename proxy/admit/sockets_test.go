@@ -92,6 +92,9 @@ func TestListenerThatGoesTakesItsQueueIn(t *testing.T) {
 	if err := h.Apply(nil, nil); err != nil {
 		t.Fatal(err)
 	}
+	if len(h.clients) != n { // Apply waits for the loops
+		t.Errorf("%d of %d were taken in", len(h.clients), n)
+	}
 	for range n {
 		h.next()
 	}
