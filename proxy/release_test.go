@@ -75,8 +75,8 @@ func TestMemoryOfAMiddlingBurstIsGivenBack(t *testing.T) {
 	}
 	runtime.GC() // the last one, and it finds all of them
 	runtime.KeepAlive(clients)
-	if grown := readHeap().resident - before.resident; grown < burst {
-		t.Fatalf("the burst of %d bytes made the heap grow by %d only", burst, grown)
+	if after := readHeap(); after.resident < before.resident+burst-burst/10 { // something of before may go meanwhile
+		t.Fatalf("the burst of %d bytes made the heap grow from %d to %d only", burst, before.resident, after.resident)
 	}
 	clients = nil
 	for range 1 + quietLooks { // the first sees what the burst has allocated
