@@ -25,7 +25,7 @@ export GOFLAGS += -buildvcs=false
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help build modules e2e-inspircd sanitize demo test check fmt vet lint race fuzz e2e soak bench deps install clean
+.PHONY: help build modules e2e-inspircd sanitize demo test check fmt vet lint race fuzz e2e soak mutate bench deps install clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
