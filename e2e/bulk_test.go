@@ -95,6 +95,9 @@ func TestTLSClientsSendAndReceive(t *testing.T) {
 		t.Errorf("%v slots and %v chunks are left", m["ircferry_arena_slots"], m["ircferry_arena_chunks"])
 	}
 	for series, n := range m {
+		if strings.Contains(series, `"null_connection"`) {
+			continue // ours, when we wait for a port to answer
+		}
 		if n != 0 && (strings.HasPrefix(series, "ircferry_sessions_ended_total") && !strings.Contains(series, "client_closed") ||
 			strings.HasPrefix(series, "ircferry_tls_records_refused_total")) {
 			t.Errorf("%s is %v", series, n)

@@ -49,7 +49,7 @@ func hybridWith(t *testing.T, old, now string) int {
 func inspircdWith(t *testing.T, more string) (port int) {
 	t.Helper()
 	program := need(t, "inspircd", "inspircd")
-	port, conf := ircdConfig(t, "inspircd.conf", "insp.example.org")
+	port, conf := inspVersions()[0].stockConfig(t)
 	text := strings.Replace(readFile(conf), ` hook="haproxy"`, "", 1)
 	writeFile(t, conf, more+"\n"+text)
 	awaitPort(t, port, start(t, nil, program, "--config="+conf, "--nofork", "--runasroot"))
@@ -242,7 +242,7 @@ func TestFieldCloneLimits(t *testing.T) {
 	for name, begin := range map[string]func() string{
 		"InspIRCd": func() string {
 			program := need(t, "inspircd", "inspircd")
-			port, conf := ircdConfig(t, "inspircd.conf", "insp.example.org")
+			port, conf := inspVersions()[0].stockConfig(t)
 			text := strings.NewReplacer(`localmax="1000" globalmax="1000"`, `localmax="2" globalmax="2"`, `clonesonconnect="no"`, `clonesonconnect="yes"`).Replace(readFile(conf))
 			text = text[:strings.Index(text, `<module name="haproxy">`)] + text[strings.Index(text, "# The class is"):]
 			writeFile(t, conf, strings.ReplaceAll(readFile("../configs/ircds/inspircd.conf"), "6670", fmt.Sprint(port))+text)
