@@ -155,3 +155,16 @@ func TestDATAAddsNoKeyTooMany(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestModesAndKeysAsTheyAreWritten(t *testing.T) {
+	ch := NewChan("#sea", 1000)
+	ch.SetMode("noextmsg")
+	if line := string(ch.Append(nil)); !strings.Contains(line, " m.noextmsg\n") {
+		t.Errorf("got %q", line)
+	}
+	bad := NewMessage("A")
+	bad.Fields = []Field{{Key: "k y", Value: "1"}}
+	if err := bad.Check(); err == nil {
+		t.Error("a key with a space can be written")
+	}
+}
