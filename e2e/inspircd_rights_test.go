@@ -72,3 +72,44 @@ func inspIRCdRightsAreTheDestinations(t *testing.T, v *inspVersion) {
 		}
 	}
 }
+
+// TestInspIRCdOperatorsClass: a class that came with being an operator stays over a move. Whoever is no operator at the destination does not have it,
+// and InspIRCd 4, which knows where a class came from, takes it back with the status.
+func TestInspIRCdOperatorsClass(t *testing.T) { onBoth(t, inspIRCdOperatorsClass) }
+
+func inspIRCdOperatorsClass(t *testing.T, v *inspVersion) {
+	a := v.new(t, "a")
+	writeFile(t, a.conf, readFile(a.conf)+`<connect name="opers" timeout="30" pingfreq="120" threshold="1000" commandrate="100000" fakelag="no">
+<oper name="classy" password="x" host="*@*" type="NetAdmin" class="opers">
+`)
+	a.run()
+	h := newHand(t, a)
+	eye, ann := h.open("i.1", "eye", nil), h.open("i.2", "ann", nil)
+	eye.ask("OPER root rootpw")
+	has := func(nick, class, when string) {
+		t.Helper()
+		if got := eye.ask("CHECK " + nick); !strings.Contains(got, "connectclass :"+class+"\r\n") {
+			t.Errorf("%s: %s is not of class %s:\n%s", when, nick, class, got)
+		}
+	}
+	ann.ask("OPER classy x")
+	has("ann", "opers", "before")
+	tx, _, records := h.export(ann)
+	h.ok(h.c.Release(t.Context(), tx, ""))
+	tx, p := h.prepare(append(records, imported("i.3", "fallen", "oper", "NoSuchType", "class", "opers", "x.inspircd.ext.has_oper_class", "1"))...)
+	if len(p.Conflicts) != 0 {
+		t.Errorf("%+v", p)
+	}
+	ann = h.attach(tx, tx, "i.2")
+	h.attach(tx, tx, "i.3")
+	_, err := h.c.Commit(t.Context(), tx)
+	h.ok(err)
+	h.ok(ann.answer(protocol.VerbLive))
+	has("ann", "opers", "after a move")
+	if v.major == 3 {
+		return
+	}
+	has("fallen", "users", "as no operator")
+	ann.ask("MODE ann -o")
+	has("ann", "users", "as no operator any more")
+}

@@ -136,7 +136,7 @@ namespace Handoff
 	{
 		static const char* const names[] = {
 			"accountname", "banredirect", "blockamsg", "callerid_data", "caps", "cloaks", "dnsbl_mask", "dnsbl_match", "dnsbl_pending",
-			"geolocation", "handoff_bans", "handoff_stream", "has_oper_class", "ident_socket", "ident_state", "invite_chan", "invite_user",
+			"geolocation", "handoff_bans", "handoff_stream", "ident_socket", "ident_state", "invite_chan", "invite_user",
 			"monitor", "repeat", "repeat_memb", "ssl_cert", "no_ssl_cert", "cap_hold", "batchbits",
 		};
 		const std::string name = RecordName(item);

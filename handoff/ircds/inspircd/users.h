@@ -35,6 +35,13 @@ namespace Handoff
 		return gone < penalty ? penalty - gone : 0;
 	}
 
+	/** Whether the record's class came with being an operator, who is none here. Only InspIRCd 4 notes that. */
+	inline bool LosesClass(const Line& r)
+	{
+		static const std::string key = KeyOfExtension("has_oper_class");
+		return r.Has(key) && Fallen(r) && ItemNamed("has_oper_class");
+	}
+
 	/** The user by itself: no channel, no list. */
 	inline LocalUser* BuildUser(World& world, NewIDs& ids, const Line& r, int fd)
 	{
@@ -78,7 +85,7 @@ namespace Handoff
 		stream.Begin(user);
 		world.streams.Tie(user, stream);
 
-		ClassRef c = ClassNamed(r.Get("class"));
+		ClassRef c = LosesClass(r) ? ClassRef() : ClassNamed(r.Get("class"));
 		if (!c)
 			c = ChooseClass(user);
 		if (!c || Denies(*c))
@@ -198,6 +205,8 @@ namespace Handoff
 		SetExtensions(user, r, OfUser, ids);
 		if (Fallen(r))
 			ForgetOperLine(user);
+		if (LosesClass(r))
+			ItemNamed("has_oper_class")->FromInternal(user, "0");
 		SilenceList(user, r);
 	}
 }
