@@ -185,16 +185,6 @@ func (w *talkers) closing(moves string) {
 	}
 }
 
-// closingLine adds a line to those that make prints at its end.
-func closingLine(t *testing.T, line string) {
-	t.Helper()
-	path := os.Getenv("IRCFERRY_CLOSING")
-	if path == "" {
-		return
-	}
-	writeFile(t, path, readFile(path)+line+"\n")
-}
-
 // TestInspIRCdTenRestarts: 100 clients talk, half of them over TLS, while their InspIRCd is restarted ten times in place, and none of them sees anything of it.
 func TestInspIRCdTenRestarts(t *testing.T) { oneByOne(t, inspIRCdTenRestarts) }
 

@@ -198,3 +198,13 @@ func shortDir(t *testing.T) string {
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	return dir
 }
+
+// closingLine adds a line to those that make prints at its end.
+func closingLine(t *testing.T, line string) {
+	t.Helper()
+	path := os.Getenv("IRCFERRY_CLOSING")
+	if path == "" {
+		return
+	}
+	writeFile(t, path, readFile(path)+line+"\n")
+}

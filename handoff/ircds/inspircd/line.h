@@ -13,7 +13,7 @@
  * this one says where it is if not.
  */
 
-// Lines of HANDOFF/1 (HANDOFF.md, section 2): grammar, escapes, long values, checksum.
+// Lines of HANDOFF/1 (HANDOFF.md, section 2): grammar and escapes.
 
 #pragma once
 
@@ -298,46 +298,6 @@ namespace Handoff
 			else
 				return Fault("bad-line", "unknown escape");
 			return Fault();
-		}
-	};
-
-	/** CRC-32C (Castagnoli), over bytes as they are on the wire. */
-	class Sum
-	{
-		uint32_t state;
-
-		static const uint32_t* Table()
-		{
-			static uint32_t table[256];
-			if (!table[1])
-			{
-				for (uint32_t i = 0; i < 256; ++i)
-				{
-					uint32_t c = i;
-					for (int bit = 0; bit < 8; ++bit)
-						c = (c & 1) ? (c >> 1) ^ 0x82F63B78u : c >> 1;
-					table[i] = c;
-				}
-			}
-			return table;
-		}
-
-	 public:
-		Sum() : state(0xFFFFFFFFu) { }
-
-		void Update(std::string_view bytes)
-		{
-			const uint32_t* const table = Table();
-			for (size_t i = 0; i < bytes.length(); ++i)
-				state = table[(state ^ static_cast<unsigned char>(bytes[i])) & 0xFF] ^ (state >> 8);
-		}
-
-		std::string Hex() const
-		{
-			std::string hex;
-			for (int shift = 24; shift >= 0; shift -= 8)
-				AppendHex(hex, (state ^ 0xFFFFFFFFu) >> shift);
-			return hex;
 		}
 	};
 

@@ -39,6 +39,7 @@
 #include "stream.h"
 #include "timed.h"
 #include "world.h"
+#include "writer.h"
 #include "source.h"
 #include "names.h"
 #include "rights.h"

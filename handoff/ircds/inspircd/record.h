@@ -19,6 +19,46 @@
 
 namespace Handoff
 {
+	/** CRC-32C (Castagnoli), over bytes as they are on the wire. */
+	class Sum
+	{
+		uint32_t state;
+
+		static const uint32_t* Table()
+		{
+			static uint32_t table[256];
+			if (!table[1])
+			{
+				for (uint32_t i = 0; i < 256; ++i)
+				{
+					uint32_t c = i;
+					for (int bit = 0; bit < 8; ++bit)
+						c = (c & 1) ? (c >> 1) ^ 0x82F63B78u : c >> 1;
+					table[i] = c;
+				}
+			}
+			return table;
+		}
+
+	 public:
+		Sum() : state(0xFFFFFFFFu) { }
+
+		void Update(std::string_view bytes)
+		{
+			const uint32_t* const table = Table();
+			for (size_t i = 0; i < bytes.length(); ++i)
+				state = table[(state ^ static_cast<unsigned char>(bytes[i])) & 0xFF] ^ (state >> 8);
+		}
+
+		std::string Hex() const
+		{
+			std::string hex;
+			for (int shift = 24; shift >= 0; shift -= 8)
+				AppendHex(hex, (state ^ 0xFFFFFFFFu) >> shift);
+			return hex;
+		}
+	};
+
 	/** Counts a run of records and their checksum. */
 	struct Tally
 	{
