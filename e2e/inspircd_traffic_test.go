@@ -259,7 +259,7 @@ func lateness(t *testing.T) func() time.Duration {
 }
 
 // TestInspIRCdRealClientsStay: what people run, with and without TLS, through drains to and fro and a restart.
-func TestInspIRCdRealClientsStay(t *testing.T) { onBoth(t, inspIRCdRealClientsStay) }
+func TestInspIRCdRealClientsStay(t *testing.T) { sideBySide(t, inspIRCdRealClientsStay) }
 
 func inspIRCdRealClientsStay(t *testing.T, v *inspVersion) {
 	a, b, secure := v.start(t, "a"), v.start(t, "b"), newSecured(t)
