@@ -20,14 +20,19 @@ func TestFieldDescriptorsUsedUp(t *testing.T) {
 	f := newFerry(t, "", a.backend(), b.backend())
 	web := freePort(t)
 	text := strings.Replace(readFile(f.configFile()), `http: {address: ""}`, fmt.Sprintf(`http: {address: "127.0.0.1:%d"}`, web), 1)
-	text = strings.Replace(text, "connections: 1000", "connections: 0", 1)
+	text = strings.Replace(text, "connections: 1000", "connections: 60", 1)
 	f.writeConfig("loops: 2\n" + text)
 	f.proc = start(t, nil, "sh", "-c", `ulimit -n 100; exec "$@"`, "sh", binary("ircferry"), "run", "-c", f.configFile())
 	awaitPort(t, f.port, f.proc)
-	if !strings.Contains(f.proc.out.String(), "100 descriptors, enough for") {
+	const few = "limits.connections allow 60, which needs"
+	if !strings.Contains(f.proc.out.String(), few) {
 		t.Error("the start does not warn")
 	}
-	f.shows(t, "100 descriptors, enough for", "status")
+	f.shows(t, few, "status")
+	check := start(t, nil, "sh", "-c", `ulimit -n 100; exec "$@"`, "sh", binary("ircferry"), "check", "-c", f.configFile())
+	if code := check.await(20 * time.Second); code != 1 || !strings.Contains(check.out.String(), few) {
+		t.Errorf("check: exit %d\n%s", code, check.out.String())
+	}
 
 	first := login(t, f.port, "127.0.0.1", "ann")
 	var idle []net.Conn

@@ -34,7 +34,7 @@ func (o daemonOptions) read() (cfg config.Config, sum string, warnings []config.
 	// What cannot be of the certificates is told by who loads them.
 	notes := slices.DeleteFunc(certs.Check(cfg), func(f config.Finding) bool { return f.Severity == config.SeverityError })
 	for _, f := range append(config.Verify(cfg), notes...) {
-		if f.Severity == config.SeverityError {
+		if f.Stops() {
 			wrong = append(wrong, fmt.Errorf("%s: %s: %s", o.path, f.Key, f.Text))
 		} else {
 			warnings = append(warnings, f)

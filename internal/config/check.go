@@ -16,11 +16,11 @@ type checker struct {
 }
 
 func (c *checker) errorf(key, format string, args ...any) {
-	c.found = append(c.found, Finding{SeverityError, key, fmt.Sprintf(format, args...)})
+	c.found = append(c.found, Finding{Severity: SeverityError, Key: key, Text: fmt.Sprintf(format, args...)})
 }
 
 func (c *checker) warnf(key, format string, args ...any) {
-	c.found = append(c.found, Finding{SeverityWarning, key, fmt.Sprintf(format, args...)})
+	c.found = append(c.found, Finding{Severity: SeverityWarning, Key: key, Text: fmt.Sprintf(format, args...)})
 }
 
 // Verify says what cannot be (errors) or should not be (warnings) in a configuration on this machine. It reads files and limits,

@@ -137,6 +137,7 @@ func (c *checker) descriptors(cfg Config) {
 	case connections*perSession > fit:
 		c.errorf("listeners", "limits.connections allow %d, which needs %d descriptors (%d a session, %d for the rest), but this process may have %d, enough for %d; %s",
 			connections, connections*perSession+base, perSession, base, have, fit/perSession, descriptorWayOut)
+		c.found[len(c.found)-1].Bearable = true // clients beyond them wait; an ircd's users do not if the daemon does not start
 	case unlimited && fit/perSession < fewClients:
 		c.warnf("listeners", "limits.connections is 0, no limit, but this process may have %d descriptors, enough for %d clients (%d a session, %d for the rest); "+
 			"further ones wait in the kernel's queue; raise LimitNOFILE of the unit (ulimit -n)", have, fit/perSession, perSession, base)

@@ -19,9 +19,15 @@ type Finding struct {
 	Severity Severity `json:"severity"`
 	Key      string   `json:"key"` // "pools.main.backends[1].weight"
 	Text     string   `json:"text"`
+
+	// Bearable errors stop a check, and no daemon: it runs with them, worse than it was meant to, which is better than not at all.
+	Bearable bool `json:"-"`
 }
 
 func (f Finding) String() string { return fmt.Sprintf("%s: %s: %s", f.Severity, f.Key, f.Text) }
+
+// Stops reports whether a daemon cannot run with it.
+func (f Finding) Stops() bool { return f.Severity == SeverityError && !f.Bearable }
 
 // HasErrors reports whether any of the findings stops a start or a reload.
 func HasErrors(fs []Finding) bool {
