@@ -202,13 +202,19 @@ func (q *inquiry) refused(err error) error {
 
 // wantsLogin reports whether a refusal is about a password or an account of the user's.
 func wantsLogin(words string) bool {
-	words = strings.ToLower(words)
-	if strings.Contains(words, "webirc") || strings.Contains(words, "cgi:irc") || strings.Contains(words, "cgiirc") {
+	if aboutWebIRC(words) {
 		return false
 	}
+	words = strings.ToLower(words)
 	return slices.ContainsFunc([]string{"password", "sasl", "account", "identif", "log in", "login", "certificate"}, func(w string) bool {
 		return strings.Contains(words, w)
 	})
+}
+
+// aboutWebIRC reports whether a refusal is of the gateway, that is us.
+func aboutWebIRC(words string) bool {
+	words = strings.ToLower(words)
+	return strings.Contains(words, "webirc") || strings.Contains(words, "cgi:irc") || strings.Contains(words, "cgiirc")
 }
 
 // look asks the ircd what it shows of the user that we are now.

@@ -102,7 +102,7 @@ func TestVerdictOfTheIrcd(t *testing.T) {
 			"465 You are banned from this server- no proxies, ERROR :Closing link: (*) [K-lined]", "warning: .* does not take clients: .*banned"},
 		{"banned, before CAP", script{ls: ":irc.test 465 * :You are banned\n" + caps, user: "ERROR :Closing link"}, config.IdentityNone, Down, "465 You are banned", "warning"},
 		{"with tags", script{ls: caps, user: "@time=2026-11-28T00:00:00Z :irc.test ERROR :No more connections allowed in your class"}, config.IdentityNone, Down, "in your class", "warning: .*class"},
-		{"no such gateway", script{ls: "ERROR :Closing link: (x@127.0.0.1) [WEBIRC: bad password]"}, config.IdentityWebIRC, Down, "WEBIRC: bad password", "warning: .*WEBIRC"},
+		{"no such gateway", script{ls: "ERROR :Closing link: (x@127.0.0.1) [WEBIRC: bad password]"}, config.IdentityWebIRC, Down, "WEBIRC: bad password", "error: .* does not know us as a gateway: .*WEBIRC"},
 		{"does not believe", script{ls: ":irc.test 464 * :Invalid password\n" + caps, user: welcome}, config.IdentityWebIRC, Up,
 			"our own address for a client that was said to come from 192.0.2.", "error: .* does not believe who a client is: .*464"},
 		{"wants a password of its users", script{ls: caps, user: ":irc.test 464 %n :Password incorrect\nERROR :Closing link: bad password"}, config.IdentityNone, Up, "", "ok: .* wants to know more"},

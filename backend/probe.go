@@ -115,6 +115,10 @@ func (p prober) relay(ctx context.Context, pl plan) {
 		return askIRC(ctx, conn, pl, who)
 	}, func(opinion) {})
 	switch reason := ReasonOf(err); {
+	case err != nil && pl.conf.Identity == config.IdentityWebIRC && reason == ReasonAnswer && aboutWebIRC(err.Error()):
+		p.add(config.SeverityError, "%s throws every client out, because it does not know us as a gateway: %v; its configuration must have our address and the password in %s",
+			pl.conf.Address, err, pl.conf.WebIRCPasswordFile)
+		return
 	case err != nil && (reason == ReasonAnswer || reason == ReasonClosed):
 		p.add(config.SeverityWarning, "%s does not take clients: %v", pl.conf.Address, err)
 		return

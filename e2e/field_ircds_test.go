@@ -131,9 +131,9 @@ func TestFieldHybridThrowsOut(t *testing.T) {
 		return relay(port, ", identity: webirc, webirc_password_file: "+secret(t, word))
 	}
 	const words = "ERROR :Closing Link: * (Not a WebIRC auth block)"
-	f, says, _ := checked(t, "type: tcp", backend("wrong"))
-	if !strings.Contains(says, "warning: pools.main.backends[0]") || !strings.Contains(says, words) {
-		t.Errorf("check:\n%s", says)
+	f, says, code := checked(t, "type: tcp", backend("wrong"))
+	if code != 1 || !strings.Contains(says, "error: pools.main.backends[0]") || !strings.Contains(says, words) {
+		t.Errorf("check: exit %d\n%s", code, says)
 	}
 	f.shows(t, " up ", "show", "backends")
 	refusedClients(t, f, 4)
@@ -146,12 +146,41 @@ func TestFieldHybridThrowsOut(t *testing.T) {
 	f.shows(t, words, "show", "backends")
 	f.shows(t, " down ", "show", "backends")
 
-	f, says, code := checked(t, "type: irc", backend("webpass"))
+	f, says, code = checked(t, "type: irc", backend("webpass"))
 	if code != 0 || !strings.Contains(says, "shows the address that it is told") {
 		t.Errorf("check: exit %d\n%s", code, says)
 	}
 	f.shows(t, " up ", "show", "backends")
 	seesTheAddress(t, f)
+}
+
+// InspIRCd too, from 3.15 on.
+func TestFieldInspIRCdThrowsOut(t *testing.T) {
+	port := inspircdWith(t, `<module name="cgiirc"><cgihost type="webirc" password="webpass" mask="127.0.0.1">`)
+	backend := func(word string) string {
+		return relay(port, ", identity: webirc, webirc_password_file: "+secret(t, word))
+	}
+	const words = "WEBIRC: you don't match any configured WebIRC hosts"
+	f, says, code := checked(t, "type: irc", backend("wrong"))
+	if code != 1 || !strings.Contains(says, words) {
+		t.Errorf("check: exit %d\n%s", code, says)
+	}
+	f.shows(t, words, "show", "backends")
+	f, says, code = checked(t, "type: irc", backend("webpass"))
+	if code != 0 || !strings.Contains(says, "shows the address that it is told") {
+		t.Errorf("check: exit %d\n%s", code, says)
+	}
+	f.shows(t, " up ", "show", "backends")
+	seesTheAddress(t, f)
+}
+
+// A PROXY header to a port that knows none: the ircd takes it for a line that it does not know, and everybody for us.
+func TestFieldPortWithoutPROXY(t *testing.T) {
+	port := inspircdWith(t, "")
+	_, says, code := checked(t, "type: irc", relay(port, ", identity: proxy-v1"))
+	if code != 1 || !strings.Contains(says, "does not believe who a client is") {
+		t.Errorf("check: exit %d\n%s", code, says)
+	}
 }
 
 func seesTheAddress(t *testing.T, f *ferry) {
