@@ -102,7 +102,8 @@ sanitize: build ## the tests of InspIRCd with the module under AddressSanitizer 
 	@IRCFERRY_BIN=$(CURDIR)/bin IRCFERRY_MODULES=$(CURDIR)/bin/sanitized IRCFERRY_SANITIZER=1 \
 		$(GO) test -tags e2e -count=1 -parallel $(E2E_PARALLEL) -timeout $(E2E_TIMEOUT) -run InspIRCd ./e2e/
 
-soak: build ## random moves and faults for SOAK=10m, in a seed's order (SEED=... repeats one)
+soak: build ## random moves and faults for SOAK=10m, in a seed's order (SEED=... repeats one), behind a million steps of the model of a move
+	@IRCFERRY_MODEL_STEPS=1000000 IRCFERRY_CHAOS=5000 $(GO) test -count=1 -run '^(TestMachineKeepsItsRules|TestChaos)$$' ./handoff/
 	@IRCFERRY_BIN=$(CURDIR)/bin IRCFERRY_SOAK=$(or $(SOAK),10m) IRCFERRY_SOAK_SEED=$(SEED) \
 		$(GO) test -tags e2e -count=1 -timeout 0 -v -run '^TestSoak$$' ./e2e/
 

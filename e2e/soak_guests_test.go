@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -72,9 +73,22 @@ func (g *guests) visit(rnd *rand.Rand) {
 	case err != nil:
 		g.closed.Add(1)
 	}
-	switch rnd.IntN(4) {
+	switch rnd.IntN(7) {
 	case 0:
 		_ = c.Reset()
+	case 2: // a line without an end
+		_ = c.Write([]byte(strings.Repeat("x", 17<<10)))
+		g.pause(time.Duration(rnd.IntN(200)) * time.Millisecond)
+		_ = c.Close()
+	case 3: // asks, and reads no answer
+		c.Pause()
+		_ = c.Write([]byte(strings.Repeat("PING x\r\n", 500)))
+		g.pause(time.Duration(rnd.IntN(200)) * time.Millisecond)
+		_ = c.Reset()
+	case 4: // has said all, and reads on
+		_ = c.CloseWrite()
+		g.pause(time.Duration(rnd.IntN(500)) * time.Millisecond)
+		_ = c.Close()
 	case 1:
 		_ = c.Send("QUIT :bye")
 		_ = c.CloseWrite()

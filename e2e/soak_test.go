@@ -74,7 +74,9 @@ func (s *soak) round(n int) {
 }
 
 func (s *soak) chooseMove() string {
-	switch n := s.rnd.IntN(10); {
+	switch n := s.rnd.IntN(11); {
+	case n == 10:
+		return "pause"
 	case n < 6:
 		return "drain"
 	case n < 8:
@@ -94,6 +96,11 @@ func (s *soak) carryOut(move string) (r result) {
 		out, _ = s.f.ctl("-o", "json", "drain", from, "--to", to)
 	case "restart":
 		out = s.restart(from)
+	case "pause":
+		s.f.ctl("-o", "json", "pause", from, "--for", fmt.Sprintf("%dms", 50+s.rnd.IntN(1500)))
+		s.pause(time.Duration(s.rnd.IntN(1500)) * time.Millisecond)
+		s.f.ctl("-o", "json", "resume", from) // or its time was over
+		out = s.lastMove()
 	default:
 		s.f.ctl("-o", "json", "hold", from)
 		if move == "hold" {
@@ -136,7 +143,9 @@ func (s *soak) lastMove() string {
 func (s *soak) judge(move string, r result) {
 	switch r.State {
 	case "done": // also a hold that was cancelled while parked: its users are where they were
-		s.serving = r.To
+		if r.To != "" { // a pause has moved nobody
+			s.serving = r.To
+		}
 	case "reverted", "":
 	default:
 		s.t.Errorf("%s has ended as %q: %+v", move, r.State, r)

@@ -152,7 +152,7 @@ func TestADestinationThatTakesNobodyBlamesNobody(t *testing.T) {
 
 // A disk that hangs before the point of no return holds nobody longer than max_pause, and a cancel is heard. After it nobody waits.
 func TestHungDisk(t *testing.T) {
-	for n := 1; n <= 4; n++ { // MOVE, the directory, RELEASE, the end
+	for n := 1; n <= 5; n++ { // MOVE, the directory, the records, RELEASE, the end
 		for _, cancel := range []bool{false, true} {
 			in(t, func(t *testing.T, r *rig) {
 				r.c.toDisk = at(n, func() error { time.Sleep(10 * time.Minute); return nil })
@@ -165,19 +165,19 @@ func TestHungDisk(t *testing.T) {
 				time.Sleep(time.Second)
 				synctest.Wait()
 				if err := error(nil); cancel {
-					if err = r.c.Cancel(m.ID()); (err != nil) != (n == 4) {
+					if err = r.c.Cancel(m.ID()); (err != nil) != (n == 5) {
 						t.Errorf("disk call %d: cancel: %v", n, err)
 					}
 				}
 				report := r.await(m)
 				want := StateReverted
-				if n == 4 {
+				if n == 5 {
 					want = StateDone
 				}
 				if report.State != want {
 					t.Errorf("disk call %d: %+v", n, report)
 				}
-				if r.sessions.longest > 5500*time.Millisecond || cancel && n < 4 && report.Ended.Sub(report.Started) > 4*time.Second {
+				if r.sessions.longest > 5500*time.Millisecond || cancel && n < 5 && report.Ended.Sub(report.Started) > 4*time.Second {
 					t.Errorf("disk call %d, cancel %v: frozen for %v, over after %v", n, cancel, r.sessions.longest, report.Ended.Sub(report.Started))
 				}
 				balanced(t, report)

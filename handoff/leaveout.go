@@ -22,7 +22,9 @@ func (x *run) leaveOut(ctx context.Context, why error) bool {
 		return false
 	}
 	x.log.Warn("a session cannot move and is left where it is; the move is begun anew without it", "session", b.u, "cause", string(b.cause), "err", b.err)
-	x.goBack()
+	if !x.goBack() {
+		return false
+	}
 	x.cleanUp()
 	x.stays[b.u] = b.cause
 	x.frozen, x.snap, x.pulled = nil, nil, false

@@ -94,10 +94,10 @@ func TestC3_17_18_21_23FailureBeforeReleaseReverts(t *testing.T) {
 		"users came in past us meanwhile":  {func(r *rig) { r.a.came = 1 }, StepPull, Request{}},
 		"a user who was not selected":      {func(r *rig) { r.a.extra = "u9"; r.a.live["u9"] = true }, StepPull, Request{}},
 		"destination lies about its users": {func(r *rig) { r.b.notes.Users = 1 }, StepPush, Request{}},
-		"disk full at the intent to release": {func(r *rig) { r.c.toDisk = at(3, func() error { return syscall.ENOSPC }) },
+		"disk full at the intent to release": {func(r *rig) { r.c.toDisk = at(4, func() error { return syscall.ENOSPC }) },
 			StepRelease, Request{}},
 		"cancelled while the intent is written": {func(r *rig) {
-			r.c.toDisk = at(3, func() error { return r.c.Cancel(r.c.of("main").ID()) })
+			r.c.toDisk = at(4, func() error { return r.c.Cancel(r.c.of("main").ID()) })
 		}, StepRelease, Request{}},
 		"source stalls at release up to the park time": {func(r *rig) {
 			r.a.fault = func(verb string) fault { return fault{stall: verb == "RELEASE" || verb == "STATUS"} }

@@ -26,6 +26,7 @@ func (x *run) pull(ctx context.Context) error {
 		return err
 	}
 	x.pulled = true
+	x.journal.hurry()
 	return x.readUp(ctx)
 }
 

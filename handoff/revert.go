@@ -31,17 +31,22 @@ func (x *run) revert(why error) {
 	x.outcome, x.why = StateReverted, why
 }
 
-// goBack takes everybody back to where he was.
-func (x *run) goBack() {
+// goBack takes everybody back to where he was. False: the proxy did not answer for some.
+func (x *run) goBack() (all bool) {
 	x.resume()
+	all = true
 	for _, r := range x.proxy.thaw(x.frozenNow()) {
-		if r.Cause != "" {
+		all = all && r.Cause != backend.CauseTimeout
+		switch {
+		case !x.state.is(r.U, (*member).waits): // out, and thawed all the same
+		case r.Cause != "":
 			x.note(event{what: takenOut, u: r.U, outcome: "left", cause: r.Cause})
-			continue
+		default:
+			x.paused(r)
+			x.note(event{what: wentBack, u: r.U, moved: r})
 		}
-		x.paused(r)
-		x.note(event{what: wentBack, u: r.U, moved: r})
 	}
+	return all
 }
 
 // cleanUp leaves nothing behind at the proxy, at the destination and on the disk.
@@ -77,13 +82,11 @@ func (x *run) resume() {
 	x.exported = false
 }
 
-// frozenNow is whom a thaw has to reach: those who are known to be frozen, or if the freeze did not tell, everybody who may be.
+// frozenNow is whom a thaw has to reach, whatever their fate.
 func (x *run) frozenNow() []string {
-	var us []string
-	for _, f := range x.frozen {
-		if x.state.is(f.U, (*member).waits) {
-			us = append(us, f.U)
-		}
+	us := make([]string, len(x.frozen))
+	for i, f := range x.frozen {
+		us[i] = f.U
 	}
 	return us
 }
@@ -91,6 +94,9 @@ func (x *run) frozenNow() []string {
 // countUntouched: before the freeze nobody was touched, and everybody is on the old backend all the same.
 func (x *run) countUntouched() {
 	for _, ref := range x.refs {
+		if x.state.is(ref.U, func(m *member) bool { return m.fate == out }) {
+			continue // of a go before, when it was frozen
+		}
 		x.note(event{what: frozen, u: ref.U})
 		x.note(event{what: wentBack, u: ref.U, moved: backend.Moved{U: ref.U}})
 	}
