@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"strconv"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -33,12 +34,24 @@ func TestChaos(t *testing.T) {
 	for i := range moves {
 		one := seed + uint64(i)
 		if !t.Run(fmt.Sprintf("IRCFERRY_CHAOS_SEED=%d", one), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { ends[chaos(t, rand.New(rand.NewPCG(one, 7)))]++ })
+			synctest.Test(t, func(t *testing.T) { ends[chaos(t, rand.New(&locked{src: rand.NewPCG(one, 7)}))]++ })
 		}) {
 			break
 		}
 	}
 	t.Log(ends)
+}
+
+// locked is a source for many goroutines.
+type locked struct {
+	mu  sync.Mutex
+	src rand.Source
+}
+
+func (l *locked) Uint64() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.src.Uint64()
 }
 
 func chaos(t *testing.T, rnd *rand.Rand) State {

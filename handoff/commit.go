@@ -30,6 +30,7 @@ func (x *run) commit(ctx context.Context, dst Party, to *backend.Backend, tx str
 	}
 	x.log.Warn("commit not answered; asking the destination", "to", to.FullName(), "err", err)
 	dst.Close()
+	x.calm()
 	x.proxy.park(x.parkable(), x.source.Name) // it may last: nobody may leave because his PING gets no answer
 	committedThere, done, fate := x.commitFate(ctx, to, epoch, tx, how)
 	if committedThere {

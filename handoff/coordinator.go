@@ -32,7 +32,9 @@ type Options struct {
 	OnChange func(Report)  // told at each step and outcome, never concurrently for one move; may be nil
 	// Paused is told how long each moved or reverted session was not served; may be nil.
 	Paused func(pool string, kind Kind, pause time.Duration)
-	Log    *slog.Logger
+	// Hurry is called when clients begin to wait, and what it answers when they go on or it will be long; may be nil.
+	Hurry func() (over func())
+	Log   *slog.Logger
 }
 
 // Coordinator takes the operator's commands and carries moves out, one at a time in a pool. Its methods may be called from

@@ -80,6 +80,7 @@ func (x *run) releaseFate(quit string, unanswered error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), x.limits.Park)
 	defer cancel()
 	x.src.Close()
+	x.calm()
 	for {
 		if x.sourceEnded(ctx) {
 			return nil

@@ -23,6 +23,7 @@ func (x *run) finish(to *backend.Backend, epoch string) {
 	x.endBehind()
 	x.spliceAll(to)
 	x.reopenAll(to)
+	x.calm()
 	var err error
 	if !briefly(answerTime, func() { err = to.Pool().SetServing(to.Name()) }) {
 		err = fmt.Errorf("the disk does not answer within %v", answerTime)

@@ -37,6 +37,7 @@ func (x *run) putIn() {
 		x.log.Warn("the destination did not commit; importing again from the journal", "to", x.to.FullName(), "err", err)
 		x.proxy.detach(x.parkable())
 	}
+	x.calm()
 	x.proxy.park(x.parkable(), x.source.Name)
 	ctx, stop := x.c.whileAlive(ctx)
 	defer stop()

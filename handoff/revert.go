@@ -33,6 +33,7 @@ func (x *run) revert(why error) {
 
 // goBack takes everybody back to where he was. False: the proxy did not answer for some.
 func (x *run) goBack() (all bool) {
+	defer x.calm()
 	x.resume()
 	all = true
 	for _, r := range x.proxy.thaw(x.frozenNow()) {

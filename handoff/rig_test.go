@@ -104,6 +104,8 @@ func (r *rig) await(m *Move) Report {
 // owners checks that every session that lives has its user live in exactly the ircd it is spliced to, and that nobody is live twice.
 func (r *rig) owners() {
 	r.t.Helper()
+	r.sessions.mu.Lock()
+	defer r.sessions.mu.Unlock()
 	for u, at := range r.sessions.at {
 		inA, inB := r.a.live[u] && !r.a.dead, r.b.live[u] && !r.b.dead
 		if inA && inB {

@@ -41,6 +41,7 @@ type run struct {
 	tx, tok  string
 	exported bool
 	pulled   bool                     // the source's users are in snap, all of them
+	calmDown func()                   // of Options.Hurry
 	quiet    bool                     // COMMITTED was LIVE for all
 	missing  []string                 // but for these
 	owed     []transaction            // whose ABORT was not answered
@@ -148,6 +149,7 @@ func (x *run) takeOut(ctx context.Context) error {
 	if err := x.prepare(ctx); err != nil {
 		return x.at(ctx, StepPrepare, err)
 	}
+	x.hurry()
 	ctx, cancel := context.WithTimeoutCause(ctx, x.limits.MaxPause, fmt.Errorf("%w (%v)", ErrPause, x.limits.MaxPause))
 	defer cancel()
 	if err := x.freeze(ctx); err != nil {
@@ -175,6 +177,20 @@ func (x *run) at(ctx context.Context, step Step, err error) error {
 		name = x.to.FullName()
 	}
 	return &Error{step, name, err}
+}
+
+// hurry says that clients wait for what comes, until calm.
+func (x *run) hurry() {
+	if x.c.opt.Hurry != nil && x.calmDown == nil {
+		x.calmDown = x.c.opt.Hurry()
+	}
+}
+
+func (x *run) calm() {
+	if x.calmDown != nil {
+		x.calmDown()
+		x.calmDown = nil
+	}
 }
 
 // note tells the machine what was seen. An event that it does not take is a mistake of ours: it is logged, and changes nothing.

@@ -28,6 +28,8 @@ func (x *run) placeAt(ctx context.Context, to *backend.Backend, newEpoch bool) e
 	if err := x.payAborts(connect, dst, to); err != nil {
 		return &Error{StepPush, to.FullName(), err}
 	}
+	x.hurry()
+	defer x.calm()
 	tx, tok := token(16), token(16)
 	x.tok = tok
 	x.note(event{what: tryBegan, at: to.Name()})

@@ -164,7 +164,7 @@ func (d *daemon) startRooms(cfg config.Config) (err error) {
 	}
 	moves, interrupted, err := handoff.New(handoff.Options{Sessions: d.proxy, Backends: d.backends, Driver: native.Driver{Instance: d.instance},
 		Journals: filepath.Join(cfg.State, "moves"), Limits: d.limits, Log: d.log.With("component", "handoff"),
-		Paused: d.metrics.SessionPause})
+		Paused: d.metrics.SessionPause, Hurry: new(collector).hurry})
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -58,6 +59,9 @@ func newDemoIrcdCommand() *cobra.Command {
 
 // run serves until SIGTERM or SIGINT. Once all is open it prints the addresses, and then "ready".
 func (d demoIrcd) run(out io.Writer) error {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(400) // an ircd of some megabytes: its users' records are as much, and everybody waits for them
+	}
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 	defer signal.Stop(signals)

@@ -16,7 +16,7 @@ func TestParse(t *testing.T) {
 		{"PING", Message{Verb: "PING"}},
 		{"PING t=1 ", NewMessage("PING", "t", "1")},
 		{"PING  t=1\r", NewMessage("PING", "t", "1")},
-		{"A k= b", Message{"A", []Field{{Key: "k"}, {Key: "b", Bare: true}}}},
+		{"A k= b", Message{Verb: "A", Fields: []Field{{Key: "k"}, {Key: "b", Bare: true}}}},
 		{`A k=\s\r\n\0\\`, NewMessage("A", "k", " \r\n\x00\\")},
 		{"A k==x=", NewMessage("A", "k", "=x=")},
 		{"A m.x-y_9=\xff\xfe\x01", NewMessage("A", "m.x-y_9", "\xff\xfe\x01")},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -95,6 +96,9 @@ func (c *Control) readExport(tx string, emit func(Message) error) (end End, fail
 				return End{}, nil, c.breakWith(&Error{Code: CodeLimit, Tx: tx, Text: "the records are over 256 MiB"})
 			}
 			tally.Add(m.Verb, raw)
+			if m.Verb != VerbData {
+				m.line = strings.TrimRight(string(raw), "\r\n")
+			}
 			rec, done, err := joiner.Add(m, len(raw))
 			if failed == nil && err != nil {
 				failed = err

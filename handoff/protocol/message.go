@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -28,6 +29,8 @@ type Field struct {
 type Message struct {
 	Verb   string
 	Fields []Field
+
+	line string // a record as it was read, without its end, as long as nothing of it was changed; see AppendRecord
 }
 
 // NewMessage makes a message of pairs of key and value.
@@ -96,6 +99,12 @@ func (m *Message) Set(key, value string) {
 	m.put(Field{Key: key, Value: value})
 }
 
+// Add is Set for a key that is not there yet, which is the caller's to know: who makes a record of many keys need not look for each.
+func (m *Message) Add(key, value string) {
+	m.line = ""
+	m.Fields = append(m.Fields, Field{Key: key, Value: value})
+}
+
 // SetInt is Set with a decimal number.
 func (m *Message) SetInt(key string, n int64) { m.Set(key, strconv.FormatInt(n, 10)) }
 
@@ -118,11 +127,33 @@ func (m *Message) Del(keys ...string) {
 			m.Fields = append(m.Fields[:i], m.Fields[i+1:]...)
 		}
 	}
+	m.line = lineWithout(m.line, keys)
+}
+
+// lineWithout takes keys out of a line.
+func lineWithout(line string, keys []string) string {
+	if line == "" {
+		return ""
+	}
+	var b strings.Builder
+	b.Grow(len(line))
+	verb, rest, _ := strings.Cut(line, " ")
+	b.WriteString(verb)
+	for rest != "" {
+		var word string
+		word, rest, _ = strings.Cut(rest, " ")
+		if key, _, _ := strings.Cut(word, "="); word == "" || slices.Contains(keys, key) {
+			continue
+		}
+		b.WriteByte(' ')
+		b.WriteString(word)
+	}
+	return b.String()
 }
 
 // Clone returns a message that shares no Fields with m.
 func (m Message) Clone() Message {
-	return Message{Verb: m.Verb, Fields: append([]Field(nil), m.Fields...)}
+	return Message{Verb: m.Verb, Fields: append([]Field(nil), m.Fields...), line: m.line}
 }
 
 // String names the verb, the keys and what identifies the message, and never any other value: chat, keys, tokens and queues are
@@ -151,6 +182,7 @@ func (m Message) index(key string) int {
 }
 
 func (m *Message) put(f Field) {
+	m.line = ""
 	if i := m.index(f.Key); i >= 0 {
 		m.Fields[i] = f
 		return

@@ -70,6 +70,14 @@ func AppendRecord(dst []byte, m Message, maxLine int, t *Tally) ([]byte, error) 
 	if maxLine <= 0 || maxLine > MaxLine {
 		maxLine = MaxLine
 	}
+	if m.line != "" && len(m.line) < maxLine { // as it came: it was checked then
+		start := len(dst)
+		dst = append(append(dst, m.line...), '\n')
+		if t != nil {
+			t.Add(m.Verb, dst[start:])
+		}
+		return dst, nil
+	}
 	if err := m.Check(); err != nil {
 		return dst, err
 	}
@@ -92,6 +100,7 @@ func AppendRecord(dst []byte, m Message, maxLine int, t *Tally) ([]byte, error) 
 func appendLong(dst []byte, m Message, size, maxLine int, t *Tally) ([]byte, error) {
 	start := len(dst)
 	line := m.Clone()
+	line.line = ""
 	moved := []Field{}
 	for size > maxLine {
 		longest, n := -1, 0

@@ -87,24 +87,26 @@ func (x *exporter) channel(ch *Channel) error {
 // user is one USER record. Keys with a zero value are left out.
 func (x *exporter) user(c *Client) protocol.Message {
 	r := protocol.NewUser(c.u, c.nick)
+	r.Fields = slices.Grow(r.Fields, 30)
 	set := func(key, value string) {
 		if value != "" {
-			r.Set(key, value)
+			r.Add(key, value)
 		}
 	}
+	number := func(key string, n int64) { r.Add(key, strconv.FormatInt(n, 10)) }
 	set("id", c.id)
-	r.SetInt("nts", c.nickTS)
+	number("nts", c.nickTS)
 	set("ident", c.ident)
 	set("rhost", c.realHost)
 	set("dhost", c.dispHost)
 	set("ip", c.ip.String())
-	r.SetInt("port", int64(c.port))
+	number("port", int64(c.port))
 	set("real", c.realname)
-	r.SetInt("signon", c.signon)
-	r.SetInt("idle", max(0, x.now.Unix()-c.spoke))
+	number("signon", c.signon)
+	number("idle", max(0, x.now.Unix()-c.spoke))
 	if c.away != "" {
 		r.Set("away", c.away)
-		r.SetInt("awayat", c.awayAt)
+		number("awayat", c.awayAt)
 	}
 	set("account", c.account)
 	set("certfp", c.certfp)
@@ -113,7 +115,7 @@ func (x *exporter) user(c *Client) protocol.Message {
 	set("snomask", c.snomask)
 	set("caps", c.caps.names())
 	if c.capVersion > 0 {
-		r.SetInt("capver", int64(c.capVersion))
+		number("capver", int64(c.capVersion))
 	}
 	r.SetList("monitor", c.monitored())
 	r.SetList("invites", c.invited)
@@ -124,8 +126,8 @@ func (x *exporter) user(c *Client) protocol.Message {
 	}
 	x.private(&r, c)
 	if !x.peek {
-		r.SetInt("in", int64(c.conn.in))
-		r.SetInt("out", int64(c.conn.out))
+		number("in", int64(c.conn.in))
+		number("out", int64(c.conn.out))
 		set("rq", string(c.conn.recvq))
 		set("sq", string(c.conn.sendq))
 	}
