@@ -163,6 +163,13 @@ func (a attempts) Unwrap() error {
 // that is left. use owns the connection. The first success ends the others, and drop gets what another one had all the same; failed is who failed
 // before it, or everybody.
 func race[T any](ctx context.Context, r reach, network string, addresses []string, use func(context.Context, net.Conn) (T, error), drop func(T)) (got T, at int, failed attempts, err error) {
+	if len(addresses) == 1 { // nearly always, and there is nobody to race with
+		if got, err = meetAt(ctx, r, network, addresses[0], nil, use); err != nil {
+			failed = attempts{{addresses[0], err}}
+			return got, -1, failed, failed
+		}
+		return got, 0, nil, nil
+	}
 	type result struct {
 		i   int
 		got T
@@ -173,13 +180,7 @@ func race[T any](ctx context.Context, r reach, network string, addresses []strin
 	results, connected := make(chan result, len(addresses)), make(chan int, len(addresses))
 	try := func(i int) {
 		res := result{i: i}
-		conn, err := r.dial(ctx, network, addresses[i])
-		if err != nil {
-			res.err = fmt.Errorf("connect: %w", err)
-		} else {
-			connected <- i
-			res.got, res.err = use(ctx, conn)
-		}
+		res.got, res.err = meetAt(ctx, r, network, addresses[i], func() { connected <- i }, use)
 		results <- res
 	}
 	next, running := 0, 0
@@ -217,6 +218,18 @@ func race[T any](ctx context.Context, r reach, network string, addresses []strin
 			}
 		}
 	}
+}
+
+// meetAt connects to one address and asks use whether the ircd is there; connected, if any, is told in between.
+func meetAt[T any](ctx context.Context, r reach, network, address string, connected func(), use func(context.Context, net.Conn) (T, error)) (got T, err error) {
+	conn, err := r.dial(ctx, network, address)
+	if err != nil {
+		return got, fmt.Errorf("connect: %w", err)
+	}
+	if connected != nil {
+		connected()
+	}
+	return use(ctx, conn)
 }
 
 // found is where a look for an ircd led.

@@ -14,8 +14,8 @@ import (
 	"github.com/ircferry/ircferry/handoff/protocol"
 )
 
-// chaosMoves is how many moves TestChaos makes; IRCFERRY_CHAOS sets another number.
-const chaosMoves = 400
+// chaosMoves is how many moves TestChaos makes: a third of a second each with the race detector. IRCFERRY_CHAOS sets another number, make soak 5,000.
+const chaosMoves = 40
 
 // Moves in which anything goes wrong, several things at once, by chance: nobody is live twice, nobody is forgotten, everybody is counted once
 // and with a cause, and whoever can be moved or go back has.
