@@ -39,7 +39,7 @@ func (t turned) origin() string {
 	return fmt.Sprintf("from %d addresses", len(t.from))
 }
 
-// Refused reports a client who had said NICK and USER, had not left, and whose stream the ircd ended before 001. lines are those with which it
+// Refused reports a client who had not left, and whose stream the ircd ended before 001. lines are those with which it
 // did: ERROR and the numerics 463 to 466 of the stream, whole, as they came; none if it said nothing. Event loops call it.
 func (b *Backend) Refused(client netip.Addr, lines ...string) {
 	var words []string

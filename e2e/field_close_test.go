@@ -71,9 +71,9 @@ func TestFieldDrainCloseAfter(t *testing.T) {
 			t.Errorf("%s was told\n%s", c.nick, lastLines(text, 3))
 		}
 	}
-	if !strings.Contains(f.proc.out.String(), "reason=closed_by_operator") {
-		t.Error("the log does not say who closed them")
-	}
+	eventually(t, 20*time.Second, "the log says who closed them", func() bool {
+		return strings.Contains(f.proc.out.String(), "reason=closed_by_operator")
+	})
 	login(t, f.port, "127.0.0.1", "ben").fence() // on b
 	if out, code := f.ctl("drain", "main/b", "--close-after", "1s"); code != 5 {
 		t.Errorf("the last one: exit %d\n%s", code, out)

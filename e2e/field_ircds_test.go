@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -46,13 +47,13 @@ func hybridWith(t *testing.T, old, now string) int {
 }
 
 // inspircdWith starts InspIRCd with a client port that wants no PROXY header, and more text in its configuration.
-func inspircdWith(t *testing.T, more string) (port int) {
+func inspircdWith(t *testing.T, v *inspVersion, more string) (port int) {
 	t.Helper()
-	program := need(t, "inspircd", "inspircd")
-	port, conf := inspVersions()[0].stockConfig(t)
+	v.need(t)
+	port, conf := v.stockConfig(t)
 	text := strings.Replace(readFile(conf), ` hook="haproxy"`, "", 1)
 	writeFile(t, conf, more+"\n"+text)
-	awaitPort(t, port, start(t, nil, program, "--config="+conf, "--nofork", "--runasroot"))
+	awaitPort(t, port, start(t, nil, v.wrapper(t, filepath.Dir(conf)), "--config="+conf, "--nofork", "--runasroot"))
 	return port
 }
 
@@ -154,13 +155,16 @@ func TestFieldHybridThrowsOut(t *testing.T) {
 	seesTheAddress(t, f)
 }
 
-// InspIRCd too, from 3.15 on.
-func TestFieldInspIRCdThrowsOut(t *testing.T) {
-	port := inspircdWith(t, `<module name="cgiirc"><cgihost type="webirc" password="webpass" mask="127.0.0.1">`)
+// InspIRCd throws them out, too.
+func TestFieldInspIRCdThrowsOut(t *testing.T) { onBoth(t, inspIRCdThrowsOut) }
+
+func inspIRCdThrowsOut(t *testing.T, v *inspVersion) {
+	port := inspircdWith(t, v, v.either(`<module name="cgiirc"><cgihost type="webirc" password="webpass" mask="127.0.0.1">`,
+		`<module name="gateway"><gateway type="webirc" password="webpass" mask="127.0.0.1">`))
 	backend := func(word string) string {
 		return relay(port, ", identity: webirc, webirc_password_file: "+secret(t, word))
 	}
-	const words = "WEBIRC: you don't match any configured WebIRC hosts"
+	words := v.either("WEBIRC: you don't match any configured WebIRC hosts", "WEBIRC: ")
 	f, says, code := checked(t, "type: irc", backend("wrong"))
 	if code != 1 || !strings.Contains(says, words) {
 		t.Errorf("check: exit %d\n%s", code, says)
@@ -175,8 +179,10 @@ func TestFieldInspIRCdThrowsOut(t *testing.T) {
 }
 
 // A PROXY header to a port that knows none: the ircd takes it for a line that it does not know, and everybody for us.
-func TestFieldPortWithoutPROXY(t *testing.T) {
-	port := inspircdWith(t, "")
+func TestFieldPortWithoutPROXY(t *testing.T) { onBoth(t, portWithoutPROXY) }
+
+func portWithoutPROXY(t *testing.T, v *inspVersion) {
+	port := inspircdWith(t, v, "")
 	_, says, code := checked(t, "type: irc", relay(port, ", identity: proxy-v1"))
 	if code != 1 || !strings.Contains(says, "does not believe who a client is") {
 		t.Errorf("check: exit %d\n%s", code, says)
@@ -195,13 +201,15 @@ func seesTheAddress(t *testing.T, f *ferry) {
 }
 
 // Issue 10, 2 (inspircd/docker#66): the ircd has banned the proxy, or has no room for it. Its port answers all the same.
-func TestFieldIrcdRefusesTheProxy(t *testing.T) {
+func TestFieldIrcdRefusesTheProxy(t *testing.T) { onBoth(t, ircdRefusesTheProxy) }
+
+func ircdRefusesTheProxy(t *testing.T, v *inspVersion) {
 	for name, c := range map[string]struct{ more, words string }{
 		"banned": {`<badip ipmask="127.0.0.1" reason="too many checks">`, "too many checks"},
 		"K-line": {`<badhost host="*@127.0.0.1" reason="no proxies">`, "no proxies"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			port := inspircdWith(t, c.more)
+			port := inspircdWith(t, v, c.more)
 			f, says, _ := checked(t, "type: irc", relay(port, ""))
 			if !strings.Contains(says, c.words) || strings.Contains(says, "answers as an ircd does") {
 				t.Errorf("check:\n%s", says)
@@ -220,7 +228,7 @@ func TestFieldIrcdRefusesTheProxy(t *testing.T) {
 func TestFieldNgIRCdIsFull(t *testing.T) {
 	program := need(t, "ngircd", "ngircd")
 	port, conf := ircdConfig(t, "ngircd.conf", "ng.example.org")
-	writeFile(t, conf, strings.Replace(readFile(conf), "MaxConnectionsIP = 0", "MaxConnectionsIP = 2", 1))
+	writeFile(t, conf, strings.Replace(readFile(conf), "MaxConnectionsIP = 0", "MaxConnectionsIP = 3", 1))
 	awaitPort(t, port, start(t, nil, program, "--nodaemon", "--config", conf))
 	const words = "too many connections from your IP"
 	f, _, code := checked(t, "type: irc", relay(port, ""))
@@ -230,6 +238,18 @@ func TestFieldNgIRCdIsFull(t *testing.T) {
 	f.shows(t, " up ", "show", "backends")
 	login(t, f.port, "127.0.0.1", "ann")
 	login(t, f.port, "127.0.0.1", "ben")
+	eventually(t, 20*time.Second, "the third is in, between two checks", func() bool {
+		conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", f.port))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		_, _ = conn.Write([]byte("NICK cat\r\nUSER cat 0 * :cat\r\n"))
+		_ = conn.SetReadDeadline(time.Now().Add(slack))
+		buf := make([]byte, 4096)
+		n, _ := conn.Read(buf)
+		return strings.Contains(string(buf[:n]), " 001 ")
+	})
 	f.shows(t, words, "show", "backends")
 }
 
@@ -267,36 +287,37 @@ func checksLeaveNothingBehind(t *testing.T, v *inspVersion) {
 }
 
 // Issue 10, 13: the snippets of configs/ircds as they stand, with a limit of two for one address. It means the client's own, and never ircferry's.
-func TestFieldCloneLimits(t *testing.T) {
-	for name, begin := range map[string]func() string{
-		"InspIRCd": func() string {
-			program := need(t, "inspircd", "inspircd")
-			port, conf := inspVersions()[0].stockConfig(t)
-			text := strings.NewReplacer(`localmax="1000" globalmax="1000"`, `localmax="2" globalmax="2"`, `clonesonconnect="no"`, `clonesonconnect="yes"`).Replace(readFile(conf))
-			text = text[:strings.Index(text, `<module name="haproxy">`)] + text[strings.Index(text, "# The class is"):]
-			writeFile(t, conf, strings.ReplaceAll(readFile("../configs/ircds/inspircd.conf"), "6670", fmt.Sprint(port))+text)
-			awaitPort(t, port, start(t, nil, program, "--config="+conf, "--nofork", "--runasroot"))
-			return relay(port, ", identity: proxy-v2, proxy_tlvs: [ssl]")
-		},
-		"ircd-hybrid": func() string {
-			return relay(hybridWith(t, "number_per_ip_local = 1000; number_per_ip_global = 1000", "number_per_ip_local = 2; number_per_ip_global = 2"),
-				", identity: webirc, webirc_password_file: "+secret(t, "webpass"))
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			f, _, code := checked(t, "type: irc", begin())
-			if code != 0 {
-				t.Error("check does not let it pass")
-			}
-			for i, from := range []string{"127.0.9.1", "127.0.9.1", "127.0.9.2", "127.0.9.2", "127.0.9.3"} {
-				login(t, f.port, from, fmt.Sprintf("ann%d", i)).fence()
-			}
-			c := dial(t, f.port, "127.0.9.1", "")
-			c.nick = "third"
-			c.send("NICK third")
-			c.send("USER third 0 * :third")
-			c.expect("ERROR")
-			f.shows(t, " up ", "show", "backends")
-		})
+func TestFieldCloneLimits(t *testing.T) { onBoth(t, cloneLimits) }
+
+func cloneLimits(t *testing.T, v *inspVersion) {
+	port, conf := v.stockConfig(t)
+	text := strings.NewReplacer(`localmax="1000" globalmax="1000"`, `localmax="2" globalmax="2"`, `clonesonconnect="no"`, `clonesonconnect="yes"`).Replace(readFile(conf))
+	cut := strings.Index(text, `<module name="haproxy">`)
+	snippet := strings.ReplaceAll(readFile("../configs/ircds/inspircd.conf"), "6670", fmt.Sprint(port))
+	writeFile(t, conf, text[:cut]+snippet+text[strings.Index(text, "# The class is"):])
+	awaitPort(t, port, start(t, nil, v.wrapper(t, filepath.Dir(conf)), "--config="+conf, "--nofork", "--runasroot"))
+	twoOfAnAddress(t, relay(port, ", identity: proxy-v2, proxy_tlvs: [ssl]"))
+}
+
+func TestFieldCloneLimitsOfHybrid(t *testing.T) {
+	port := hybridWith(t, "number_per_ip_local = 1000; number_per_ip_global = 1000", "number_per_ip_local = 2; number_per_ip_global = 2")
+	twoOfAnAddress(t, relay(port, ", identity: webirc, webirc_password_file: "+secret(t, "webpass")))
+}
+
+// twoOfAnAddress: an ircd takes two clients of an address and no third one, while ircferry's checks go on.
+func twoOfAnAddress(t *testing.T, backend string) {
+	t.Helper()
+	f, says, code := checked(t, "type: irc", backend)
+	if code != 0 {
+		t.Errorf("check does not let it pass:\n%s", says)
 	}
+	for i, from := range []string{"127.0.9.1", "127.0.9.1", "127.0.9.2", "127.0.9.2", "127.0.9.3"} {
+		login(t, f.port, from, fmt.Sprintf("ann%d", i)).fence()
+	}
+	c := dial(t, f.port, "127.0.9.1", "")
+	c.nick = "third"
+	c.send("NICK third")
+	c.send("USER third 0 * :third")
+	c.expect("ERROR")
+	f.shows(t, " up ", "show", "backends")
 }

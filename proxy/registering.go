@@ -153,10 +153,11 @@ func (r *opening) noteRefusal(l lines.Line, line []byte) {
 	}
 }
 
-// turnedAway tells the backend of a client whose registration the ircd has ended. One who has left, or never said who it is, was not.
+// turnedAway tells the backend of a client whose registration the ircd has ended. One who has left, or never said who it is and was told nothing,
+// was not: an ircd that bans us says so before it has read a word.
 func (s *session) turnedAway() {
 	r := s.reg
-	if r == nil || r.quit || r.nick == "" || r.user == "" || s.client.Gone() || s.client.Ended() || s.has(dismissed) {
+	if r == nil || r.quit || len(r.refusal) == 0 && (r.nick == "" || r.user == "") || s.client.Gone() || s.client.Ended() || s.has(dismissed) {
 		return
 	}
 	s.peer.b.Refused(s.remote.addrPort().Addr(), r.refusal...)
