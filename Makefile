@@ -96,7 +96,7 @@ e2e-inspircd: build modules ## ten restarts of InspIRCd 3 and 4 in place under 1
 		$(GO) test -tags e2e -count=1 -timeout $(E2E_TIMEOUT) -run '^TestInspIRCdTenRestarts$$' ./e2e/; \
 	status=$$?; cat bin/closing && exit $$status
 
-SANITIZERS := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize=vptr
+SANITIZERS := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize=vptr -Wno-maybe-uninitialized
 sanitize: build ## the tests of InspIRCd with the module under AddressSanitizer and UBSan; fails on a report
 	@$(MAKE) --no-print-directory MODULE_OUT=$(CURDIR)/bin/sanitized CXXFLAGS='$(SANITIZERS)' modules
 	@IRCFERRY_BIN=$(CURDIR)/bin IRCFERRY_MODULES=$(CURDIR)/bin/sanitized IRCFERRY_SANITIZER=1 \

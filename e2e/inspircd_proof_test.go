@@ -115,7 +115,7 @@ func inspIRCdProvesItself(t *testing.T, v *inspVersion) {
 	stream().says("ATTACH k="+h.hello.SKey+" tx="+tx+" u=i.8 tok="+tok, "ATTACHED u=i.8\n")
 	h.ok(h.c.Abort(t.Context(), tx))
 	stream().refused(attach("i.7", "x"), protocol.CodeAborted)
-	if feat := strings.Join(h.hello.Feat, " "); !strings.Contains(feat, "proof missing fence") {
+	if feat := strings.Join(h.hello.Feat, " "); !strings.Contains(feat, "proof missing quiet fence") {
 		t.Errorf("feat is %q", feat)
 	}
 }
@@ -237,6 +237,34 @@ func inspIRCdMissingQuit(t *testing.T, v *inspVersion) {
 			t.Errorf("got %q, %v; want %q", got, err, want)
 		}
 		h.ok(live.answer(protocol.VerbLive))
+	}
+}
+
+// TestInspIRCdQuiet: with quiet no stream gets LIVE: all are live from that turn on but those whom MISSING names, also if it is asked again.
+func TestInspIRCdQuiet(t *testing.T) { onBoth(t, inspIRCdQuiet) }
+
+func inspIRCdQuiet(t *testing.T, v *inspVersion) {
+	a := v.start(t, "a")
+	h := newHand(t, a)
+	d := control(a)
+	d.says("HELLO v=1 role=coordinator name=i", "HELLO ")
+	tx, p := h.prepare(imported("i.1", "live"), imported("i.2", "never"))
+	if len(p.Conflicts)+len(p.Warns) != 0 {
+		t.Errorf("%+v", p)
+	}
+	live := h.attach(tx, tx, "i.1")
+	d.says("COMMIT tx="+tx+" quiet", "ERROR code=bad-value tx="+tx)
+	for range 2 {
+		d.says("COMMIT tx="+tx+" missing=quit quiet", "MISSING tx="+tx+" u=i.2")
+		d.hears("MISSING", "COMMITTED tx="+tx+" users=1 missing=1")
+	}
+	d.says("COMMIT tx="+tx+" missing=quit", "COMMITTED tx="+tx+" users=1 missing=1")
+	if got := live.ask("PING now"); strings.Contains(got, "LIVE") || !strings.HasPrefix(got, ":insp.example.org PONG insp.example.org :now\r\n") {
+		t.Errorf("got %q", got)
+	}
+	_, users, _ := h.export(live)
+	if in, out, err := users["i.1"].Cut(); err != nil || in != live.in || out != live.out {
+		t.Errorf("the record counts %d in and %d out, it were %d and %d: %v", in, out, live.in, live.out, err)
 	}
 }
 

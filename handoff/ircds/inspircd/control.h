@@ -317,7 +317,7 @@ namespace Handoff
 		Fault NotOpen(const std::string& tx) const;
 		void Prepare(const Line& line);
 		void Commit(const Line& line);
-		void Committed(const std::string& tx);
+		void Committed(const std::string& tx, bool quiet);
 		Fault Attached(bool missing) const;
 		void Abort(const Line& line);
 	};

@@ -83,14 +83,16 @@ namespace Handoff
 	inline void Control::Commit(const Line& line)
 	{
 		const std::string tx = line.Get("tx");
+		const bool missing = line.Get("missing") == "quit", quiet = line.Has("quiet");
+		if (quiet && !missing)
+			return Error(Fault("bad-value", "COMMIT quiet: not without missing=quit"), tx);
 		if (Look(tx).dest == "committed")
-			return Committed(tx);
+			return Committed(tx, quiet);
 		Fault fault = NotOpen(tx);
 		if (!fault && Look(tx).dest != "prepared")
 			fault = Fault("state", "COMMIT before PREPARE");
 		if (!fault && !hub.import->dest.conflicts.empty())
 			fault = Fault("conflict", "PREPARED told conflicts");
-		const bool missing = line.Get("missing") == "quit";
 		if (!fault)
 			fault = Attached(missing);
 		if (!fault)
@@ -101,35 +103,36 @@ namespace Handoff
 		const uint64_t begin = Now();
 		std::map<std::string, int> fds;
 		const std::set<std::string>& users = hub.import->users;
-		size_t live = 0;
+		Transaction& t = hub.world.transactions.Note(tx);
+		t.asked = missing;
 		for (const std::string& u : users)
 		{
 			const auto a = hub.import->attached.find(u);
 			const bool there = !missing || (a != hub.import->attached.end() && a->second->Alive());
 			fds[u] = there ? a->second->Release() : -1; // who has none quits, once all others are live
-			if (there)
+			if (!there)
+				t.missing.push_back(u);
+			else if (!quiet)
 				StreamSock::Say(fds[u], Line("LIVE").Add("u", u)); // a failure shows at the user's first read
-			live += there;
 		}
-		Transaction& t = hub.world.transactions.Note(tx);
-		t.users = live;
-		t.missing = users.size() - live;
-		t.asked = missing;
+		t.users = users.size() - t.missing.size();
 		hub.import->dest.Commit(fds, [&] {
-			Committed(tx);
+			Committed(tx, quiet);
 			Flush();
 		});
 		hub.Abort(); // streams that no record names
 		t.dest = "committed";
-		Note("Committed", tx, live, begin);
+		Note("Committed", tx, t.users, begin);
 	}
 
-	inline void Control::Committed(const std::string& tx)
+	inline void Control::Committed(const std::string& tx, bool quiet)
 	{
 		const Transaction t = Look(tx);
+		for (size_t i = 0; i < t.missing.size() && quiet; ++i)
+			Send(Line("MISSING").Add("tx", tx).Add("u", t.missing[i]));
 		Line m("COMMITTED");
 		m.Add("tx", tx).Add("users", t.users);
-		Send(t.asked ? m.Add("missing", t.missing) : m);
+		Send(t.asked ? m.Add("missing", t.missing.size()) : m);
 	}
 
 	/** Whether all users have their streams. missing: it is no fault if one has none. */

@@ -24,9 +24,9 @@ namespace Handoff
 	{
 		std::string source, dest; // states by the standard's words
 		unsigned int users;       // of COMMITTED
-		unsigned int missing;     // of COMMITTED; told if COMMIT asked for it
-		bool asked;
-		Transaction() : source("unknown"), dest("unknown"), users(0), missing(0), asked(false) { }
+		std::vector<std::string> missing; // users of COMMIT who had no stream
+		bool asked;               // for them
+		Transaction() : source("unknown"), dest("unknown"), users(0), asked(false) { }
 		bool Open() const { return source == "frozen" || dest == "staging" || dest == "prepared"; }
 	};
 
