@@ -210,12 +210,6 @@ func resetOrTimeout(errno unix.Errno) CloseReason {
 	return ReasonClientReset
 }
 
-// leftEarly ends a session whose client has gone before a backend knew of it.
-func (s *session) leftEarly() {
-	s.noteEnd(ReasonClientClosed)
-	s.finish()
-}
-
 // closeClient closes the client's descriptor.
 func (s *session) closeClient() {
 	if s.client.IsOpen() {

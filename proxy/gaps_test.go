@@ -9,6 +9,7 @@ import (
 
 	"github.com/ircferry/ircferry/backend"
 	"github.com/ircferry/ircferry/internal/config"
+	"github.com/ircferry/ircferry/proxy/loop"
 )
 
 // The tests of this file are for mistakes that no other test noticed (make mutate).
@@ -41,6 +42,34 @@ func TestRefusedAttachIsClosed(t *testing.T) {
 	one(t, <-done, backend.CauseAttach)
 	server.expectGone()
 	x.toServer("PING x\r\n")
+}
+
+// A key of a session that is over names nobody, also when its place has another one.
+func TestStaleKeysNameNobody(t *testing.T) {
+	d := newIRCd(t)
+	r := newRig(t, rigOptions{loops: 1, backends: []config.Backend{{Name: "a", Address: d.addr(), Identity: config.IdentityNone}}})
+	r.up("main/a")
+	first, server := r.joined(d, "ann")
+	w := r.workers[0]
+	var was loop.Key
+	var id string
+	r.onAll(ctxOf(t), func(*worker) { w.each(func(s *session) { was, id = s.key(portClient), s.id() }) })
+	server.Close()
+	first.Close()
+	r.eventually("the end", func() bool { return r.Counts().Sessions == 0 })
+	second, _ := r.joined(d, "ben")
+	r.onAll(ctxOf(t), func(*worker) {
+		w.each(func(s *session) {
+			if s.key(portClient).Slot() != was.Slot() {
+				t.Error("the place is not used again")
+			}
+		})
+		if w.at(was) != nil || w.find(id) != nil {
+			t.Error("the key of a session that is over names the next one")
+		}
+	})
+	r.End([]string{id}, backend.CauseBackendGone, "bye")
+	second.expectNothingYet()
 }
 
 // A step finds out by itself who cannot take it: each session that it is given has its outcome.

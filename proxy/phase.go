@@ -43,7 +43,7 @@ func (early) backendRoom(*session) int       { return 0 }
 func (early) fromClient(*session, []byte)    {}
 func (early) fromBackend(*session, []byte)   {}
 func (early) clientLeaving(*session)         {}
-func (early) clientEnded(s *session)         { s.leftEarly() }
+func (early) clientEnded(s *session)         { s.finish() }
 func (early) clientLeft(s *session)          { s.finish() }
 func (early) connected(*session, unix.Errno) {}
 func (early) backendEnded(s *session)        {}

@@ -74,7 +74,7 @@ func (shakingHands) fromClient(s *session, p []byte) {
 // clientEnded: the client has ended its direction, perhaps behind the last bytes that its handshake needs.
 func (shakingHands) clientEnded(s *session) {
 	if s.reg.shake == nil {
-		s.leftEarly()
+		s.finish()
 		return
 	}
 	s.reg.shake.End(io.EOF)

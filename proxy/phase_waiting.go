@@ -11,7 +11,7 @@ const (
 // waiting waits for a backend: at the gate without end, else for the next try. Nothing is read, but a client that has gone is noticed.
 type waiting struct{ early }
 
-func (waiting) clientLeaving(s *session) { s.leftEarly() }
+func (waiting) clientLeaving(s *session) { s.finish() }
 
 func (waiting) timeOver(s *session) { s.choose() }
 

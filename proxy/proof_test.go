@@ -115,6 +115,9 @@ func TestStreamsAreEvidence(t *testing.T) {
 	if got := ask(false); got != (backend.Streams{Open: 2}) {
 		t.Errorf("both live: %+v", got)
 	}
+	if got := r.Streams(ctxOf(t), []string{y.u}, false); got != (backend.Streams{Open: 1}) {
+		t.Errorf("of one of them: %+v", got)
+	}
 	if _, err := r.Freeze(ctxOf(t), "main/a"); err != nil {
 		t.Fatal(err)
 	}
