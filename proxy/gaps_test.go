@@ -206,6 +206,20 @@ func TestFirstLinesHaveABound(t *testing.T) {
 	})
 }
 
+// A line that is too long ends a session that is not registered, too, and the lines before it go on.
+func TestLineTooLongBeforeRegistration(t *testing.T) {
+	r, d := relay(t, config.Listener{})
+	client := r.dial()
+	client.send("NICK ann\r\nX " + strings.Repeat("y", 17<<10) + "\r\nUSER a\r\n")
+	client.expectLine("ERROR :Closing link: (ircferry) Line too long")
+	server := d.next()
+	server.expect("NICK ann\r\n")
+	server.expectEnd()
+	server.Close()
+	client.Close()
+	r.ended("line_too_long")
+}
+
 // Lines wait for USER, so that WEBIRC can come before it: until it is there, until there is much of them, until two seconds are over.
 func TestLinesWaitForUser(t *testing.T) {
 	password := filepath.Join(t.TempDir(), "password")
