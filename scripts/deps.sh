@@ -19,7 +19,7 @@ sic|sic|e2e: sic stays through moves
 haproxy|haproxy|e2e: HAProxy as the balancer before us
 openssl|openssl|e2e: OpenSSL as a client over TLS
 gnutls-cli|gnutls-bin|e2e: GnuTLS as a client over TLS
-mmdebstrap|mmdebstrap|e2e: InspIRCd 4
+mmdebstrap|mmdebstrap debian-archive-keyring|e2e: InspIRCd 4
 chromium|chromium fonts-dejavu-core|e2e: the status page in a browser
 /lib/systemd/systemd|systemd|e2e: the units under systemd
 '

@@ -5,7 +5,7 @@
 #   scripts/trixie.sh [PACKAGE...]          prints the root's path when all are in it; NAME/trixie-backports takes one from there
 #   scripts/trixie.sh --have [PACKAGE...]   the same, but makes and installs nothing
 #
-#   IRCFERRY_TRIXIE=DIR   the root; without it /var/cache/ircferry/trixie, of other users than root ircferry/trixie in their cache
+#   IRCFERRY_TRIXIE=DIR   the root; without it /var/cache/ircferry/trixie, or ircferry/trixie in the cache of another user who has one
 #
 # Exit 1, with the reason on stderr, where it cannot be had. Making it takes a minute and 500 MB. The mirror is the one that this machine's
 # own apt uses. A program of it needs no chroot: run it by the root's ld.so (lib64/ld-linux-x86-64.so.2 --library-path ... PROGRAM).
@@ -17,7 +17,9 @@ fail() { say "$@"; exit 1; }
 make=yes
 if [ "${1:-}" = --have ]; then make=""; shift; fi
 
-if [ "$(id -u)" -eq 0 ]; then root=/var/cache/ircferry/trixie; else root=${XDG_CACHE_HOME:-$HOME/.cache}/ircferry/trixie; fi
+root=/var/cache/ircferry/trixie
+own=${XDG_CACHE_HOME:-${HOME:-/nonexistent}/.cache}/ircferry/trixie
+if [ "$(id -u)" -ne 0 ] && [ -d "$own" ]; then root=$own; fi
 root=${IRCFERRY_TRIXIE:-$root}
 case "$root" in /*) ;; *) fail "IRCFERRY_TRIXIE is $root: an absolute path is needed" ;; esac
 
