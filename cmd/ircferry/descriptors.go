@@ -32,10 +32,10 @@ func (d *daemon) watchDescriptors() (stop func()) {
 			}
 		}
 	})
-	return func() {
+	return sync.OnceFunc(func() {
 		close(quit)
 		running.Wait()
-	}
+	})
 }
 
 // descriptorWatch is what was told.
