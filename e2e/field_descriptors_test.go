@@ -25,9 +25,7 @@ func TestFieldDescriptorsUsedUp(t *testing.T) {
 	f.proc = start(t, nil, "sh", "-c", `ulimit -n 100; exec "$@"`, "sh", binary("ircferry"), "run", "-c", f.configFile())
 	awaitPort(t, f.port, f.proc)
 	const few = "limits.connections allow 60, which needs"
-	if !strings.Contains(f.proc.out.String(), few) {
-		t.Error("the start does not warn")
-	}
+	eventually(t, 20*time.Second, "the start warns", func() bool { return strings.Contains(f.proc.out.String(), few) })
 	f.shows(t, few, "status")
 	check := start(t, nil, "sh", "-c", `ulimit -n 100; exec "$@"`, "sh", binary("ircferry"), "check", "-c", f.configFile())
 	if code := check.await(20 * time.Second); code != 1 || !strings.Contains(check.out.String(), few) {
