@@ -139,6 +139,7 @@ func TestFieldHybridThrowsOut(t *testing.T) {
 	f.shows(t, " up ", "show", "backends")
 	refusedClients(t, f, 4)
 	f.shows(t, words, "status")
+	eventually(t, 20*time.Second, "the refusal is logged", func() bool { return strings.Contains(f.proc.out.String(), "backend refusing") })
 	if n := strings.Count(f.proc.out.String(), "backend refusing"); n != 1 {
 		t.Errorf("the refusal is logged %d times", n)
 	}
