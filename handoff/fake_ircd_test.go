@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -268,103 +267,4 @@ func (p *fakeParty) Close() error {
 		p.breakOffLocked()
 	}
 	return nil
-}
-
-func refusal(code protocol.Code, tx, u string) error {
-	return &protocol.Error{Code: code, Tx: tx, U: u}
-}
-
-func (p *fakeParty) Export(ctx context.Context, r protocol.ExportRequest, emit func(protocol.Message) error) (end protocol.End, err error) {
-	err = p.do(ctx, "EXPORT", func() error {
-		switch {
-		case p.i.export != nil:
-			return refusal(protocol.CodeBusy, r.Tx, "")
-		case p.i.source[r.Tx] != "" && !r.Peek:
-			return refusal(protocol.CodeState, r.Tx, "")
-		}
-		if p.i.extra != "" {
-			r.Select = append(r.Select, protocol.Selection{U: p.i.extra})
-		}
-		e := &fakeExport{tx: r.Tx, by: p, until: time.Now().Add(r.Freeze)}
-		for _, s := range r.Select {
-			e.sel = append(e.sel, s.U)
-		}
-		if !r.Peek {
-			p.i.source[r.Tx], p.i.export = protocol.SourceFrozen, e
-		}
-		end.Unmovable = p.i.came
-		return p.records(r, &end, emit)
-	})
-	return end, err
-}
-
-// records gives what an export tells.
-func (p *fakeParty) records(r protocol.ExportRequest, end *protocol.End, emit func(protocol.Message) error) error {
-	if len(p.i.sea) > 0 {
-		if err := emit(protocol.NewChan("#sea", 1).Message); err != nil {
-			return err
-		}
-	}
-	for _, s := range r.Select {
-		if !p.i.live[s.U] {
-			continue
-		}
-		end.Users++
-		rec := protocol.NewMessage("USER", "u", s.U, "nick", "nick-"+s.U)
-		if !r.Peek {
-			rec = protocol.NewMessage("USER", "u", s.U, "nick", "nick-"+s.U, "in", fmt.Sprint(s.In), "out", fmt.Sprint(p.i.out[s.U]), "rq", "PRIVMSG x :y\r\n", "sq", "sq")
-		}
-		if err := emit(rec); err != nil {
-			return err
-		}
-	}
-	for _, u := range p.i.sea {
-		if !p.i.live[u] || !slices.ContainsFunc(r.Select, func(s protocol.Selection) bool { return s.U == u }) {
-			continue
-		}
-		if err := emit(protocol.NewMemb(u, "#sea", "").Message); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (p *fakeParty) Release(ctx context.Context, tx, quit string) error {
-	return p.do(ctx, "RELEASE", func() error {
-		switch p.i.source[tx] {
-		case protocol.SourceFrozen:
-			p.i.quit = quit
-			p.i.source[tx] = protocol.SourceReleased
-			for _, u := range p.i.export.sel {
-				delete(p.i.live, u)
-				for s := range p.i.open_ {
-					if s.u == u {
-						s.theirs = false
-						delete(p.i.open_, s)
-					}
-				}
-			}
-			p.i.export = nil
-			return nil
-		case protocol.SourceReleased:
-			return nil
-		case protocol.SourceResumed:
-			return refusal(protocol.CodeResumed, tx, "")
-		}
-		return refusal(protocol.CodeUnknownTx, tx, "")
-	})
-}
-
-func (p *fakeParty) Resume(ctx context.Context, tx string) error {
-	return p.do(ctx, "RESUME", func() error {
-		switch p.i.source[tx] {
-		case protocol.SourceReleased:
-			return refusal(protocol.CodeReleased, tx, "")
-		case protocol.SourceFrozen:
-			p.i.resumeLocked()
-		default:
-			p.i.source[tx] = protocol.SourceResumed
-		}
-		return nil
-	})
 }
