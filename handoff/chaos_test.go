@@ -14,8 +14,8 @@ import (
 	"github.com/ircferry/ircferry/handoff/protocol"
 )
 
-// chaosMoves is how many moves TestChaos makes: a third of a second each with the race detector. IRCFERRY_CHAOS sets another number, make soak 5,000.
-const chaosMoves = 40
+// chaosMoves is how many moves TestChaos makes; IRCFERRY_CHAOS sets another number.
+const chaosMoves = 150
 
 // Moves in which anything goes wrong, several things at once, by chance: nobody is live twice, nobody is forgotten, everybody is counted once
 // and with a cause, and whoever can be moved or go back has.
@@ -58,6 +58,7 @@ func chaos(t *testing.T, rnd *rand.Rand) State {
 	us := []string{"u1", "u2", "u3", "u4", "u5", "u6", "u7", "u8"}[:1+rnd.IntN(8)]
 	r := newRig(t, us...)
 	defer r.set.Close()
+	r.c.opt.Limits = func() Limits { return Limits{Deadline: 60 * time.Second, MaxPause: 5 * time.Second, Park: 2 * time.Minute} }
 	some := func() string { return us[rnd.IntN(len(us))] }
 	for range rnd.IntN(3) {
 		r.a.sea = append(r.a.sea, us[len(r.a.sea)%len(us)])
@@ -111,7 +112,7 @@ func chaos(t *testing.T, rnd *rand.Rand) State {
 	}
 	report := chaoticMove(r, rnd)
 	// What was slow or hidden goes on; then all must be well.
-	time.Sleep(time.Hour)
+	time.Sleep(10 * time.Minute)
 	synctest.Wait()
 	balanced(t, report)
 	for _, n := range report.Named {
