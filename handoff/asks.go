@@ -128,6 +128,8 @@ func (a asks) ungate(pool string) { briefly(proxyTime, func() { a.s.Ungate(pool)
 
 // streams is Sessions.Streams; an answer that does not come is none.
 func (a asks) streams(ctx context.Context, us []string, next bool) (s backend.Streams) {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
 	s, _ = within(ctx, func() backend.Streams { return a.s.Streams(ctx, us, next) })
 	return s
 }

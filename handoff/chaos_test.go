@@ -58,7 +58,9 @@ func chaos(t *testing.T, rnd *rand.Rand) State {
 	us := []string{"u1", "u2", "u3", "u4", "u5", "u6", "u7", "u8"}[:1+rnd.IntN(8)]
 	r := newRig(t, us...)
 	defer r.set.Close()
-	r.c.opt.Limits = func() Limits { return Limits{Deadline: 60 * time.Second, MaxPause: 5 * time.Second, Park: 2 * time.Minute} }
+	r.c.opt.Limits = func() Limits {
+		return Limits{Deadline: 60 * time.Second, MaxPause: 5 * time.Second, Park: 2 * time.Minute}
+	}
 	some := func() string { return us[rnd.IntN(len(us))] }
 	for range rnd.IntN(3) {
 		r.a.sea = append(r.a.sea, us[len(r.a.sea)%len(us)])

@@ -303,3 +303,32 @@ func TestCancelTellsTheTruth(t *testing.T) {
 		})
 	}
 }
+
+// A proxy that cannot tell of the streams is no evidence either.
+func TestNoAnswerIsNoEvidence(t *testing.T) {
+	in(t, func(t *testing.T, r *rig) {
+		lose := on("RELEASE", 1, fault{err: errLost})
+		r.a.fault = func(verb string) fault {
+			f := lose(verb)
+			r.a.hidden = r.a.hidden || f.err != nil
+			return f
+		}
+		asked := false
+		r.sessions.before = func(call string) {
+			if call == "Streams" && !asked {
+				asked = true
+				time.Sleep(time.Minute)
+			}
+		}
+		time.AfterFunc(2*time.Minute, func() {
+			r.a.mu.Lock()
+			defer r.a.mu.Unlock()
+			r.a.hidden = false
+		})
+		report, err := r.drain(Request{})
+		if err != nil || report.State != StateReverted || !asked || report.Ended.Sub(report.Started) > 3*time.Minute {
+			t.Errorf("asked %v: %+v, %v", asked, report, err)
+		}
+		r.owners()
+	})
+}

@@ -47,6 +47,18 @@ func TestAPeerNamesAStranger(t *testing.T) {
 	}
 }
 
+// Before the release a conflict of a stranger is a lie of the ircd's, and nobody's blame.
+func TestAPeerNamesAStrangerBeforeTheRelease(t *testing.T) {
+	in(t, func(t *testing.T, r *rig) {
+		r.b.notes.Conflicts = []protocol.Note{{U: "z9", Code: "nick-in-use"}}
+		report, err := r.drain(Request{})
+		if err != nil || report.State != StateReverted || len(report.Named) > 0 || !strings.Contains(report.Error, errStranger.Error()) {
+			t.Errorf("%+v, %v", report, err)
+		}
+		r.owners()
+	})
+}
+
 // Answers of the proxy that name a session twice, or another, are those of whom was asked.
 func TestOutcomesAreOneForEach(t *testing.T) {
 	got := outcomes([]string{"a", "b", "c"}, []backend.Moved{{U: "b"}, {U: "x"}, {U: "b", Cause: backend.CauseGone}, {U: "a"}}, backend.CauseTimeout)
