@@ -1,0 +1,13 @@
+package proxy
+
+import (
+	"testing"
+	"unsafe"
+)
+
+// An idle client costs its session, its slot (wire.SlotSize) and, with TLS, its annex: what is put into the session is paid nine thousand times.
+func TestSessionIsSmall(t *testing.T) {
+	if n := unsafe.Sizeof(session{}); n > 192 {
+		t.Errorf("a session has %d bytes", n)
+	}
+}
