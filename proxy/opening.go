@@ -74,6 +74,14 @@ func (w *worker) newOpening() *opening {
 	return r
 }
 
+// opens makes the session's opening, if it has none yet.
+func (s *session) opens() {
+	if s.reg == nil {
+		s.reg = s.w.newOpening()
+		s.set(opensHere)
+	}
+}
+
 // dropRegistration zeroes what the client has said, which may be a password.
 func (s *session) dropRegistration() {
 	r := s.reg
@@ -81,6 +89,7 @@ func (s *session) dropRegistration() {
 		return
 	}
 	s.reg = nil
+	s.unset(opensHere)
 	if r.shake != nil {
 		r.shake.End(errOver)
 	}

@@ -37,9 +37,7 @@ func (s *session) secure() {
 		s.begin()
 		return
 	}
-	if s.reg == nil {
-		s.reg = s.w.newOpening()
-	}
+	s.opens()
 	early := s.reg.early
 	s.reg.early = nil
 	s.enter(StateHandshake)

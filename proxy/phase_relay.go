@@ -20,7 +20,7 @@ func (relaying) clientRoom(s *session) int {
 
 func (relaying) fromClient(s *session, p []byte) {
 	s.tookFromClient(p)
-	if s.reg != nil {
+	if s.has(opensHere) {
 		s.registering(p)
 		return
 	}
@@ -100,7 +100,7 @@ func (s *session) relay(p []byte) {
 	s.slot().BackendOut += uint64(len(p))
 	s.w.counts.bytesOut.Add(uint64(len(p)))
 	s.errorAt.see(p)
-	if s.reg != nil {
+	if s.has(opensHere) {
 		s.answered(p)
 	}
 	s.toClient(p)

@@ -17,9 +17,7 @@ func (waiting) timeOver(s *session) { s.choose() }
 
 // begin starts the search for a backend, for a session that was let in.
 func (s *session) begin() {
-	if s.reg == nil {
-		s.reg = s.w.newOpening()
-	}
+	s.opens()
 	s.reg.since, s.reg.tries = s.w.loop.Now(), 0
 	s.enter(StateWaiting)
 	if s.reg.check && len(s.reg.early) == 0 {

@@ -40,7 +40,7 @@ func (s *session) registrationTimeOver() {
 }
 
 // waitsForUser reports whether the client's lines wait in the queue until USER was seen.
-func (s *session) waitsForUser() bool { return s.reg != nil && s.reg.holding }
+func (s *session) waitsForUser() bool { return s.has(opensHere) && s.reg.holding }
 
 // registering takes client bytes of a session that is not registered yet: lines for us are answered, the others go on.
 func (s *session) registering(p []byte) {

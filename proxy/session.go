@@ -21,6 +21,7 @@ const (
 	pacing                          // what was held in a park goes out slowly
 	securing                        // the client is to have TLS and has not yet
 	shakingBackend                  // one of peer.shaking
+	opensHere                       // reg is there
 )
 
 // The ports of a session's keys.
@@ -35,31 +36,34 @@ const (
 // session is one client from accept to close. It is what an idle client costs, together with its wire.Slot: keep it small.
 // What only some sessions have, and for a while, hangs on reg and mv. All methods are for the goroutine of its worker's loop.
 type session struct {
-	w    *worker
+	// What the way of a byte touches comes first: one line of the processor's cache, since there are as many as deliveries.
+	w       *worker
+	client  leg.Leg
+	backend leg.Leg // not open while there is no stream
+	flags   flag
+	owed    uint16 // refusals of STARTTLS that wait for the end of the ircd's present line
+	state   State
+	errorAt errorSpot   // whether the ircd's present line is an ERROR line
+	reason  CloseReason // first cause of the end
+	tlsWhy  tlsWhy      // why the client's TLS ended the session, or the backend's its stream
+
+	reg  *opening    // until 001: see has(opensHere)
+	mv   *moving     // in a move
 	in   admit.Token // where it came in, and what it holds of the limits there
 	peer *peer       // whose stream the backend's leg is; nil: none
 	last *peer       // the peer before it was nil, for the log
-	reg  *opening    // until 001
-	mv   *moving     // in a move
-
-	client  leg.Leg
-	backend leg.Leg // not open while there is no stream
 
 	started  time.Duration // loop time of the accept
 	deadline time.Duration // loop time when something is to happen, 0: nothing. What, is the phase's
 	timerAt  time.Duration // when the earliest timer in the wheel comes, 0: none
 
-	index   uint32 // in the worker's table
-	gen     uint32 // of that place
-	slotID  wire.SlotID
-	owed    uint16 // refusals of STARTTLS that wait for the end of the ircd's present line
-	flags   flag
-	state   State
-	reason  CloseReason // first cause of the end
-	errorAt errorSpot   // whether the ircd's present line is an ERROR line
-	tlsWhy  tlsWhy      // why the client's TLS ended the session, or the backend's its stream
+	index  uint32 // in the worker's table
+	gen    uint32 // of that place
+	slotID wire.SlotID
 
 	remote, local endpoint // of the client's connection, or as its PROXY header says
+
+	_ [8]byte // so that sessions begin where lines of the cache do
 }
 
 // endpoint is a netip.AddrPort without its pointer.
