@@ -464,3 +464,41 @@ func TestTLSEnds(t *testing.T) {
 		})
 	}
 }
+
+// What must be written whole and is not, in plaintext or over TLS, is not told: the stream is of no use.
+func TestTellIsAllOrNothing(t *testing.T) {
+	d := newDesk(t)
+	plain, c := d.leg(Backend)
+	if !plain.Tell(d.Loop, []byte("PROXY UNKNOWN\r\n")) || string(<-reading(c, 15)) != "PROXY UNKNOWN\r\n" {
+		t.Error("a preface in plaintext did not go")
+	}
+	c.SetLinger(0)
+	c.Close()
+	d.poll(plain.FD(), unix.POLLIN)
+	if plain.Tell(d.Loop, []byte("x")) {
+		t.Error("told to a peer that is gone")
+	}
+
+	e := newDesk(t)
+	secure, peer, tcp := e.secured(Backend)
+	if !secure.Tell(e.Loop, []byte("WEBIRC pw\r\n")) || string(<-reading(peer, 11)) != "WEBIRC pw\r\n" {
+		t.Error("a preface over TLS did not go")
+	}
+	tcp.SetLinger(0)
+	tcp.Close()
+	e.poll(secure.FD(), unix.POLLIN)
+	if secure.Tell(e.Loop, []byte("x")) {
+		t.Error("told over TLS to a peer that is gone")
+	}
+
+	f := newDesk(t)
+	full, _, _ := f.secured(Backend)
+	for !full.Full() {
+		if _, err := full.Offer(f.Loop, pattern(60_000)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if full.Tell(f.Loop, []byte("x")) {
+		t.Error("told over TLS although the kernel takes nothing")
+	}
+}
