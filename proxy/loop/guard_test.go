@@ -34,8 +34,9 @@ func TestTurnOverComesLast(t *testing.T) {
 	n := 0
 	r := &recorder{turnOver: func() { over <- n }}
 	l := start(t, r)
-	hold := make(chan bool)
-	l.Post(func() { <-hold })
+	held, hold := make(chan bool, 1), make(chan bool)
+	l.Post(func() { held <- true; <-hold })
+	await(t, held) // what is posted now is of one turn
 	l.Post(func() { n++ })
 	l.Post(func() { n++; panic("in between") })
 	l.Post(func() { n++ })
