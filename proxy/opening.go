@@ -74,8 +74,8 @@ func (w *worker) newOpening() *opening {
 	return r
 }
 
-// opens makes the session's opening, if it has none yet.
-func (s *session) opens() {
+// beginOpening makes the session's opening, if it has none yet.
+func (s *session) beginOpening() {
 	if s.reg == nil {
 		s.reg = s.w.newOpening()
 		s.set(opensHere)

@@ -14,20 +14,20 @@ import (
 // thousands of clients come at once and each handshake began at once, most would run out of time, and the backend be taken for down.
 const shakingAtOnce = 32
 
-// shakingBackendsHand is the TLS handshake towards a backend (relay only), with us as the client, before anything else is said on the stream.
-type shakingBackendsHand struct{ early }
+// backendShaking is the TLS handshake towards a backend (relay only), with us as the client, before anything else is said on the stream.
+type backendShaking struct{ early }
 
-func (shakingBackendsHand) backendRoom(s *session) int { return handshakeRoom - s.reg.fed() }
+func (backendShaking) backendRoom(s *session) int { return handshakeRoom - s.reg.fed() }
 
-func (shakingBackendsHand) fromBackend(s *session, p []byte) { s.reg.shake.feed(p) }
+func (backendShaking) fromBackend(s *session, p []byte) { s.reg.shake.feed(p) }
 
-func (shakingBackendsHand) backendEnded(s *session) {
+func (backendShaking) backendEnded(s *session) {
 	if s.reg.shake != nil {
 		s.reg.shake.End(io.EOF)
 	}
 }
 
-func (shakingBackendsHand) timeOver(s *session) {
+func (backendShaking) timeOver(s *session) {
 	if !s.has(shakingBackend) {
 		s.backendHandshakeFailed(backend.ErrNotTried)
 		return

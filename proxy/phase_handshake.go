@@ -37,7 +37,7 @@ func (s *session) secure() {
 		s.begin()
 		return
 	}
-	s.opens()
+	s.beginOpening()
 	early := s.reg.early
 	s.reg.early = nil
 	s.enter(StateHandshake)

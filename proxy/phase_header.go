@@ -22,7 +22,7 @@ func (header) clientRoom(*session) int { return anyRoom }
 // fromClient gathers the header. What comes behind it is the client's.
 func (header) fromClient(s *session, p []byte) {
 	s.tookFromClient(p)
-	s.opens()
+	s.beginOpening()
 	r := s.reg
 	h, rest, verdict := r.header.Take(p)
 	switch verdict {

@@ -6,12 +6,12 @@ import (
 	"github.com/ircferry/ircferry/proxy/wire"
 )
 
-// opens waits for the answer to OPEN, which is for us; what is behind it is the client's.
-type opens struct{ early }
+// awaitingOpened waits for the answer to OPEN, which is for us; what is behind it is the client's.
+type awaitingOpened struct{ early }
 
-func (opens) backendRoom(*session) int { return anyRoom }
+func (awaitingOpened) backendRoom(*session) int { return anyRoom }
 
-func (opens) fromBackend(s *session, p []byte) {
+func (awaitingOpened) fromBackend(s *session, p []byte) {
 	r := s.reg
 	line, rest := r.first.Next(p, maxFirstLine)
 	if line == nil {
@@ -35,8 +35,8 @@ func (opens) fromBackend(s *session, p []byte) {
 	}
 }
 
-func (opens) backendEnded(s *session) { s.openingLost() }
-func (opens) timeOver(s *session)     { s.openingLost() }
+func (awaitingOpened) backendEnded(s *session) { s.openingLost() }
+func (awaitingOpened) timeOver(s *session)     { s.openingLost() }
 
 // openingLost: the stream ended, or the time, before OPEN was answered.
 func (s *session) openingLost() {

@@ -17,7 +17,7 @@ func (waiting) timeOver(s *session) { s.choose() }
 
 // begin starts the search for a backend, for a session that was let in.
 func (s *session) begin() {
-	s.opens()
+	s.beginOpening()
 	s.reg.since, s.reg.tries = s.w.loop.Now(), 0
 	s.enter(StateWaiting)
 	if s.reg.check && len(s.reg.early) == 0 {
