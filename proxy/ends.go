@@ -130,6 +130,9 @@ func (s *session) checkDone() {
 		} else if s.has(dismissed) {
 			s.dropBackend()
 			s.enter(StateClosing)
+			if s.deadline == 0 { // it was frozen meanwhile
+				s.within(lingerTime)
+			}
 		}
 	}
 }

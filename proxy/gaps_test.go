@@ -295,6 +295,28 @@ func TestThawOfAStreamThatHasEnded(t *testing.T) {
 	r.ended("backend_lost")
 }
 
+// A client that was dismissed before the freeze, and whose ircd has ended its stream since, is not waited for without end.
+func TestThawOfADismissedSessionIsBounded(t *testing.T) {
+	r, a, _ := moves(t, config.Listener{})
+	x := r.user(a, "ann")
+	x.client.send(strings.Repeat("x", 17<<10))
+	x.client.expectLine("ERROR :Closing link: (ircferry) Line too long")
+	x.server.expectEnd()
+	if fs, err := r.Freeze(ctxOf(t), "main/a"); err != nil || len(fs) != 1 {
+		t.Fatal(fs, err)
+	}
+	x.server.Close()
+	r.eventually("the end is read", func() bool {
+		ended := false
+		r.onAll(ctxOf(t), func(w *worker) { w.each(func(s *session) { ended = s.backend.Ended() }) })
+		return ended
+	})
+	one(t, r.Thaw([]string{x.u}), backend.CauseGone)
+	r.turnTime(t, lingerTime)
+	x.client.expectGone()
+	r.eventually("the end", func() bool { return r.Counts().Sessions == 0 })
+}
+
 // What bounds a session before a freeze bounds it again after the thaw.
 func TestBoundsGoOnAfterAThaw(t *testing.T) {
 	for name, c := range map[string]struct {

@@ -112,6 +112,7 @@ func (s *session) thaw() {
 		s.enter(StateRelay)
 		s.endMove()
 		s.relayLost()
+		s.boundEnd()
 		return
 	}
 	s.countHeld()
