@@ -1,6 +1,7 @@
 // Command mutate asks whether the tests of a room notice a mistake: it makes one in a copy of the tree (a comparison turned round, a condition
 // negated, a branch never taken, a call or a statement left out), runs the room's own tests, and says whether they failed. What survives is listed,
-// with its place and the change, to be looked at one by one: a gap in the tests, or a change that nobody could notice.
+// with its place and the change, to be looked at one by one: a gap in the tests, or a change that nobody could notice. Tests that reach the
+// changed line are run first, the quick ones of them before the others; what survives has been shown to all.
 //
 // The sample is drawn by a seed, which is printed. Lines of a log are not left out, and what does not compile is drawn anew.
 //
@@ -30,7 +31,7 @@ func main() {
 	at := flag.String("at", "", "only those of this file:line, all of them; several with commas")
 	jobs := flag.Int("jobs", 2, "mutants at the same time")
 	budget := flag.Duration("budget", 15*time.Minute, "time for all")
-	timeout := flag.Duration("timeout", 0, "time for the tests with one mutant (0: three times what they take without, and 10 s)")
+	timeout := flag.Duration("timeout", 0, "time for a batch of tests with one mutant (0: three times what it takes without, and 10 s)")
 	command := flag.String("go", "go", "the go command")
 	flag.Parse()
 	if flag.NArg() != 1 {
@@ -56,6 +57,7 @@ type room struct {
 	n, jobs          int
 	budget, timeout  time.Duration
 
+	order     *order
 	mu        sync.Mutex
 	drawn     []mutant
 	taken     int // of drawn
@@ -88,18 +90,18 @@ func (r *room) mutate(ctx context.Context) error {
 		if benches[i], err = newBench(ctx, tree, filepath.Join(copies, fmt.Sprint(i)), r.command, "./"+r.dir); err != nil {
 			return err
 		}
+		benches[i].timeout = r.timeout
 	}
-	took, err := r.baseline(ctx, benches[0])
-	if err != nil {
+	if r.order, err = probe(ctx, benches); err != nil {
 		return err
 	}
+	took := toBatch(r.order.tests).took
 	fmt.Printf("%s: %d of %d possible mutants, seed %d; the tests take %.1f s without\n", r.dir, min(r.n, len(r.drawn)), len(all), r.seed, took.Seconds())
 	until, cancel := context.WithTimeout(ctx, r.budget)
 	defer cancel()
 	errs := make([]error, len(benches))
 	var busy sync.WaitGroup
 	for i, b := range benches {
-		b.timeout = benches[0].timeout
 		busy.Go(func() { errs[i] = r.work(until, b) })
 	}
 	busy.Wait()
@@ -123,24 +125,6 @@ func (r *room) draw(all []mutant) {
 	rand.New(rand.NewPCG(r.seed, 0)).Shuffle(len(r.drawn), func(i, j int) { r.drawn[i], r.drawn[j] = r.drawn[j], r.drawn[i] })
 }
 
-// baseline runs the tests as they are: where these fail, nothing can be told.
-func (r *room) baseline(ctx context.Context, b *bench) (time.Duration, error) {
-	if out, err := b.build(ctx); err != nil {
-		return 0, fmt.Errorf("the tests of %s do not build: %w\n%s", r.dir, err, out)
-	}
-	b.timeout = 10 * time.Minute
-	begin := time.Now()
-	if v, out := b.test(ctx); v != survived {
-		return 0, fmt.Errorf("the tests of %s fail without a change: %s", r.dir, firstFailure(out))
-	}
-	took := time.Since(begin)
-	b.timeout = r.timeout
-	if b.timeout == 0 {
-		b.timeout = 3*took + 10*time.Second
-	}
-	return took, nil
-}
-
 // work tries one mutant after the other.
 func (r *room) work(ctx context.Context, b *bench) error {
 	for {
@@ -148,7 +132,7 @@ func (r *room) work(ctx context.Context, b *bench) error {
 		if !ok {
 			return nil
 		}
-		v, note, err := b.try(ctx, m)
+		v, note, err := b.try(ctx, m, r.order.batches(m))
 		if ctx.Err() != nil {
 			v, note, err = tooLate, "the time for all is over", nil
 		}

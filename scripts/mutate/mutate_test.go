@@ -107,3 +107,30 @@ func TestNoticed(t *testing.T) {
 		t.Errorf("survivors %q", r.survivors)
 	}
 }
+
+// What reaches the line comes first, the quick ones of it together; all come.
+func TestOrderOfTests(t *testing.T) {
+	profile := filepath.Join(t.TempDir(), "cover")
+	text := "mode: set\nexample.test/m/p.go:3.20,5.2 2 1\nexample.test/m/p.go:7.1,9.2 1 0\nexample.test/m/q.go:7.1,9.2 1 1\n"
+	if err := os.WriteFile(profile, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	lines, err := reached(profile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := order{tests: []*probed{
+		{name: "TestOther", took: 1e9},
+		{name: "TestA", took: 1e9, lines: lines},
+		{name: "TestB", took: 1e9, lines: lines},
+		{name: "TestC", took: 9e9, lines: lines},
+	}}
+	for line, want := range map[int][]batch{
+		4: {{"^(TestA|TestB)$", 2e9}, {"^(TestC)$", 9e9}, {"^(TestOther)$", 1e9}},
+		8: {{"^(TestOther|TestA|TestB|TestC)$", 12e9}},
+	} {
+		if got := o.batches(mutant{file: "sub/p.go", line: line}); !slices.Equal(got, want) {
+			t.Errorf("line %d: %v, want %v", line, got, want)
+		}
+	}
+}

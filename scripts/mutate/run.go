@@ -28,9 +28,9 @@ const (
 // bench is a copy of the tree that one mutant at a time is tried in. What mutated code does to its files harms nobody.
 type bench struct {
 	dir     string
-	command string // go
-	tests   string // package
-	timeout time.Duration
+	command string        // go
+	tests   string        // package
+	timeout time.Duration // for each batch; 0: three times what it takes without a change, and 10 s
 }
 
 // newBench copies what git knows of the tree, as it is in the working directory.
@@ -64,7 +64,7 @@ func copyFile(from, to string) error {
 }
 
 // try runs the tests with the mutant in place. The note names the first test that noticed it, or what the compiler says.
-func (b *bench) try(ctx context.Context, m mutant) (verdict, string, error) {
+func (b *bench) try(ctx context.Context, m mutant, batches []batch) (verdict, string, error) {
 	path := filepath.Join(b.dir, m.file)
 	src, err := os.ReadFile(path)
 	if err != nil {
@@ -75,23 +75,30 @@ func (b *bench) try(ctx context.Context, m mutant) (verdict, string, error) {
 		return 0, "", fmt.Errorf("write mutant: %w", err)
 	}
 	defer func() { _ = os.WriteFile(path, src, 0o644) }()
-	if out, err := b.build(ctx); err != nil {
+	binary := filepath.Join(b.dir, "mutant.test")
+	if out, err := b.build(ctx, binary); err != nil {
 		return unviable, lastLine(out), ctx.Err()
 	}
-	v, out := b.test(ctx)
-	if v == killed {
-		out = firstFailure(out)
+	for _, next := range batches {
+		if v, out := b.test(ctx, binary, next); v != survived {
+			return v, firstFailure(out), ctx.Err()
+		}
 	}
-	return v, out, ctx.Err()
+	return survived, "", ctx.Err()
 }
 
-func (b *bench) build(ctx context.Context) (string, error) {
-	return b.run(ctx, 5*time.Minute, b.command, "test", "-c", "-vet=off", "-o", filepath.Join(b.dir, "mutant.test"), b.tests)
+func (b *bench) build(ctx context.Context, binary string, flags ...string) (string, error) {
+	args := append([]string{"test", "-c", "-vet=off", "-o", binary}, flags...)
+	return b.run(ctx, 5*time.Minute, b.command, append(args, b.tests)...)
 }
 
-// test runs the tests that build has built, where `go test` would.
-func (b *bench) test(ctx context.Context) (verdict, string) {
-	out, err := b.run(ctx, b.timeout+10*time.Second, filepath.Join(b.dir, "mutant.test"), "-test.failfast", "-test.v", "-test.timeout", b.timeout.String())
+// test runs tests that build has built, where `go test` would.
+func (b *bench) test(ctx context.Context, binary string, of batch) (verdict, string) {
+	timeout := b.timeout
+	if timeout == 0 {
+		timeout = 3*of.took + 10*time.Second
+	}
+	out, err := b.run(ctx, timeout+10*time.Second, binary, "-test.failfast", "-test.v", "-test.run", of.pattern, "-test.timeout", timeout.String())
 	switch {
 	case err == nil:
 		return survived, out
