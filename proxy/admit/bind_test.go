@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -43,6 +44,19 @@ func TestListenerMovesToAnAddressThatOverlaps(t *testing.T) {
 	}
 }
 
+// Who has begun a handshake with a listener that goes has a round trip to end it.
+func TestListenerThatMovesWaitsForHandshakes(t *testing.T) {
+	h := newHouse(t, nil)
+	port := h.everywhere()
+	begin := time.Now()
+	if err := h.listen(fmt.Sprintf("127.0.0.1:%d", port), config.Listener{}); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(begin); took < handOverTime {
+		t.Errorf("the old socket was closed after %v", took)
+	}
+}
+
 // An address that is only written otherwise keeps its sockets, and with them who is in their queues.
 func TestListenerOfTheSameAddressStays(t *testing.T) {
 	h := newHouse(t, nil)
@@ -71,6 +85,8 @@ func TestListenerThatCannotBeBound(t *testing.T) {
 		{"not an address of ours", "192.0.2.1:1", "no interface of this machine has it"},
 		{"shared in one configuration", fmt.Sprintf("localhost:%d", port), "with another listener"},
 		{"twice in one configuration", here, "is used twice"},
+		{"not an interface", "[fe80::1%nosuch0]:1", "interface nosuch0"},
+		{"no address at all", "127.0.0.1:70000", "listener bad: address 127.0.0.1:70000"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			stop := storm(here)

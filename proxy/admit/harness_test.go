@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,6 +21,7 @@ type house struct {
 	t       testing.TB
 	clients chan Client
 	take    func(Client) // nil: to clients
+	events  atomic.Int64 // of all sockets
 }
 
 // handler is the owner of one loop.
@@ -29,9 +31,12 @@ type handler struct {
 	sockets *Sockets
 }
 
-func (x *handler) Ready(k loop.Key, _ loop.Events) { x.sockets.Accept(k) }
-func (x *handler) Expired(loop.Key)                { x.sockets.Resume() }
-func (x *handler) TurnOver()                       {}
+func (x *handler) Ready(k loop.Key, _ loop.Events) {
+	x.h.events.Add(1)
+	x.sockets.Accept(k)
+}
+func (x *handler) Expired(loop.Key) { x.sockets.Resume() }
+func (x *handler) TurnOver()        {}
 func (x *handler) Panicked(_ loop.Key, v any, stack []byte) {
 	x.h.t.Errorf("panic in the loop: %v\n%s", v, stack)
 }
@@ -100,6 +105,16 @@ func (h *house) next() Client {
 	case <-time.After(patience):
 		h.t.Fatal("no client came in")
 		return Client{}
+	}
+}
+
+// eventually waits for something that has no event of its own.
+func (h *house) eventually(what string, ok func() bool) {
+	h.t.Helper()
+	for end := time.Now().Add(patience); !ok(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			h.t.Fatalf("no %s", what)
+		}
 	}
 }
 

@@ -193,7 +193,6 @@ func (l *limiter) sweepLocked(t time.Duration) {
 	}
 	l.sweepAt = t + sweepEvery
 	if len(l.sources) < sweepFrom/8 {
-		l.sweepIn = sweepFrom
 		return // what is expired in a small map costs nothing
 	}
 	// A new map: a Go map keeps the room of what was deleted.

@@ -242,6 +242,20 @@ func TestFloodsAreForgotten(t *testing.T) {
 	}
 }
 
+// What is expired in a small map is no reason to make another for each client.
+func TestSweepOfFewAllocatesNothing(t *testing.T) {
+	l := newLimiter(config.Limits{PerIPRate: config.Rate{N: 60, Per: time.Minute}})
+	now := l.epoch
+	mustAdmit(t, l, addr4(1), now, Admitted)
+	if n := testing.AllocsPerRun(100, func() {
+		now = now.Add(sweepEvery)
+		leave(l, addr4(1))
+		mustAdmit(t, l, addr4(1), now, Admitted)
+	}); n > 0 {
+		t.Errorf("%v allocations for each", n)
+	}
+}
+
 func TestLimiterFromSeveralLoops(t *testing.T) {
 	l := newLimiter(config.Limits{Connections: 50, PerIP: 3})
 	var wg sync.WaitGroup

@@ -105,6 +105,30 @@ func TestListenerThatGoesTakesItsQueueIn(t *testing.T) {
 	})
 }
 
+// A socket may live on in another process when its listener goes: its events are not ours any more.
+func TestListenerThatGoesIsNotWatched(t *testing.T) {
+	h := newHouse(t, nil)
+	addr := h.mustListen("127.0.0.1:0", config.Listener{})
+	for _, fd := range h.listeners["127.0.0.1:0"].fds {
+		other, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { loop.Close(other) })
+	}
+	if err := h.Apply(nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	before := h.events.Load()
+	dialFrom(t, "127.0.0.1", addr)
+	for range 2 {
+		h.onAll(func(*Sockets) {})
+	}
+	if n := h.events.Load() - before; n > 0 {
+		t.Errorf("%d events", n)
+	}
+}
+
 // A client costs no memory of the Go heap on its way in: neither one that comes straight nor one of a balancer's.
 func TestAcceptAllocatesNothing(t *testing.T) {
 	h := newHouse(t, nil)
