@@ -24,6 +24,7 @@ type Control struct {
 	last    string // verb of the last answer
 	proven  bool   // both ends have shown that they know the pass
 	maxLine int    // what the ircd takes, from its HELLO
+	bounds  bounds // what it may send
 	sent    Tally  // records since Import
 	scratch []byte
 }
@@ -89,7 +90,8 @@ func (d Dialer) secure(ctx context.Context, conn net.Conn, addr string) (net.Con
 
 // NewControl makes a Control of a connection, which it owns.
 func NewControl(conn net.Conn) *Control {
-	return &Control{conn: conn, in: newLineReader(conn), out: bufio.NewWriterSize(conn, MaxLine), maxLine: MaxLine}
+	return &Control{conn: conn, in: newLineReader(conn), out: bufio.NewWriterSize(conn, MaxLine), maxLine: MaxLine,
+		bounds: bounds{records: MaxRecords, notes: maxNotes}}
 }
 
 // Close ends the connection. A source that is frozen by it resumes.

@@ -74,8 +74,14 @@ func (c *Control) Prepare(ctx context.Context, tx string) (Prepared, error) {
 	return p, err
 }
 
-// maxNotes bounds the WARN and CONFLICT lines of one PREPARE, which are kept in memory.
+// maxNotes bounds the WARN and CONFLICT lines of one PREPARE, and the MISSING lines of one COMMIT: all are kept in memory.
 const maxNotes = 64 << 20
+
+// bounds is how many bytes an ircd may send in one answer. A test has smaller ones.
+type bounds struct {
+	records int // of one EXPORT
+	notes   int // of one PREPARE or COMMIT
+}
 
 func (c *Control) readPrepared(tx string) (Prepared, error) {
 	var p Prepared
@@ -84,7 +90,7 @@ func (c *Control) readPrepared(tx string) (Prepared, error) {
 		if err != nil {
 			return Prepared{}, c.readFailed(err)
 		}
-		if size += len(raw); size > maxNotes {
+		if size += len(raw); size > c.bounds.notes {
 			return Prepared{}, c.breakWith(&Error{Code: CodeLimit, Tx: tx, Text: "too many WARN and CONFLICT lines"})
 		}
 		switch m.Verb {
@@ -178,7 +184,7 @@ func (c *Control) readCommitted(tx string) (done Committed, err error) {
 		if err != nil {
 			return Committed{}, c.readFailed(err)
 		}
-		if size += len(raw); size > maxNotes {
+		if size += len(raw); size > c.bounds.notes {
 			return Committed{}, c.breakWith(errors.New("too many MISSING lines"))
 		}
 		if m.Verb == "MISSING" {

@@ -92,7 +92,7 @@ func (c *Control) readExport(tx string, emit func(Message) error) (end End, fail
 			return End{}, nil, c.readFailed(err)
 		}
 		if IsRecord(m.Verb) {
-			if size += len(raw); size > MaxRecords {
+			if size += len(raw); size > c.bounds.records {
 				return End{}, nil, c.breakWith(&Error{Code: CodeLimit, Tx: tx, Text: "the records are over 256 MiB"})
 			}
 			tally.Add(m.Verb, raw)
