@@ -21,8 +21,8 @@
 // is taken out, named with the cause and counted, and never fails another try. An ircd with feat "missing" gets his record all the same and shows him
 // quit; for others the record is left out. A destination that takes most of the streams not, does not answer STATUS or has forgotten the
 // transaction blames nobody: that try has failed, and is made again. Before the point of no return the move is undone and begun anew without one
-// session that cannot move, if nobody who moves shares a channel with it (it stays where it is) and the operator has not said --strict; else it
-// reverts and names it.
+// session that cannot move, if nobody who moves shares a channel with it (it stays where it is; the source, feat "remain", says so once more when
+// its world has stopped) and the operator has not said --strict; else it reverts and names it.
 //
 // # What is evidence
 //

@@ -185,7 +185,7 @@ func (i *fakeIrcd) Connect(ctx context.Context, b *backend.Backend) (Party, erro
 	h := i.hello
 	h.Name, h.Epoch, h.Stream, h.Users = i.name, fmt.Sprint(i.name, i.epoch), "127.0.0.1:1", len(i.live)
 	if h.Feat = []string{"open", "export", "import", "peek", "find"}; !i.older {
-		h.Feat = append(h.Feat, protocol.FeatProof, protocol.FeatMissing, protocol.FeatQuiet, protocol.FeatFence)
+		h.Feat = append(h.Feat, protocol.FeatProof, protocol.FeatMissing, protocol.FeatQuiet, protocol.FeatFence, protocol.FeatRemain)
 	}
 	p := &fakeParty{i: i, epoch: i.epoch, info: h}
 	i.mu.Unlock()

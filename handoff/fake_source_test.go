@@ -32,9 +32,27 @@ func (p *fakeParty) Export(ctx context.Context, r protocol.ExportRequest, emit f
 			p.i.source[r.Tx], p.i.export = protocol.SourceFrozen, e
 		}
 		end.Unmovable = p.i.came
+		if !r.Peek {
+			end.Remain = p.i.remainLocked(e.sel)
+		}
 		return p.records(r, &end, emit)
 	})
 	return end, err
+}
+
+// remainLocked counts who stays in #sea when the selected go.
+func (i *fakeIrcd) remainLocked(sel []string) (n int) {
+	goes := false
+	for _, u := range i.sea {
+		goes = goes || i.live[u] && slices.Contains(sel, u)
+		if i.live[u] && !slices.Contains(sel, u) {
+			n++
+		}
+	}
+	if !goes || i.older {
+		return 0
+	}
+	return n
 }
 
 // records gives what an export tells.

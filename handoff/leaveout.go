@@ -12,10 +12,11 @@ import (
 const maxLeftOut = 8
 
 // leaveOut makes ready for another go without the one session for whose sake this one failed, before the point of no return. It stays where
-// it is: so nobody who moves may share a channel with it, who would see it there for ever. False: the move reverts.
+// it is: so nobody who moves may share a channel with it, who would see it there for ever. Channels are joined until the source's world stops:
+// what END tells of that (acceptExport) has the last word, and from a source that cannot tell nobody is left out. False: the move reverts.
 func (x *run) leaveOut(ctx context.Context, why error) bool {
 	var b *blame
-	if !errors.As(why, &b) || x.r.Strict || x.dst == nil || len(x.stays) == maxLeftOut || ctx.Err() != nil || !x.state.revertible() {
+	if !errors.As(why, &b) || x.r.Strict || x.dst == nil || !x.source.Can(protocol.FeatRemain) || len(x.stays) == maxLeftOut || ctx.Err() != nil || !x.state.revertible() {
 		return false
 	}
 	if !x.unseen(ctx, b.u) {

@@ -127,6 +127,47 @@ func TestOneSessionThatCannotMove(t *testing.T) {
 	}
 }
 
+// Between the look at the channels and EXPORT whoever is left out may join one: what END tells has the last word, and a source that
+// cannot tell it is asked for all or nothing.
+func TestWhoIsLeftOutJoinsAChannelMeanwhile(t *testing.T) {
+	for name, c := range map[string]struct {
+		older, visible bool
+		state          State
+		says           string
+	}{
+		"joins":                      {state: StateReverted, says: "have joined a channel of those who move meanwhile"},
+		"joins, and may see it":      {visible: true, state: StateDone},
+		"of a source that tells not": {older: true, state: StateReverted, says: "u2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in(t, func(t *testing.T, r *rig) {
+				r.b.banned["u2"], r.a.older = true, c.older
+				if c.visible {
+					r.a.hello.Unmovable = 1
+				}
+				exports := 0
+				r.a.fault = func(verb string) fault {
+					if verb == "EXPORT" {
+						if exports++; exports == 2 { // the first was the look
+							r.a.sea = []string{"u1", "u2"}
+						}
+					}
+					return fault{}
+				}
+				report, err := r.drain(Request{AllowVisible: c.visible})
+				if err != nil || report.State != c.state || !strings.Contains(report.Error, c.says) {
+					t.Fatalf("%+v, %v", report, err)
+				}
+				if !r.a.live["u2"] || c.older == (exports > 1) || (r.a.quit != "") != c.visible {
+					t.Errorf("u2 is live: %v; %d exports, quit %q", r.a.live["u2"], exports, r.a.quit)
+				}
+				balanced(t, report)
+				r.owners()
+			})
+		})
+	}
+}
+
 // A journal is found after a loss of power only if its directory was synced.
 func TestJournalDirectoryIsSynced(t *testing.T) {
 	in(t, func(t *testing.T, r *rig) {

@@ -59,6 +59,9 @@ func (x *run) acceptExport(end protocol.End) error {
 		return fmt.Errorf("export: the ircd of %s knows none of the %d users here; if its address was changed, they are at the one of before",
 			x.from.FullName(), n)
 	}
+	if len(x.stays) > 0 && end.Remain > 0 && x.quitText() == "" {
+		return fmt.Errorf("export: of %d sessions that were left out %d have joined a channel of those who move meanwhile", len(x.stays), end.Remain)
+	}
 	for u, user := range x.snap.Users {
 		x.note(event{what: exported, u: u, nick: user.Nick})
 	}

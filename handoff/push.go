@@ -135,10 +135,7 @@ func (x *run) release(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	quit := ""
-	if x.r.AllowVisible && (x.source.Unmovable > 0 || x.source.Links > 0) {
-		quit = "Moved to another server"
-	}
+	quit := x.quitText()
 	if err := x.state.on(event{what: releaseOut}); err != nil {
 		return err
 	}
@@ -151,6 +148,14 @@ func (x *run) release(ctx context.Context) error {
 		x.log.Warn("journal not written after the release; the move goes on from memory", "err", err)
 	}
 	return nil
+}
+
+// quitText is what those who stay see of those who move, if the operator has said that they may; "": nothing.
+func (x *run) quitText() string {
+	if x.r.AllowVisible && (x.source.Unmovable > 0 || x.source.Links > 0) {
+		return "Moved to another server"
+	}
+	return ""
 }
 
 // letGoOf is nil if the old ircd does not have the users any more, and an error if it certainly has.

@@ -28,6 +28,7 @@ type End struct {
 	Channels  int
 	Users     int
 	Unmovable int // registered users who did not come by this coordinator's streams
+	Remain    int // who came by them, are not exported, and share a channel with one who is; told by ircds with FeatRemain, not at Peek
 	Records   int
 	Sum       uint32
 }
@@ -123,13 +124,17 @@ func (c *Control) readExport(tx string, emit func(Message) error) (end End, fail
 
 // Message is the END line.
 func (e End) Message(tx string) Message {
-	return NewMessage("END", "tx", tx, "channels", strconv.Itoa(e.Channels), "users", strconv.Itoa(e.Users),
+	m := NewMessage("END", "tx", tx, "channels", strconv.Itoa(e.Channels), "users", strconv.Itoa(e.Users),
 		"unmovable", strconv.Itoa(e.Unmovable), "records", strconv.Itoa(e.Records), "sum", FormatSum(e.Sum))
+	if e.Remain > 0 {
+		m.SetInt("remain", int64(e.Remain))
+	}
+	return m
 }
 
 func endOf(m Message) (End, error) {
 	var e End
-	for key, to := range map[string]*int{"channels": &e.Channels, "users": &e.Users, "unmovable": &e.Unmovable, "records": &e.Records} {
+	for key, to := range map[string]*int{"channels": &e.Channels, "users": &e.Users, "unmovable": &e.Unmovable, "remain": &e.Remain, "records": &e.Records} {
 		n, err := m.Uint(key)
 		if err != nil || n > 1<<31-1 {
 			return End{}, m.badValue(key)

@@ -82,6 +82,12 @@ type Holder interface {
 	Hold(conn net.Conn) (net.Conn, error)
 }
 
+// Remainer is implemented by an Ircd that can tell who would be left alone: feat "remain". Remain is called between Export and
+// Resume or Release. It counts the registered users who are not exported, share a channel with one who is, and are Movable for the coordinator.
+type Remainer interface {
+	Remain(coordinator string) int
+}
+
 // Movable reports whether the stream id is one of this coordinator's. A coordinator without a name is asked for everybody.
 func Movable(u, coordinator string) bool {
 	if u == "" || coordinator == "" {

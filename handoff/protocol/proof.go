@@ -13,6 +13,7 @@ const (
 	FeatMissing = "missing" // COMMIT missing=quit
 	FeatQuiet   = "quiet"   // COMMIT missing=quit quiet
 	FeatFence   = "fence"   // RESUME of an unknown tx fences it
+	FeatRemain  = "remain"  // END remain=
 )
 
 // proofOf is the HMAC-SHA256 by which who knows key shows that it does: HANDOFF.md, sections 4 and 5.

@@ -187,6 +187,9 @@ func (s *Server) hello(coordinator string) Hello {
 	}
 	if h.Feat == nil {
 		h.Feat = []string{"open", "export", "import", "peek", "find", FeatProof, FeatMissing, FeatQuiet, FeatFence}
+		if _, tells := s.ircd.(Remainer); tells {
+			h.Feat = append(h.Feat, FeatRemain)
+		}
 	}
 	return h
 }

@@ -145,7 +145,11 @@ func (c *controlConn) exportRecords(tx string, sel []Selection) error {
 	if err != nil {
 		return err
 	}
-	if err := c.send(w.end(unmovable).Message(tx)); err != nil {
+	end := w.end(unmovable)
+	if ircd, tells := c.s.ircd.(Remainer); tells {
+		end.Remain = ircd.Remain(c.coordinator)
+	}
+	if err := c.send(end.Message(tx)); err != nil {
 		return err
 	}
 	if c.out.Flush() != nil {

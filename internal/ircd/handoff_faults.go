@@ -172,7 +172,8 @@ func (f *faults) feats() []string {
 	defer f.mu.Unlock()
 	for _, fault := range f.list {
 		if fault.At == protocol.VerbLive {
-			return []string{"open", "export", "import", "peek", "find", protocol.FeatProof, protocol.FeatMissing, protocol.FeatFence}
+			return []string{"open", "export", "import", "peek", "find", protocol.FeatProof, protocol.FeatMissing, protocol.FeatFence,
+				protocol.FeatRemain}
 		}
 	}
 	return nil

@@ -90,6 +90,26 @@ func (e *handoffEnd) Export(x protocol.ExportScope, emit func(protocol.Message) 
 	return e.unmovable(x.Coordinator), nil
 }
 
+// Remain counts who of the coordinator's users stays on a channel of those who go.
+func (e *handoffEnd) Remain(coordinator string) (n int) {
+	goes := make(map[*Client]bool, len(e.selected))
+	left := make(map[*Channel]bool)
+	for _, c := range e.selected {
+		if goes[c] = true; !c.registered {
+			continue
+		}
+		for _, m := range c.members {
+			left[m.channel] = true
+		}
+	}
+	for u, c := range e.streams {
+		if c.registered && !goes[c] && protocol.Movable(u, coordinator) && slices.ContainsFunc(c.members, func(m *Member) bool { return left[m.channel] }) {
+			n++
+		}
+	}
+	return n
+}
+
 // Resume lets the world go on: first what was read and not run.
 func (e *handoffEnd) Resume() {
 	for _, c := range e.selected {

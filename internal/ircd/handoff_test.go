@@ -196,6 +196,35 @@ func TestHandoffCountsUnmovable(t *testing.T) {
 	}
 }
 
+// Who is left out of a move is counted if he shares a channel with one who goes.
+func TestHandoffTellsWhoRemains(t *testing.T) {
+	a, _, f := twoShips(t)
+	alice, bob := f.user("alice"), f.user("bob")
+	ask := func(c *ircclient.Tester, line, until string) { t.Helper(); c.Send(line); c.Await(until) }
+	remain := func() int {
+		t.Helper()
+		f.mu.Lock()
+		s := f.sessions[0]
+		f.mu.Unlock()
+		tx := protocol.NewSecret()
+		end, err := a.c.Export(t.Context(), protocol.ExportRequest{Tx: tx, Freeze: time.Minute, Select: []protocol.Selection{{U: s.u, In: s.passed()}}},
+			func(protocol.Message) error { return nil })
+		noErr(t, err)
+		noErr(t, a.c.Resume(t.Context(), tx))
+		return end.Remain
+	}
+	ask(alice, "JOIN #sea", " 366 ")
+	ask(bob, "JOIN #lake", " 366 ")
+	if n := remain(); n != 0 {
+		t.Errorf("%d remain, on a channel of their own", n)
+	}
+	ask(bob, "JOIN #sea", " 366 ")
+	ask(a.client("past"), "JOIN #sea", " 366 ")
+	if n := remain(); n != 1 {
+		t.Errorf("%d remain, not bob", n)
+	}
+}
+
 // What another software writes is warned of, key by key, and never dropped in silence.
 func TestHandoffWarnsOfWhatItCannotKeep(t *testing.T) {
 	_, b, _ := twoShips(t)
