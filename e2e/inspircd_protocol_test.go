@@ -80,6 +80,10 @@ func TestInspIRCdFreezeEnds(t *testing.T) { onBoth(t, inspIRCdFreezeEnds) }
 
 func inspIRCdFreezeEnds(t *testing.T, v *inspVersion) { freezeEnds(t, v.start(t, "a")) }
 
+func TestInspIRCdTellsWhoRemains(t *testing.T) { onBoth(t, inspIRCdTellsWhoRemains) }
+
+func inspIRCdTellsWhoRemains(t *testing.T, v *inspVersion) { tellsWhoRemains(t, v.start(t, "a")) }
+
 // TestInspIRCdIsSilent: somebody who stays sees nothing of who is taken out and put in again, be it an operator with all server notices,
 // who watches the one that moves and shares a channel with it.
 func TestInspIRCdIsSilent(t *testing.T) { onBoth(t, inspIRCdIsSilent) }

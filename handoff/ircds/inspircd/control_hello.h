@@ -91,7 +91,7 @@ namespace Handoff
 			m.Add("stream", sa.str());
 		}
 		m.Add("skey", hub.world.skey).Set("caps", Caps()).Set("isupport", ISupport());
-		m.Add("maxusers", hub.world.settings.maxusers).Add("maxline", MaxLine).Add("feat", "open export import peek find proof missing quiet fence");
+		m.Add("maxusers", hub.world.settings.maxusers).Add("maxline", MaxLine).Add("feat", "open export import peek find proof missing quiet fence remain");
 		Send(m);
 	}
 

@@ -85,6 +85,9 @@ namespace Handoff
 		});
 		Line end("END");
 		end.Add("tx", tx).Add("channels", tally.channels).Add("users", tally.users).Add("unmovable", hub.world.Unmovable(coordinator));
+		const unsigned int remain = peek ? 0 : hub.source.Remain(coordinator);
+		if (remain)
+			end.Add("remain", remain);
 		Send(end.Add("records", tally.records).Add("sum", tally.sum.Hex()));
 	}
 

@@ -126,6 +126,30 @@ namespace Handoff
 			}
 		}
 
+		/** Who of the coordinator's users stays on a channel of those who go. */
+		unsigned int Remain(const std::string& coordinator) const
+		{
+			const std::set<User*> go(selected.begin(), selected.end());
+			std::set<Channel*> left;
+			for (LocalUser* const user : selected)
+				for (User::ChanList::iterator c = user->chans.begin(); c != user->chans.end(); ++c)
+					left.insert((*c)->chan);
+			unsigned int n = 0;
+			for (LocalUser* const user : ServerInstance->Users.GetLocalUsers())
+			{
+				if (!IsRegistered(user) || user->quitting || go.count(user) || !world.streams.Movable(user, coordinator))
+					continue;
+				for (User::ChanList::iterator c = user->chans.begin(); c != user->chans.end(); ++c)
+				{
+					if (!left.count((*c)->chan))
+						continue;
+					n++;
+					break;
+				}
+			}
+			return n;
+		}
+
 		/** Runs what was read and not run. */
 		void Resume()
 		{
