@@ -16,8 +16,9 @@ import (
 	"github.com/ircferry/ircferry/handoff/protocol"
 )
 
-func TestErgoFreezeEnds(t *testing.T)     { freezeEnds(t, startErgo(t, "a")) }
-func TestErgoRefusesStreams(t *testing.T) { refusesStreams(t, newHand(t, startErgo(t, "a"))) }
+func TestErgoFreezeEnds(t *testing.T)      { freezeEnds(t, startErgo(t, "a")) }
+func TestErgoTellsWhoRemains(t *testing.T) { tellsWhoRemains(t, startErgo(t, "a")) }
+func TestErgoRefusesStreams(t *testing.T)  { refusesStreams(t, newHand(t, startErgo(t, "a"))) }
 
 func TestErgoRefuses(t *testing.T) {
 	e := startErgo(t, "a")

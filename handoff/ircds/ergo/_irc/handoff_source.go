@@ -88,6 +88,32 @@ func (h *handoffEnd) Export(x protocol.ExportScope, emit func(protocol.Message) 
 	return unmovable, nil
 }
 
+// Remain counts who of the coordinator's users stays on a channel of those who go.
+func (h *handoffEnd) Remain(coordinator string) (n int) {
+	goes := make(map[*handoffConn]bool, len(h.selected))
+	left := make(map[*Channel]bool)
+	for _, c := range h.selected {
+		goes[c] = true
+		if session := c.session.Load(); session != nil && session.client.registered {
+			for channel := range session.client.channels {
+				left[channel] = true
+			}
+		}
+	}
+	for _, client := range h.server.clients.AllClients() {
+		shares := false
+		for channel := range client.channels {
+			shares = shares || left[channel]
+		}
+		for _, session := range client.Sessions() {
+			if c := session.handoffConn(); shares && c != nil && !goes[c] && protocol.Movable(c.u, coordinator) {
+				n++
+			}
+		}
+	}
+	return n
+}
+
 // Resume lets the world go on.
 func (h *handoffEnd) Resume() {
 	for _, c := range h.selected {
