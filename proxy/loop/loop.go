@@ -141,12 +141,11 @@ func (l *Loop) goOn() {
 		l.goes++
 		l.handler.Ready(l.current, Again)
 	}
-	l.going, l.goes = l.going[:0], 0
 }
 
 func (l *Loop) expire() {
-	if l.timers.count == 0 && l.timers.next == len(l.timers.batch) {
-		return
+	if l.timers.idle() {
+		return // without a look at the clock
 	}
 	for {
 		k, ok := l.timers.expired(l.Now())
@@ -256,9 +255,6 @@ func (l *Loop) lately() time.Duration {
 // After has the handler's Expired called with k, d or up to a Tick more from now. Only for the loop's goroutine.
 func (l *Loop) After(d time.Duration, k Key) {
 	now := l.Now()
-	if l.timers.count == 0 && l.timers.next == len(l.timers.batch) {
-		l.timers.done = max(l.timers.done, int64(now/Tick)) // nothing was set: the wheel may have stood still
-	}
 	l.timers.add(now, now+d, k)
 }
 

@@ -3,6 +3,7 @@ package loop
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"testing"
 	"time"
 
@@ -288,5 +289,177 @@ func TestWritevGathers(t *testing.T) {
 	}
 	if _, errno := Write(a, []byte("x")); errno != unix.EPIPE {
 		t.Errorf("write behind the end: %v", errno)
+	}
+	if n, errno := Writev(a, [][]byte{nil, {}}, &room); n != 0 || errno != 0 {
+		t.Errorf("nothing was written: %d, %v", n, errno)
+	}
+}
+
+// Writable is told only to who asked for it.
+func TestWritableIsAskedFor(t *testing.T) {
+	a, _ := pair(t)
+	b, _ := pair(t)
+	got := make(chan Key, 10)
+	l := start(t, &recorder{ready: func(k Key, ev Events) {
+		if ev&Writable != 0 {
+			got <- k
+		}
+	}})
+	watch := func(f func() error) {
+		t.Helper()
+		done := make(chan error, 1)
+		l.Post(func() { done <- f() })
+		if err := await(t, done); err != nil {
+			t.Fatal(err)
+		}
+	}
+	watch(func() error { return l.Watch(a, 1, false) })
+	watch(func() error { return l.Watch(b, 2, true) })
+	if k := await(t, got); k != 2 {
+		t.Errorf("writable: %d", k)
+	}
+	watch(func() error { return l.Rewatch(a, 3, true) })
+	if k := await(t, got); k != 3 {
+		t.Errorf("writable: %d", k)
+	}
+	watch(func() error { return l.Rewatch(b, 4, false) })
+	watch(func() error { return nil }) // behind any event of that
+	watch(func() error { return nil })
+	if len(got) > 0 {
+		t.Errorf("writable: %d", <-got)
+	}
+}
+
+// Who asks for another go gets it at once, from a loop that has nothing else to do; then the loop rests.
+func TestAgainDoesNotWait(t *testing.T) {
+	got := make(chan bool, 1)
+	n := 0
+	var l *Loop
+	l = start(t, &recorder{ready: func(k Key, ev Events) {
+		if n++; n < 5 {
+			l.Again(k)
+			return
+		}
+		got <- ev == Again
+	}})
+	ran := make(chan bool)
+	l.Post(func() { close(ran) })
+	await(t, ran)
+	time.Sleep(20 * time.Millisecond) // it waits, whatever woke it before
+	l.Post(func() { l.Again(1) })
+	if !await(t, got) {
+		t.Error("a go came as an event")
+	}
+	time.Sleep(20 * time.Millisecond)
+	before := l.Turns()
+	time.Sleep(50 * time.Millisecond)
+	if turns := l.Turns() - before; turns > 1 {
+		t.Errorf("%d turns without anything to do", turns)
+	}
+	if before == 0 {
+		t.Error("turns are not counted")
+	}
+}
+
+// A timer that is set while another is due does not hold that up.
+func TestTimerIsNotHeldUpByTheNext(t *testing.T) {
+	a, b := pair(t)
+	got := make(chan Key, 2)
+	var l *Loop
+	l = start(t, &recorder{expired: func(k Key) { got <- k }, ready: func(Key, Events) { l.After(300*time.Millisecond, 2) }})
+	l.Post(func() {
+		l.After(10*time.Millisecond, 1)
+		if err := l.Watch(a, 7, false); err != nil {
+			t.Error(err)
+		}
+		Write(b, []byte("x"))
+		time.Sleep(50 * time.Millisecond) // the turn takes so long
+	})
+	for _, want := range []Key{1, 2} {
+		if k := await(t, got); k != want {
+			t.Errorf("timer %d, want %d", k, want)
+		}
+	}
+}
+
+// How long to wait is reckoned from the time that it is, not from when the turn began.
+func TestWaitIsReckonedFromNow(t *testing.T) {
+	l, err := New(&recorder{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	l.start = l.start.Add(-time.Hour)
+	if d := l.lately(); d != 0 {
+		t.Errorf("without a timer the clock was looked at: %v", d)
+	}
+	began := l.Now()
+	l.After(time.Second, 1)
+	time.Sleep(time.Millisecond)
+	if l.lately() <= began {
+		t.Error("time stands still")
+	}
+}
+
+// A handler that panics when it is told of a panic costs what it had to give back, not the loop.
+func TestPanicInTheReportOfAPanic(t *testing.T) {
+	l, err := New(panicky{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Post(func() { panic("one") })
+	ran := false
+	l.Post(func() { ran = true })
+	l.Stop()
+	l.Run()
+	if !ran || l.Panics() != 2 {
+		t.Errorf("the rest ran: %v; %d panics", ran, l.Panics())
+	}
+}
+
+type panicky struct{ Handler }
+
+func (panicky) Panicked(Key, any, []byte) { panic("another") }
+func (panicky) TurnOver()                 {}
+
+// What a posted function holds is not held longer than it runs.
+func TestPostedWorkIsForgotten(t *testing.T) {
+	l := start(t, &recorder{})
+	held := new([1 << 10]byte)
+	freed := make(chan bool)
+	runtime.AddCleanup(held, func(int) { close(freed) }, 0)
+	ran := make(chan bool)
+	l.Post(func() { held[0]++; close(ran) })
+	await(t, ran)
+	held = nil
+	for end := time.Now().Add(patience); ; {
+		runtime.GC()
+		select {
+		case <-freed:
+			return
+		default:
+		}
+		if time.Now().After(end) {
+			t.Fatal("it is held")
+		}
+		done := make(chan bool)
+		l.Post(func() { close(done) })
+		await(t, done)
+	}
+}
+
+// What panics when a turn is over is no fault of who came last in it.
+func TestPanicAtTheEndOfATurn(t *testing.T) {
+	end := false
+	r := &recorder{turnOver: func() {
+		if end {
+			end = false
+			panic("on purpose")
+		}
+	}, expired: func(Key) { end = true }}
+	l := start(t, r)
+	l.Post(func() { l.After(time.Millisecond, 7) })
+	if k := await(t, r.panicked); k != 0 {
+		t.Errorf("panic under %d", k)
 	}
 }

@@ -78,15 +78,12 @@ func Accept(fd int) (int, netip.AddrPort, unix.Errno) {
 	}
 }
 
-// LocalAddr is the socket's own end.
+// LocalAddr is the socket's own end; not valid if fd is no socket of TCP.
 func LocalAddr(fd int) netip.AddrPort {
 	var sa unix.RawSockaddrInet6
 	size := uint32(unsafe.Sizeof(sa))
-	_, _, errno := unix.RawSyscall(unix.SYS_GETSOCKNAME, uintptr(fd), uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&size)))
-	if errno != 0 {
-		return netip.AddrPort{}
-	}
-	return addrPort(&sa)
+	unix.RawSyscall(unix.SYS_GETSOCKNAME, uintptr(fd), uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&size)))
+	return addrPort(&sa) // of no family if that failed
 }
 
 func addrPort(sa *unix.RawSockaddrInet6) netip.AddrPort {

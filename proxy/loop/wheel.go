@@ -27,7 +27,13 @@ type wheel struct {
 	next  int
 }
 
+// idle: nothing is set. The wheel stands still meanwhile.
+func (w *wheel) idle() bool { return w.count == 0 && w.next == len(w.batch) }
+
 func (w *wheel) add(now, due time.Duration, k Key) {
+	if w.idle() {
+		w.done = max(w.done, int64(now/Tick))
+	}
 	tick := int64((due + Tick - 1) / Tick)
 	// Never into a tick that was handed out, and never so far that the slot comes round before the time.
 	tick = min(max(tick, w.done+1), w.done+wheelSlots-1)
@@ -37,11 +43,8 @@ func (w *wheel) add(now, due time.Duration, k Key) {
 	w.count++
 }
 
-// until is how long after now something is to be done; negative: nothing is set.
+// until is how long after now something is to be done, when all that is due was handed out; negative: nothing is set.
 func (w *wheel) until(now time.Duration) time.Duration {
-	if w.next < len(w.batch) {
-		return 0
-	}
 	if w.count == 0 {
 		return -1
 	}
@@ -79,10 +82,6 @@ func (w *wheel) expired(now time.Duration) (Key, bool) {
 // advance moves the next slot with entries that is due into the batch.
 func (w *wheel) advance(now time.Duration) bool {
 	last := int64(now / Tick)
-	if w.count == 0 {
-		w.done = max(w.done, last)
-		return false
-	}
 	for w.done < last {
 		w.done++
 		i := w.done % wheelSlots
