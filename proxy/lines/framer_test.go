@@ -94,7 +94,7 @@ func TestKeepSeesWholeLines(t *testing.T) {
 	if got := strings.Join(seen, "|"); got != "PASS secret\r|NICK a\r\n|USER b\n" {
 		t.Errorf("seen %q", got)
 	}
-	if bytes.Contains(s.f.text[:cap(s.f.text)], []byte("secret")) {
+	if bytes.Contains(s.f.text[:cap(s.f.text)], []byte("cret")) { // where the next line was shorter
 		t.Error("a password stays in the framer")
 	}
 }
@@ -112,6 +112,8 @@ func TestTooLong(t *testing.T) {
 		{"without an end", []string{long, "y"}, long, true},
 		{"in two pieces", []string{"PING a\n" + long[:9000], long[9000:] + "\nPING b\n"}, "PING a\n" + long[:9000], true},
 		{"what was before it goes on", []string{"PING a\nPING b\n" + long + "\nPING c\n"}, "PING a\nPING b\n", true},
+		{"only all together", []string{long[:9000] + "\n" + long[:9000] + "\n"}, long[:9000] + "\n" + long[:9000] + "\n", false},
+		{"only all together, with half a line", []string{long[:9000] + "\n" + long[:9000]}, long[:9000] + "\n" + long[:9000], false},
 		{"behind one that ends in time", []string{long[:9000], long[9001:] + "\n" + long + "\n"}, long[:9000] + long[9001:] + "\n", true},
 	} {
 		s := &stream{t: t, f: newFramer(t)}
@@ -143,6 +145,9 @@ func TestFilterInAFullArena(t *testing.T) {
 	}
 	if s.taken(true) != before {
 		t.Error("the queue has changed")
+	}
+	if _, err := s.f.Filter(&s.q, []byte("ED\r\n"), true, noSTARTTLS); err != nil {
+		t.Errorf("a line that stays needs no room: %v", err)
 	}
 }
 
@@ -194,20 +199,30 @@ func FuzzFilter(f *testing.F) {
 
 func TestGather(t *testing.T) {
 	var g Gather
+	if g.IsOther('O') || g.IsOther('E') {
+		t.Error("a line has begun before anything came")
+	}
 	if line, rest := g.Next([]byte("OPEN"), 10); line != nil || rest != nil || g.Len() != 4 {
 		t.Fatalf("%q %q %d", line, rest, g.Len())
+	}
+	if g.IsOther('O') || !g.IsOther('E') {
+		t.Error("it begins with O")
 	}
 	line, rest := g.Next([]byte("ED\r\n:irc NOTICE"), 10)
 	if string(line) != "OPENED\r\n" || string(rest) != ":irc NOTICE" || g.Len() != 0 {
 		t.Fatalf("%q %q %d", line, rest, g.Len())
 	}
-	if g.Next(make([]byte, 30), 10); g.Len() != 10 {
+	if g.Next(bytes.Repeat([]byte("p"), 30), 10); g.Len() != 10 {
 		t.Errorf("%d bytes kept, want 10", g.Len())
 	}
-	if g.Next(make([]byte, 30), 10); g.Len() != 10 {
+	if g.Next(bytes.Repeat([]byte("p"), 30), 10); g.Len() != 10 {
 		t.Errorf("%d bytes kept, want 10", g.Len())
 	}
+	half := g.half
 	g.Reset()
+	if !bytes.Equal(half, make([]byte, 10)) {
+		t.Errorf("%q is left of what waited", half)
+	}
 	if line, _ := g.Next([]byte("x\n"), 10); string(line) != "x\n" {
 		t.Errorf("%q after Reset", line)
 	}
