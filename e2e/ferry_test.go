@@ -89,12 +89,14 @@ func (f *ferry) ctl(args ...string) (string, int) {
 
 // result is what the tests read of a move's report.
 type result struct {
-	State     string `json:"state"`
-	To        string `json:"to"`
-	Attempted int    `json:"attempted"`
-	Moved     int    `json:"moved"`
-	Failed    int    `json:"failed"`
-	Error     string `json:"error"`
+	State     string             `json:"state"`
+	To        string             `json:"to"`
+	Attempted int                `json:"attempted"`
+	Moved     int                `json:"moved"`
+	Failed    int                `json:"failed"`
+	Reopened  int                `json:"reopened"`
+	Error     string             `json:"error"`
+	Took      map[string]float64 `json:"step_ms"`
 	PauseMS   struct {
 		P50 float64 `json:"p50"`
 		P99 float64 `json:"p99"`

@@ -22,8 +22,9 @@ type Sessions interface {
 	// On lists the sessions that have a stream at the backend ("pool/name").
 	On(ctx context.Context, backendName string) ([]backend.SessionRef, error)
 
-	// AwaitRegistered returns when no session at the backend is in registration any more, or when ctx is over; it answers how
-	// many still are.
+	// AwaitRegistered returns when no session at the backend is about to be registered any more, or when ctx is over; it answers how
+	// many still are. One whose ircd has refused what its client said last (433, 461, 410 and the like), or whose client has been silent for 2 s, is
+	// not: it has to say more first, and Reopen takes it along.
 	AwaitRegistered(ctx context.Context, backendName string) int
 
 	// Attach dials a new stream for each session, sends ATTACH and waits for ATTACHED; at most 64 in flight, a refused or
@@ -61,8 +62,8 @@ type Sessions interface {
 	Thaw(us []string) []backend.Moved
 
 	// Reopen gives sessions that were not registered at the freeze an entirely new stream at the backend: OPEN, their recorded lines,
-	// and the same answers, which are swallowed. One that was answered with more than NOTICE and CAP lines, that is answered
-	// otherwise now or that has said over 8 KiB is closed with an ERROR line that asks to reconnect (CauseRegistration).
+	// and the same answers, which are swallowed; other answers go to the client. One whose capabilities or login are answered otherwise now, whose
+	// ircd had said ERROR, or that has said or heard over 8 KiB is closed with an ERROR line that asks to reconnect (CauseRegistration).
 	Reopen(ctx context.Context, us []string, to string) []backend.Moved
 
 	// End closes sessions with an ERROR line; cause is the close reason of the session.

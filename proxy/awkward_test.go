@@ -156,6 +156,18 @@ func TestFreezeGivenUpHoldsNobody(t *testing.T) {
 	}
 }
 
+// unregistered is how many sessions of the backend have not seen 001.
+func (r *rig) unregistered(backendName string) (n int64) {
+	for _, w := range r.workers {
+		w.eachPeer(func(p *peer) {
+			if p.name == backendName {
+				n += p.unregistered.Load()
+			}
+		})
+	}
+	return n
+}
+
 // The line 001 may come in any pieces, with all the tags that IRCv3 allows a server (8,191 bytes), behind lines that only look like it.
 func TestWelcomeInAnyPieces(t *testing.T) {
 	lines := []string{

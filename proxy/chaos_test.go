@@ -152,7 +152,7 @@ func (r *rig) mustBeEmpty() {
 	}
 	err := r.onAll(ctxOf(r.t), func(w *worker) {
 		for _, p := range w.peers {
-			if p.live.Load() != 0 || p.unregistered.Load() != 0 {
+			if p.live.Load() != 0 || p.unregistered.Load() != 0 || p.typing.Load() != 0 {
 				r.t.Errorf("loop %d counts %d sessions at %s, %d of them not registered", w.index, p.live.Load(), p.name, p.unregistered.Load())
 			}
 		}

@@ -101,7 +101,7 @@ func (p *Proxy) On(ctx context.Context, backendName string) ([]backend.SessionRe
 	return all, err
 }
 
-// AwaitRegistered waits until nobody at the backend is in registration, and answers how many still are when ctx is over.
+// AwaitRegistered waits until nobody at the backend is about to be registered, and answers how many still are when ctx is over.
 func (p *Proxy) AwaitRegistered(ctx context.Context, backendName string) int {
 	zero := make(chan struct{}, len(p.workers))
 	for _, w := range p.workers {
@@ -113,18 +113,18 @@ func (p *Proxy) AwaitRegistered(ctx context.Context, backendName string) int {
 		select {
 		case <-zero:
 		case <-ctx.Done():
-			return p.unregistered(backendName)
+			return p.registering(backendName)
 		}
 	}
-	return p.unregistered(backendName)
+	return p.registering(backendName)
 }
 
-func (p *Proxy) unregistered(backendName string) int {
+func (p *Proxy) registering(backendName string) int {
 	var n int64
 	for _, w := range p.workers {
 		w.eachPeer(func(p *peer) {
 			if p.name == backendName {
-				n += p.unregistered.Load()
+				n += p.registering()
 			}
 		})
 	}
@@ -132,8 +132,13 @@ func (p *Proxy) unregistered(backendName string) int {
 }
 
 func (w *worker) whenRegistered(backendName string, f func()) {
+	w.each(func(s *session) {
+		if s.peer != nil && s.peer.name == backendName && s.relays() && s.has(opensHere) && w.loop.Now()-s.reg.spoke >= silentTime {
+			s.awaitClient()
+		}
+	})
 	for _, p := range w.peers {
-		if p.name == backendName && p.unregistered.Load() > 0 {
+		if p.name == backendName && p.registering() > 0 {
 			p.onRegistered = append(p.onRegistered, func() { w.whenRegistered(backendName, f) })
 			return
 		}

@@ -31,6 +31,7 @@ type opening struct {
 	head    []byte             // the beginning of what may be a PROXY header and must not be
 	early   []byte             // client bytes that came with the PROXY header
 	answer  lines.Gather       // the backend's half line, as much as is needed to know it
+	spoke   time.Duration      // loop time of the client's last line, or when it began to relay
 	nick    string             // as the client asked for it
 	user    string             // parameter 1 of USER
 	spotter admit.Spotter

@@ -164,13 +164,82 @@ func TestReopenWithOtherAnswersEndsTheSession(t *testing.T) {
 	x.client.expectLine("ERROR :Closing link: (ircferry)")
 }
 
-func TestReopenAfterMoreThanNoticesEndsTheSession(t *testing.T) {
+// Who was refused a nick, and is still typing, is opened anew without seeing it: the same refusal is swallowed, and whatever else comes is for it.
+func TestReopenOfWhoWasRefused(t *testing.T) {
+	const inUse, other = ":irc.b 433 * ann :Nickname is already in use\r\n", ":irc.b 433 * bob :Nickname is already in use\r\n"
+	welcome := ":irc.b 001 ann :hello\r\n"
+	for name, c := range map[string]struct{ heard, says, sees string }{
+		"in use there, too":    {":irc.a 433 * ann :Nickname is already in use\r\n", inUse + other, other},
+		"free there":           {":irc.a 433 * ann :Nickname is already in use\r\n", welcome, welcome},
+		"no such command":      {":irc.a 421 * FOO :Unknown\r\n:irc.a 410 * FOO :Invalid\r\n", ":irc.b 421 * FOO :Unknown\r\n:irc.b 410 * FOO :Invalid\r\n" + other, other},
+		"another answer":       {":irc.a 461 * USER :Not enough\r\n", other, other},
+		"no answer, in a line": {":irc.a 461 * USER :Not enough\r\n", ":irc.b 43", ":irc.b 43"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, a, b := moves(t, config.Listener{})
+			x := r.early(t, a, "NICK ann\r\nUSER ann 0 * :ann\r\n", c.heard)
+			x.client.send("NICK bob\r\n")
+			done := make(chan []backend.Moved, 1)
+			go func() { done <- r.Reopen(ctxOf(t), []string{x.u}, "main/b") }()
+			server, _ := b.opened()
+			server.expect("NICK ann\r\nUSER ann 0 * :ann\r\n")
+			server.send(c.says)
+			x.client.expect(c.sees)
+			one(t, <-done, "")
+			server.expect("NICK bob\r\n")
+			server.send(strings.TrimPrefix(":irc.b 433 * cid :x\r\n", c.sees))
+			x.client.expect(strings.TrimPrefix(":irc.b 433 * cid :x\r\n", c.sees))
+			server.send(welcome)
+			x.client.expect(welcome)
+		})
+	}
+}
+
+// An ircd that ends the session is not asked again in its place.
+func TestReopenAfterERROREndsTheSession(t *testing.T) {
 	r, a, _ := moves(t, config.Listener{})
-	x := r.early(t, a, "NICK ann\r\n", ":irc.a 433 * ann :taken\r\n")
-	one(t, r.Reopen(ctxOf(t), []string{x.u}, "main/b"), backend.CauseRegistration)
-	x.client.expectLine("ERROR :Closing link: (ircferry)")
-	x.client.Close()
-	r.ended("move_registration")
+	x := r.early(t, a, "NICK ann\r\n", "ERROR :no\r\n")
+	one(t, r.Reopen(ctxOf(t), []string{x.u}, "main/b"), backend.CauseGone)
+}
+
+// Nobody waits for a client whose turn it is: one that was refused something, one that has been silent.
+func TestNobodyAwaitsWhoIsTyping(t *testing.T) {
+	r, a, _ := moves(t, config.Listener{})
+	await := func(want int, d time.Duration) {
+		t.Helper()
+		if n := r.AwaitRegistered(ctxWithin(t, d), "main/a"); n != want {
+			t.Errorf("%d are awaited, want %d", n, want)
+		}
+	}
+	client := r.dial()
+	server, _ := a.opened()
+	client.send("NICK ann\r\nUSER ann 0 * :ann\r\n")
+	server.expect("NICK ann\r\nUSER ann 0 * :ann\r\n")
+	await(1, 20*time.Millisecond)
+	refusal := ":irc.a 433 * ann :Nickname is already in use\r\n"
+	done := make(chan int, 1)
+	go func() { done <- r.AwaitRegistered(ctxOf(t), "main/a") }()
+	server.send(refusal)
+	client.expect(refusal)
+	if n := <-done; n != 0 {
+		t.Errorf("%d are awaited after a refusal", n)
+	}
+	await(0, patience)
+	client.send("NICK bob\r\n")
+	server.expect("NICK bob\r\n")
+	await(1, 20*time.Millisecond)
+	r.onAll(ctxOf(t), func(w *worker) { w.each(func(s *session) { s.reg.spoke -= silentTime }) }) // as if so long had passed
+	await(0, patience)
+	server.send(":irc.a 001 bob :hello\r\n")
+	client.expect(":irc.a 001 bob :hello\r\n")
+	await(0, patience)
+	for _, w := range r.workers {
+		w.eachPeer(func(p *peer) {
+			if p.typing.Load() != 0 || p.unregistered.Load() != 0 {
+				t.Errorf("%d of %d are typing", p.typing.Load(), p.unregistered.Load())
+			}
+		})
+	}
 }
 
 func TestAwaitRegistered(t *testing.T) {

@@ -15,7 +15,8 @@ type peer struct {
 	pool         string
 	live         atomic.Int64 // sessions with a stream here, or dialling one
 	unregistered atomic.Int64 // of these, without 001
-	onRegistered []func()     // called once, when unregistered is 0
+	typing       atomic.Int64 // of these, those whose client has to say more: see the flag
+	onRegistered []func()     // called once, when registering is 0
 
 	shaking int        // TLS handshakes under way
 	waiting []loop.Key // sessions that are connected and wait for theirs; some may have gone
@@ -53,6 +54,12 @@ func (s *session) setPeer(to *peer) {
 		return
 	}
 	s.peer = to
+	if s.has(typing) && to != nil {
+		to.typing.Add(1)
+	}
+	if s.has(typing) && from != nil {
+		from.typing.Add(-1)
+	}
 	if to != nil {
 		s.last = to
 		to.b.SessionDelta(1)
@@ -75,6 +82,7 @@ func (s *session) setRegistered() {
 	if s.registered() {
 		return
 	}
+	s.clientSpoke()
 	s.slot().Flags |= wire.Registered
 	if s.peer != nil {
 		s.peer.unregistered.Add(-1)
@@ -82,8 +90,34 @@ func (s *session) setRegistered() {
 	}
 }
 
+// awaitClient notes that the registration does not go on before its client has said something.
+func (s *session) awaitClient() {
+	if s.has(typing) || s.registered() {
+		return
+	}
+	s.set(typing)
+	if s.peer != nil {
+		s.peer.typing.Add(1)
+		s.peer.tellRegistered()
+	}
+}
+
+// clientSpoke notes that it has.
+func (s *session) clientSpoke() {
+	if !s.has(typing) {
+		return
+	}
+	s.unset(typing)
+	if s.peer != nil {
+		s.peer.typing.Add(-1)
+	}
+}
+
+// registering is how many are about to be registered.
+func (p *peer) registering() int64 { return p.unregistered.Load() - p.typing.Load() }
+
 func (p *peer) tellRegistered() {
-	if p.unregistered.Load() > 0 || len(p.onRegistered) == 0 {
+	if p.registering() > 0 || len(p.onRegistered) == 0 {
 		return
 	}
 	fs := p.onRegistered

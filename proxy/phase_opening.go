@@ -52,6 +52,7 @@ func (s *session) opened() {
 	o.Preface = nil
 	s.slot().BackendIn, s.slot().BackendOut = 0, 0
 	s.errorAt = 0
+	s.reg.spoke = s.w.loop.Now()
 	s.enter(StateRelay)
 	s.registrationTime()
 	if early := s.reg.early; len(early) > 0 {

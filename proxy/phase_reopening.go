@@ -11,11 +11,14 @@ import (
 )
 
 // reopening gives a session that is not registered an entirely new stream: what the client has said is said again, and answers that it has already are
-// swallowed.
+// swallowed (answerMatcher).
 type reopening struct{ late }
 
 // reopenTime bounds what reopening takes when the caller has more patience: connects and all answers.
 const reopenTime = 15 * time.Second
+
+// reopenQuiet is how long an ircd that owes only answers which it need not give again may say nothing: then it will not give them.
+const reopenQuiet = time.Second
 
 // reopenStep is where a session in StateReopening is.
 type reopenStep uint8
@@ -90,7 +93,11 @@ func (reopening) timeOver(s *session) {
 	case reopenResting:
 		s.reopenDial()
 	case reopenMatching:
-		s.reopenFailed()
+		if s.reg.match.bound() {
+			s.reopenFailed()
+			return
+		}
+		s.reopenDone()
 	default:
 		s.reopenRetry()
 	}
@@ -147,25 +154,34 @@ func (s *session) reopenSay(rest []byte) {
 	}
 	s.slot().BackendIn = uint64(len(r.talk.lines))
 	s.errorAt = 0
+	r.match.wipe()
 	r.step, r.match = reopenMatching, r.talk.matcher()
-	s.until(r.since + reopenTime)
 	s.reopenAnswers(rest)
 }
 
 // reopenAnswers compares; behind the last answer the session goes on as if nothing had been.
 func (s *session) reopenAnswers(p []byte) {
 	r := s.reg
-	rest, same := r.match.feed(p)
-	switch {
+	end := r.since + reopenTime
+	switch same := r.match.feed(p); {
 	case !same:
 		s.reopenFailed()
-		return
-	case !r.match.done():
-		return
+	case r.match.done():
+		s.reopenDone()
+	case r.match.bound():
+		s.until(end)
+	default:
+		s.until(min(end, s.w.loop.Now()+reopenQuiet))
 	}
-	if rest = bytes.Clone(rest); len(rest) > 0 {
-		s.slot().BackendOut -= uint64(len(rest)) // counted again where it is passed on
-	}
+}
+
+func (s *session) reopenDone() {
+	r := s.reg
+	rest := r.match.end()
+	s.slot().BackendOut -= uint64(len(rest)) // counted again where it is passed on
+	r.talk.answers = append(r.talk.answers[:0], r.match.got...)
+	r.match.shown = nil // the registration may be over with it
+	defer clear(rest)
 	s.registrationTime()
 	s.carryOn()
 	if len(rest) > 0 {

@@ -15,6 +15,8 @@ const (
 	userTime = 2 * time.Second
 	// userRoom is how much is held for it.
 	userRoom = 8 << 10
+	// silentTime is how long a client that is about to be registered is silent at most.
+	silentTime = 2 * time.Second
 	// answerRoom is how much of a backend's half line is kept to know what it is: tags alone may be 8,191 bytes.
 	answerRoom = wire.MaxLine
 )
@@ -108,6 +110,8 @@ func (s *session) forBackend(line []byte) bool {
 		r.quit = true
 	}
 	r.talk.said(line)
+	r.spoke = s.w.loop.Now()
+	s.clientSpoke()
 	return true
 }
 
@@ -139,6 +143,9 @@ func (s *session) answered(p []byte) {
 		}
 		r.noteRefusal(l, line)
 		r.talk.heard(line)
+		if isNumeric(l.Verb) && l.Verb[0] == '4' {
+			s.awaitClient()
+		}
 		p = rest
 	}
 }

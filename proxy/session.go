@@ -22,6 +22,7 @@ const (
 	securing                        // the client is to have TLS and has not yet
 	shakingBackend                  // one of peer.shaking
 	opensHere                       // reg is there
+	typing                          // not registered, and it is the client's turn: it was refused a nick or the like, or has said nothing for long
 )
 
 // The ports of a session's keys.
