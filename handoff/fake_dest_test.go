@@ -46,7 +46,7 @@ func (p *fakeParty) Record(ctx context.Context, rec protocol.Message) error {
 		case rec.Verb == protocol.VerbUser:
 			im.users = append(im.users, rec.Get("u"))
 			if rec.Get("u") == p.i.taken {
-				im.clash = append(im.clash, protocol.Note{U: p.i.taken, Code: "nick-in-use"})
+				im.clash = append(im.clash, protocol.Note{U: p.i.taken, Code: "nick-in-use", Text: "bob has the nick"})
 			}
 		case rec.Verb == protocol.VerbChan && rec.Get("n") == p.i.taken:
 			im.clash = append(im.clash, protocol.Note{C: p.i.taken, Code: "channel-exists"})

@@ -45,6 +45,7 @@ type member struct {
 	fate       fate
 	outcome    string // of out: failed or left
 	cause      backend.Cause
+	text       string        // what an ircd has said against him
 	moved      backend.Moved // pause and what was held
 }
 
@@ -189,7 +190,7 @@ func (s *machine) memberLocked(e event) error {
 		}
 		m.registered = e.nick != ""
 		if m.fate == returned {
-			*m = member{registered: m.registered}
+			*m = member{registered: m.registered, text: m.text}
 		}
 		return nil
 	case m == nil:

@@ -114,6 +114,9 @@ func TestOneSessionThatCannotMove(t *testing.T) {
 				if err != nil || report.State != c.state || len(report.Named) != 1 || report.Named[0].Session != "u2" || report.Named[0].Cause != string(c.cause) {
 					t.Fatalf("%+v, %v", report, err)
 				}
+				if text := report.Named[0].Text; (c.cause == backend.CauseConflict) != strings.Contains(text, "nick-in-use: bob has the nick") {
+					t.Errorf("the report says %q of it", text)
+				}
 				if c.state == StateDone && (report.Moved != 2 || report.Left != 1) || c.state == StateReverted && (report.Reverted != 3 || !strings.Contains(report.Error, "u2")) {
 					t.Errorf("%+v", report)
 				}

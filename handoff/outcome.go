@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/ircferry/ircferry/backend"
+	"github.com/ircferry/ircferry/handoff/protocol"
 )
 
 // ownedBy reports whether the users are at one of these.
@@ -63,7 +64,7 @@ func (s *machine) write(r *Report) {
 		m := s.users[u]
 		switch {
 		case m.fate == out:
-			r.Named = append(r.Named, Named{Session: u, Nick: m.nick, Outcome: m.outcome, Cause: string(m.cause)})
+			r.Named = append(r.Named, Named{Session: u, Nick: m.nick, Outcome: m.outcome, Cause: string(m.cause), Text: m.text})
 			if m.outcome == "failed" {
 				r.Failed++
 			} else {
@@ -75,7 +76,7 @@ func (s *machine) write(r *Report) {
 		case m.fate == returned || s.backTo:
 			r.Reverted++
 			if m.cause != "" {
-				r.Named = append(r.Named, Named{Session: u, Nick: m.nick, Outcome: "reverted", Cause: string(m.cause)})
+				r.Named = append(r.Named, Named{Session: u, Nick: m.nick, Outcome: "reverted", Cause: string(m.cause), Text: m.text})
 			}
 		default:
 			r.Moved++
@@ -103,6 +104,25 @@ func summarize(pauses []time.Duration) Pause {
 		return float64(pauses[i].Microseconds()) / 1000
 	}
 	return Pause{P50: at(0.5), P99: at(0.99), Max: at(1)}
+}
+
+// maxText bounds what is kept of an ircd's words about one session.
+const maxText = 512
+
+// tell notes what an ircd has said against a session.
+func (s *machine) tell(u string, told protocol.Note) {
+	text := string(told.Code)
+	if told.C != "" {
+		text += " " + told.C
+	}
+	if told.Text != "" {
+		text += ": " + told.Text
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if m := s.users[u]; m != nil {
+		m.text = text[:min(len(text), maxText)]
+	}
 }
 
 // blame notes for whose sake a move was reverted.

@@ -109,6 +109,12 @@ func (x *run) known(err error) error {
 
 // conflicting is the error of a destination that told conflicts. It is the blame of a user if it is his, and his alone.
 func (x *run) conflicting(told []protocol.Note) error {
+	for _, n := range told {
+		x.state.tell(n.U, n)
+		if err := x.journal.mark(n.Message("CONFLICT", x.tx)); err != nil {
+			x.log.Warn("journal not written", "err", err)
+		}
+	}
 	first := told[0]
 	err := fmt.Errorf("%d conflicts, the first: %s %s%s %s", len(told), first.Code, first.U, first.C, first.Text)
 	for _, n := range told {

@@ -180,7 +180,8 @@ func (x *run) settle(prepared protocol.Prepared, to *backend.Backend) error {
 			if x.snap.Users[u] == nil {
 				continue
 			}
-			x.log.Warn("the destination cannot take a user", "session", u, "code", conflict.Code, "channel", conflict.C)
+			x.log.Warn("the destination cannot take a user", "session", u, "code", conflict.Code, "channel", conflict.C, "says", conflict.Text)
+			x.state.tell(u, conflict)
 			switch {
 			case !x.state.is(u, (*member).moving): // out already; his record was there to let him quit
 				x.snap.drop(u)

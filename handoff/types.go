@@ -100,6 +100,7 @@ type Named struct {
 	Nick    string `json:"nick,omitempty"`
 	Outcome string `json:"outcome"` // failed | left | reverted: the one for whose sake the move was reverted
 	Cause   string `json:"cause"`
+	Text    string `json:"text,omitempty"` // what the ircd has said of it: who has the nick
 }
 
 // Warning is what the destination says it cannot keep exactly.

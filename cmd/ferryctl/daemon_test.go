@@ -170,7 +170,7 @@ func done(r *handoff.Report) {
 func partly(r *handoff.Report) {
 	done(r)
 	r.Moved, r.Failed, r.Left = 3, 1, 1
-	r.Named = []handoff.Named{{Session: "inst-4", Nick: "carol", Outcome: "failed", Cause: "sendq"}, {Session: "inst-9", Outcome: "left", Cause: "gone"}}
+	r.Named = []handoff.Named{{Session: "inst-4", Nick: "carol", Outcome: "failed", Cause: "conflict", Text: "nick-in-use: bob has it"}, {Session: "inst-9", Outcome: "left", Cause: "gone"}}
 	r.Warnings = []handoff.Warning{{Session: "inst-2", Code: "no-mode", Key: "m.cloak", Text: "not \x1b[31mkept"}}
 }
 

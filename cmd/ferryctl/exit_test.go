@@ -50,7 +50,7 @@ func TestExitCodes(t *testing.T) {
 		{"empty exec", nil, "restart main/a --exec=", 2, nil, []string{"--exec needs a command"}},
 		{"limit", nil, "show sessions --limit 0", 2, nil, []string{"--limit 0 is not possible"}},
 		{"partly", func(d *daemon) { d.onDrain = []change{partly} }, "drain main/a", 4,
-			[]string{"done", "inst-4   carol  failed   sendq", "inst-9   -      left     gone", "no-mode  inst-2", "not ?[31mkept"}, nil},
+			[]string{"done", "inst-4   carol  failed   conflict  nick-in-use: bob has it", "inst-9   -      left     gone", "no-mode  inst-2", "not ?[31mkept"}, nil},
 		{"refused", func(d *daemon) { d.refuse = refused }, "drain main/a", 5, nil,
 			[]string{"refused: main/a is the last usable backend of its pool", "instead: ferryctl restart it in place"}},
 		{"hold without driver", nil, "hold web/c", 5, nil, []string{"refused: backend web/c has no driver", "instead: ferryctl drain web/c"}},

@@ -92,9 +92,9 @@ func writeNamed(w io.Writer, named []handoff.Named) {
 	}
 	fmt.Fprintln(w)
 	var g grid
-	g.add("SESSION", "NICK", "OUTCOME", "CAUSE")
+	g.add("SESSION", "NICK", "OUTCOME", "CAUSE", "TEXT")
 	for _, n := range named {
-		g.add(n.Session, dash(clean(n.Nick)), n.Outcome, n.Cause)
+		g.add(n.Session, dash(clean(n.Nick)), n.Outcome, n.Cause, clean(n.Text))
 	}
 	g.write(w)
 }

@@ -2,6 +2,7 @@ package ircd
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -58,13 +59,16 @@ func (b *builder) channel(r protocol.Chan) {
 	case live.ts != ch.ts:
 		b.conflict(protocol.Note{C: name, Code: "channel-exists", Key: "n", Text: "another channel has the name"})
 	default: // users come back to where they were taken from: what is there is newer than the record
-		sc.channel, sc.live = live, true
+		sc.channel, sc.live, sc.merged = live, true, len(b.prepared.Warns)
 		b.warn(protocol.Note{C: name, Code: "merged", Key: "n", Text: "the channel lives here; its topic, modes and lists stay"})
 	}
 	b.channels = append(b.channels, sc)
 	b.byName[name] = sc
 	for mode, param := range r.Modes() {
 		b.channelMode(ch, mode, param)
+	}
+	if sc.live {
+		b.compare(sc, ch)
 	}
 	b.unknown(r.Message, protocol.Note{C: name}, "n", "ts", "topic", "tby", "tat")
 }
@@ -110,6 +114,9 @@ func (b *builder) list(r protocol.List) {
 	}
 	b.unknown(r.Message, protocol.Note{C: r.Channel()}, "c", "m", "mask", "by", "at")
 	if sc.live {
+		if !slices.ContainsFunc(sc.channel.lists[mode.letter], func(e listEntry) bool { return fold(e.mask) == fold(r.Mask()) }) {
+			b.lost(sc, mode.name+" "+r.Mask())
+		}
 		return
 	}
 	if sc.channel.lists == nil {
@@ -253,7 +260,7 @@ func (b *builder) mayCome(c *Client) {
 	case !validNick(c.nick):
 		conflict("nick-invalid", "nick", "not a nick here")
 	case reserved || b.srv.nicks[fold(c.nick)] != nil:
-		conflict("nick-in-use", "nick", "the nick is taken")
+		conflict("nick-in-use", "nick", b.srv.holder(c.nick))
 	default:
 		b.reserve(fold(c.nick))
 	}

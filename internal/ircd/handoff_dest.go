@@ -35,6 +35,10 @@ type stagedUser struct {
 type stagedChannel struct {
 	channel *Channel
 	live    bool
+
+	// Of one that is live: the place of its warning, and whether that names what is lost, all of it or not.
+	merged           int
+	loses, losesMore bool
 }
 
 type stagedMember struct {

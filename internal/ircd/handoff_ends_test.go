@@ -144,6 +144,9 @@ func TestHandoffConflicts(t *testing.T) {
 	var got []string
 	for _, n := range p.Conflicts {
 		got = append(got, n.Code)
+		if n.Code == "nick-in-use" && !strings.Contains(n.Text, "ALICE!") {
+			t.Errorf("nick-in-use says %q, and not who has it", n.Text)
+		}
 	}
 	slices.Sort(got)
 	if want := []string{"banned", "channel-exists", "nick-in-use"}; !slices.Equal(got, want) {
@@ -279,4 +282,61 @@ func TestHandoffLeaseOver(t *testing.T) {
 		}
 	})
 	f.newMove(a, b).run()
+}
+
+// Users who come back into a channel that lives are told of, with what it does not get back by name, and no value but those of lists.
+func TestHandoffMergedNamesWhatIsLost(t *testing.T) {
+	_, b, _ := twoShips(t)
+	op := b.client("op")
+	op.Join("#sea")
+	op.Ask("TOPIC #sea :another")
+	op.Ask("MODE #sea +tb *!*@kept.example")
+	op.Ask("MODE #sea -n")
+	var ts int64
+	b.srv.do(func() { ts = b.srv.channel("#sea").ts })
+	many := []protocol.Message{protocol.NewList("#sea", "ban", "*!*@kept.example", "x", 1).Message, protocol.NewList("#sea", "ban", "*!*@lost.example", "x", 1).Message}
+	for i := range 200 {
+		many = append(many, protocol.NewList("#sea", "banexception", fmt.Sprintf("*!*@%d.example", i), "x", 1).Message)
+	}
+	for name, c := range map[string]struct {
+		change func(*protocol.Chan)
+		lists  []protocol.Message
+		want   string
+	}{
+		"nothing": {func(c *protocol.Chan) { c.Set("topic", "another"); c.SetMode("topiclock") }, many[:1], "stay"},
+		"much": {func(c *protocol.Chan) {
+			c.Set("topic", "the sea")
+			c.SetMode("topiclock")
+			c.SetMode("noextmsg")
+			c.SetModeParam("key", "hush")
+		}, many[:2],
+			"stay; lost: topic, m.noextmsg, m.key, ban *!*@lost.example"},
+		"too much": {func(*protocol.Chan) {}, many, ", and more"},
+	} {
+		ch := protocol.NewChan("#sea", ts)
+		c.change(&ch)
+		tx := protocol.NewSecret()
+		noErr(t, b.c.Import(t.Context(), tx, tx, time.Minute, ""))
+		for _, m := range append([]protocol.Message{ch.Message}, c.lists...) {
+			noErr(t, b.c.Record(t.Context(), m))
+		}
+		p, err := b.c.Prepare(t.Context(), tx)
+		noErr(t, err)
+		if len(p.Warns) != 1 || p.Warns[0].Code != "merged" || !same(p.Warns[0].Text, c.want) || len(p.Warns[0].Text) > maxLost+20 {
+			t.Errorf("%s: %+v, want %q", name, p.Warns, c.want)
+		}
+		noErr(t, b.c.Abort(t.Context(), tx))
+	}
+}
+
+// same reports whether what is lost is what was wanted, in any order.
+func same(text, want string) bool {
+	if strings.HasPrefix(want, ",") {
+		return strings.HasSuffix(text, want)
+	}
+	_, text, _ = strings.Cut(text, "lists ")
+	sorted := func(s string) []string {
+		return slices.Sorted(slices.Values(strings.FieldsFunc(s, func(r rune) bool { return strings.ContainsRune(";:, ", r) })))
+	}
+	return slices.Equal(sorted(text), sorted(want))
 }
