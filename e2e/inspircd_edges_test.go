@@ -261,7 +261,7 @@ func inspIRCdLinkedRestart(t *testing.T, v *inspVersion) {
 		return joins == 2
 	})
 	for _, line := range eye.since(before) {
-		if strings.Contains(line, " QUIT ") && !strings.Contains(line, "Moved to another server") {
+		if strings.Contains(line, " QUIT ") && !strings.Contains(line, "The server is being restarted") {
 			t.Errorf("no ordinary quit: %q", line)
 		}
 	}

@@ -306,6 +306,27 @@ func TestVisibleMoveHasAQuitReason(t *testing.T) {
 	}
 }
 
+// A restart is not a move to another server, and is not called one.
+func TestQuitReasonOfARestart(t *testing.T) {
+	for kind, want := range map[Kind]string{KindRestart: "The server is being restarted", KindHold: "The server is stopped for a while"} {
+		in(t, func(t *testing.T, r *rig) {
+			r.a.hello.Unmovable, r.a.came = 1, 1
+			m, err := r.c.Hold(Request{Kind: kind, Pool: "main", From: "a", AllowVisible: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			<-m.Parked()
+			if r.a.quit != want {
+				t.Errorf("%s: quit reason %q, want %q", kind, r.a.quit, want)
+			}
+			if _, err := r.c.Release("main", "a", "b", "test"); err != nil {
+				t.Fatal(err)
+			}
+			r.await(m)
+		})
+	}
+}
+
 func TestNobodyTakesTheUsersWithinTheParkTime(t *testing.T) {
 	in(t, func(t *testing.T, r *rig) {
 		r.a.fault = on("RELEASE", 1, fault{doIt: true, kill: true})

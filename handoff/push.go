@@ -158,10 +158,17 @@ func (x *run) release(ctx context.Context) error {
 
 // quitText is what those who stay see of those who move, if the operator has said that they may; "": nothing.
 func (x *run) quitText() string {
-	if x.r.AllowVisible && (x.source.Unmovable > 0 || x.source.Links > 0) {
+	if !x.r.AllowVisible || x.source.Unmovable == 0 && x.source.Links == 0 {
+		return ""
+	}
+	switch x.r.Kind {
+	case KindRestart:
+		return "The server is being restarted"
+	case KindHold:
+		return "The server is stopped for a while"
+	default:
 		return "Moved to another server"
 	}
-	return ""
 }
 
 // letGoOf is nil if the old ircd does not have the users any more, and an error if it certainly has.
