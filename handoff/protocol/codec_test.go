@@ -48,7 +48,7 @@ func TestSumOfTheStandardsExample(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	for _, s := range []string{"PING t=1", `USER u=a nick=b real=\s\0 x`, "A k=\xff\r", "DATA u=a k=x d=\\"} {
+	for _, s := range []string{"PING t=1", "SELECT link=services.example sid=00S proto=1205", `BURST l=s.example d=:00S\sENDBURST`, `USER u=a nick=b real=\s\0 x`, "A k=\xff\r", "DATA u=a k=x d=\\"} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, line []byte) {
@@ -114,7 +114,8 @@ func FuzzRecord(f *testing.F) {
 
 func TestHelloRoundTrip(t *testing.T) {
 	h := Hello{V: "1", Software: "a b", Version: "1.2", Name: "n.example", SID: "s", Epoch: "e", Users: 1, Unmovable: 2, Channels: 3, Links: 4, Stream: "[::1]:1",
-		SKey: "k", Caps: []string{"sasl=PLAIN", "x"}, ISupport: []string{"A=b", "C"}, MaxUsers: 5, MaxLine: 5000, Feat: []string{"open", "peek"}}
+		SKey: "k", Caps: []string{"sasl=PLAIN", "x"}, ISupport: []string{"A=b", "C"}, MaxUsers: 5, MaxLine: 5000, Feat: []string{"open", "peek"},
+		Linked: []string{"services.example", "leaf.example"}, ULined: []string{"services.example"}, LinkCaps: "1205:ab12"}
 	v := reflect.ValueOf(h)
 	for i := range v.NumField() {
 		if name := v.Type().Field(i).Name; v.Field(i).IsZero() && name != "Role" && name != "Pass" {
@@ -136,6 +137,13 @@ func FuzzFirstLine(f *testing.F) {
 	f.Add("OPEN k=a u=b addr=::1 port=1 laddr=1.2.3.4 lport=2 tls=x certfp=y")
 	f.Add("ATTACH k=a tx=0123456789abcdef0123456789abcdef u=b tok=c")
 	f.Add("HELLO v=1 users=1 maxline=5000")
+	f.Add(`HELLO v=1 links=2 feat=links linked=a.example\sb.example ulined=a.example linkcaps=ab12`)
+	f.Add("SELECT link=services.example sid=00S proto=1205")
+	f.Add(`LINK n=services.example sid=00S proto=1202 users=3 last=00AAAAAAC stay=00AAAAAAA\s00AAAAAAB`)
+	f.Add(`BURST l=services.example d=:00S\sUID\s00SAAAAAA\s1\sNickServ`)
+	f.Add(`REMOTE l=services.example id=00SAAAAAA c=#sea x.inspircd.delayjoin=1`)
+	f.Add("END tx=0123456789abcdef0123456789abcdef channels=0 users=0 unmovable=0 links=1 records=1 sum=00000000 unheld=leaf.example")
+	f.Add("CONFLICT tx=0123456789abcdef0123456789abcdef l=services.example code=link")
 	f.Fuzz(func(t *testing.T, line string) {
 		m, err := Parse([]byte(line))
 		if err != nil {
@@ -162,6 +170,18 @@ func FuzzFirstLine(f *testing.F) {
 			HelloOf(m)
 		case "END":
 			endOf(m)
+		case "CONFLICT":
+			n := noteOf(m)
+			again, _ := Parse(bytes.TrimSuffix(n.Message(m.Verb, m.Get("tx")).Append(nil), []byte("\n")))
+			if noteOf(again) != n {
+				t.Fatalf("got %+v, want %+v", noteOf(again), n)
+			}
+		case "SELECT":
+			if l, err := linkOf(m); err == nil {
+				if again, err := linkOf(l.message("SELECT")); err != nil || again != l {
+					t.Fatalf("got %+v, %v, want %+v", again, err, l)
+				}
+			}
 		}
 		Validate(m)
 		ParseStreamAnswer([]byte(line), VerbOpened, "b", "")

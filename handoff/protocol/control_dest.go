@@ -8,10 +8,11 @@ import (
 	"time"
 )
 
-// Note is a WARN or CONFLICT line: about one user, one channel or neither.
+// Note is a WARN or CONFLICT line: about one user, one channel, one link or none of them.
 type Note struct {
 	U    string
 	C    string
+	L    string // a link's name
 	Code string // a fixed word; the table is in HANDOFF.md
 	Key  string // of the record
 	Text string // for people
@@ -28,12 +29,20 @@ type Prepared struct {
 // what is not committed, at least a second. With kick, channels that were made anew after those of the records give way: who is on
 // them is kicked with that reason, one line. With "" they are conflicts. An ircd that does not know kick ignores it.
 func (c *Control) Import(ctx context.Context, tx, tok string, lease time.Duration, kick string) error {
-	c.sent = Tally{}
+	return c.askImport(ctx, importMessage(tx, tok, lease, kick), tx)
+}
+
+func importMessage(tx, tok string, lease time.Duration, kick string) Message {
 	secs := int64((lease + time.Second - 1) / time.Second)
 	m := NewMessage("IMPORT", "tx", tx, "tok", tok, "lease", strconv.FormatInt(secs, 10))
 	if kick != "" {
 		m.Set("kick", kick)
 	}
+	return m
+}
+
+func (c *Control) askImport(ctx context.Context, m Message, tx string) error {
+	c.sent = Tally{}
 	_, err := c.ask(ctx, m, "IMPORTING", tx)
 	return err
 }
@@ -121,7 +130,7 @@ func (c *Control) readPrepared(tx string) (Prepared, error) {
 // Message is the note as a WARN or CONFLICT line.
 func (n Note) Message(verb, tx string) Message {
 	m := NewMessage(verb, "tx", tx)
-	for _, f := range [...]Field{{Key: "u", Value: n.U}, {Key: "c", Value: n.C}, {Key: "code", Value: n.Code}, {Key: "k", Value: n.Key},
+	for _, f := range [...]Field{{Key: "u", Value: n.U}, {Key: "c", Value: n.C}, {Key: "l", Value: n.L}, {Key: "code", Value: n.Code}, {Key: "k", Value: n.Key},
 		{Key: "text", Value: n.Text}} {
 		if f.Value != "" {
 			m.Set(f.Key, f.Value)
@@ -131,7 +140,7 @@ func (n Note) Message(verb, tx string) Message {
 }
 
 func noteOf(m Message) Note {
-	return Note{U: m.Get("u"), C: m.Get("c"), Code: m.Get("code"), Key: m.Get("k"), Text: m.Get("text")}
+	return Note{U: m.Get("u"), C: m.Get("c"), L: m.Get("l"), Code: m.Get("code"), Key: m.Get("k"), Text: m.Get("text")}
 }
 
 // Commit makes all users live in one turn and returns how many. Repeating it is answered alike. If a stream is missing it is an

@@ -21,6 +21,7 @@ type ExportRequest struct {
 	Freeze time.Duration // how long the ircd may stand still at most; not for Peek
 	Peek   bool          // records only: nothing stops, no stream is read, no queues
 	Select []Selection
+	Links  []LinkSelection // held links, of an ircd with FeatLinks
 }
 
 // End is the END line.
@@ -29,6 +30,8 @@ type End struct {
 	Users     int
 	Unmovable int // registered users who did not come by this coordinator's streams
 	Remain    int // who came by them, are not exported, and share a channel with one who is; told by ircds with FeatRemain, not at Peek
+	Links     int
+	Unheld    []string // servers that are linked and were not selected
 	Records   int
 	Sum       uint32
 }
@@ -63,6 +66,11 @@ func (c *Control) sendExport(req ExportRequest) error {
 			return err
 		}
 	}
+	for _, l := range req.Links {
+		if err := c.send(l.message("SELECT")); err != nil {
+			return err
+		}
+	}
 	m := NewMessage("EXPORT", "tx", req.Tx)
 	if req.Peek {
 		m.SetBare("peek")
@@ -80,10 +88,14 @@ func (c *Control) readExport(tx string, emit func(Message) error) (end End, fail
 	var (
 		tally  Tally
 		joiner Joiner
+		order  linkOrder
 		size   int
 	)
 	give := func(rec Message, done bool) {
-		if done && failed == nil {
+		if !done || failed != nil {
+			return
+		}
+		if failed = order.check(rec); failed == nil {
 			failed = emit(rec)
 		}
 	}
@@ -129,12 +141,17 @@ func (e End) Message(tx string) Message {
 	if e.Remain > 0 {
 		m.SetInt("remain", int64(e.Remain))
 	}
+	if e.Links > 0 {
+		m.SetInt("links", int64(e.Links))
+	}
+	m.SetList("unheld", e.Unheld)
 	return m
 }
 
 func endOf(m Message) (End, error) {
 	var e End
-	for key, to := range map[string]*int{"channels": &e.Channels, "users": &e.Users, "unmovable": &e.Unmovable, "remain": &e.Remain, "records": &e.Records} {
+	for key, to := range map[string]*int{"channels": &e.Channels, "users": &e.Users, "unmovable": &e.Unmovable, "remain": &e.Remain, "links": &e.Links,
+		"records": &e.Records} {
 		n, err := m.Uint(key)
 		if err != nil || n > 1<<31-1 {
 			return End{}, m.badValue(key)
@@ -145,15 +162,15 @@ func endOf(m Message) (End, error) {
 	if !ok {
 		return End{}, m.badValue("sum")
 	}
-	e.Sum = sum
+	e.Sum, e.Unheld = sum, m.List("unheld")
 	return e, nil
 }
 
 func (e End) check(t Tally) error {
 	switch {
-	case e.Records != t.Records || e.Users != t.Users || e.Channels != t.Channels:
-		return &Error{Code: CodeCount, Text: fmt.Sprintf("END tells %d records, %d users, %d channels; %d, %d, %d came",
-			e.Records, e.Users, e.Channels, t.Records, t.Users, t.Channels)}
+	case e.Records != t.Records || e.Users != t.Users || e.Channels != t.Channels || e.Links != t.Links:
+		return &Error{Code: CodeCount, Text: fmt.Sprintf("END tells %d records, %d users, %d channels, %d links; %d, %d, %d, %d came",
+			e.Records, e.Users, e.Channels, e.Links, t.Records, t.Users, t.Channels, t.Links)}
 	case e.Sum != t.Sum:
 		return &Error{Code: CodeSum, Text: "END tells another sum than that of the records"}
 	}

@@ -29,7 +29,8 @@ const (
 	CodeAborted   Code = "aborted"    // COMMIT or PREPARE after ABORT or the end of the lease
 
 	// Source.
-	CodeBehind Code = "behind" // u: its input did not come up to in within the time
+	CodeBehind    Code = "behind"     // u: its input did not come up to in within the time
+	CodeNotLinked Code = "not-linked" // a selected link, or one of the records, is not up
 
 	// Destination.
 	CodeBadRecord   Code = "bad-record"   // a record that makes no sense by itself or with those before it
@@ -41,6 +42,8 @@ const (
 	CodeAttached    Code = "attached"     // u: a second ATTACH
 	CodeUInUse      Code = "u-in-use"     // u: OPEN of a stream id that is there already
 	CodeRefused     Code = "refused"      // the ircd takes no new clients now
+	CodeUnknownLink Code = "unknown-link" // GREET: the configuration has no such link
+	CodeLinked      Code = "linked"       // GREET: such a server is linked already
 
 	CodeNotFound Code = "not-found" // FIND
 	CodeInternal Code = "internal"  // the ircd could not, for reasons of its own

@@ -187,8 +187,15 @@ var errRefused = errors.New("the test refuses")
 
 func newRig(t *testing.T, cfg Config) *rig {
 	t.Helper()
-	r := &rig{t: t, ircd: newFakeIrcd()}
-	r.server = NewServer(r.ircd, cfg)
+	f := newFakeIrcd()
+	return newRigOf(t, f, f, cfg)
+}
+
+// newRigOf is newRig for an ircd that is more than the fake in it.
+func newRigOf(t *testing.T, ircd Ircd, f *fakeIrcd, cfg Config) *rig {
+	t.Helper()
+	r := &rig{t: t, ircd: f}
+	r.server = NewServer(ircd, cfg)
 	path := filepath.Join(t.TempDir(), "c")
 	control, err := net.Listen("unix", path)
 	if err != nil {

@@ -28,6 +28,10 @@ type Hello struct {
 	MaxUsers  int // users in one transaction, and on the ircd; 0: not told
 	MaxLine   int // bytes of a line that it takes on control; 0: MaxLine
 	Feat      []string
+
+	Linked   []string // servers that are linked to it directly; with FeatLinks
+	ULined   []string // of them those that it treats as services
+	LinkCaps string   // two processes with the same one speak to their peers in the same way
 }
 
 // Message is the HELLO line. Zero values are left out, the ircd's counts never.
@@ -63,6 +67,9 @@ func (h Hello) Message() Message {
 		m.SetInt("maxline", int64(h.MaxLine))
 	}
 	m.SetList("feat", h.Feat)
+	m.SetList("linked", h.Linked)
+	m.SetList("ulined", h.ULined)
+	set("linkcaps", h.LinkCaps)
 	return m
 }
 
@@ -73,6 +80,7 @@ func HelloOf(m Message) (Hello, error) {
 		Software: m.Get("software"), Version: m.Get("version"), SID: m.Get("sid"), Epoch: m.Get("epoch"),
 		Stream: m.Get("stream"), SKey: m.Get("skey"),
 		Caps: m.List("caps"), ISupport: m.List("isupport"), Feat: m.List("feat"),
+		Linked: m.List("linked"), ULined: m.List("ulined"), LinkCaps: m.Get("linkcaps"),
 	}
 	for key, to := range map[string]*int{"users": &h.Users, "unmovable": &h.Unmovable, "channels": &h.Channels,
 		"links": &h.Links, "maxusers": &h.MaxUsers, "maxline": &h.MaxLine} {

@@ -50,6 +50,7 @@ type Source interface {
 type ExportScope struct {
 	Coordinator string
 	Select      []Selection
+	Links       []LinkSelection // held: LINK, BURST and REMOTE are told too, see Linker
 	Peek        bool
 }
 

@@ -35,7 +35,7 @@ func TestMove(t *testing.T) {
 	if !reflect.DeepEqual(got, src.ircd.records) {
 		t.Fatalf("the records changed on the way:\n got %q\nwant %q", got, src.ircd.records)
 	}
-	if want := (End{Channels: 1, Users: 2, Unmovable: 1, Records: 6, Sum: end.Sum}); end != want {
+	if want := (End{Channels: 1, Users: 2, Unmovable: 1, Records: 6, Sum: end.Sum}); !reflect.DeepEqual(end, want) {
 		t.Fatalf("got %+v, want %+v", end, want)
 	}
 	wantStatus(t, src.c, tx, SourceFrozen, DestUnknown)

@@ -24,7 +24,7 @@ const (
 // IsRecord reports whether the verb is a record's or that of a DATA line.
 func IsRecord(verb string) bool {
 	switch verb {
-	case VerbChan, VerbList, VerbUser, VerbMemb, VerbData:
+	case VerbChan, VerbList, VerbUser, VerbMemb, VerbLink, VerbBurst, VerbRemote, VerbData:
 		return true
 	}
 	return false
@@ -35,9 +35,10 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // Tally is the count and checksum of a run of records: CRC-32C over the bytes of each record line and DATA line as they are on
 // the wire, LF included, in order. DATA lines are in the sum but not in the counts.
 type Tally struct {
-	Records  int // CHAN, LIST, USER and MEMB lines
+	Records  int // all but DATA lines
 	Channels int // of them CHAN
 	Users    int // of them USER
+	Links    int // of them LINK
 	Sum      uint32
 }
 
@@ -51,6 +52,8 @@ func (t *Tally) Add(verb string, raw []byte) {
 		t.Channels++
 	case VerbUser:
 		t.Users++
+	case VerbLink:
+		t.Links++
 	}
 	t.Records++
 }

@@ -118,6 +118,7 @@ var numbers = map[string][]string{
 	VerbList: {"at"},
 	VerbUser: {"nts", "port", "signon", "idle", "awayat", "capver"},
 	VerbMemb: {"at"},
+	VerbLink: {"users"},
 }
 
 // names are the keys of each record that must be there and not empty.
@@ -126,6 +127,10 @@ var names = map[string][]string{
 	VerbList: {"c", "m", "mask"},
 	VerbUser: {"u", "nick"},
 	VerbMemb: {"u", "c"},
+
+	VerbLink:   {"n", "sid"},
+	VerbBurst:  {"l", "d"},
+	VerbRemote: {"l", "id"},
 }
 
 // Validate reports what makes a record useless by itself: a name that is missing, a number that is none, a stream id that is none, text
@@ -152,6 +157,9 @@ func Validate(m Message) error {
 		if _, _, err := (User{m}).Cut(); err != nil {
 			return badRecord(m, "USER in or out: not a count")
 		}
+	}
+	if err := validateLink(m); err != nil {
+		return err
 	}
 	return validateText(m)
 }

@@ -190,6 +190,9 @@ func (s *Server) hello(coordinator string) Hello {
 		if _, tells := s.ircd.(Remainer); tells {
 			h.Feat = append(h.Feat, FeatRemain)
 		}
+		if _, ok := s.ircd.(Linker); ok {
+			h.Feat = append(h.Feat, FeatLinks)
+		}
 	}
 	return h
 }

@@ -25,6 +25,7 @@ type controlConn struct {
 
 	sel      []Selection // since the last EXPORT
 	selSeen  map[string]struct{}
+	links    []LinkSelection
 	selFault *Error // the first wrong SELECT; EXPORT answers with it
 }
 
@@ -39,6 +40,7 @@ var controlVerbs = map[string]func(*controlConn, Message) error{
 	"RELEASE": (*controlConn).release,
 	"RESUME":  (*controlConn).resume,
 	"IMPORT":  (*controlConn).importTx,
+	"GREET":   (*controlConn).greet,
 	"PREPARE": (*controlConn).prepare,
 	"COMMIT":  (*controlConn).commit,
 	"ABORT":   (*controlConn).abort,
@@ -187,6 +189,10 @@ func (c *controlConn) status(m Message) error {
 
 func (c *controlConn) selectUser(m Message) error {
 	if c.selFault != nil {
+		return nil
+	}
+	if m.Has("link") {
+		c.selectLink(m)
 		return nil
 	}
 	u := m.Get("u")

@@ -16,6 +16,8 @@ type dest struct {
 	owner   *controlConn // who may send records
 	timer   *time.Timer  // lease
 	streams map[string]net.Conn
+	linked  bool            // links are replayed in it
+	links   map[string]bool // of the records
 
 	records   []Message
 	users     map[string]struct{} // of the records
@@ -44,13 +46,13 @@ func (c *controlConn) importTx(m Message) error {
 	if strings.ContainsAny(kick, "\x00\r\n") {
 		return &Error{Code: CodeBadValue, Text: "IMPORT kick: not one line"}
 	}
-	if err := c.s.dst.begin(c, tx, tok, time.Duration(lease)*time.Second, kick); err != nil {
+	if err := c.s.dst.begin(c, tx, tok, time.Duration(lease)*time.Second, kick, m.Has("links")); err != nil {
 		return err
 	}
 	return c.send(answer("IMPORTING", tx))
 }
 
-func (d *dest) begin(c *controlConn, tx, tok string, lease time.Duration, kick string) error {
+func (d *dest) begin(c *controlConn, tx, tok string, lease time.Duration, kick string, links bool) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if state := c.s.table.get(tx).dest; state != DestUnknown && state != DestAborted {
@@ -59,9 +61,21 @@ func (d *dest) begin(c *controlConn, tx, tok string, lease time.Duration, kick s
 	if d.tx != "" {
 		return &Error{Code: CodeBusy, Text: "another import is open"}
 	}
+	if links {
+		if _, err := c.s.linker(); err != nil {
+			return err
+		}
+	}
 	if err := c.s.ircd.Begin(tx, kick); err != nil {
 		return err
 	}
+	if links {
+		if err := c.s.bar(tx); err != nil {
+			c.s.ircd.Abort()
+			return err
+		}
+	}
+	d.linked, d.links = links, make(map[string]bool)
 	d.tx, d.tok, d.owner = tx, tok, c
 	d.streams = make(map[string]net.Conn)
 	d.users, d.channels = make(map[string]struct{}), make(map[string]struct{})
@@ -74,7 +88,7 @@ func (d *dest) begin(c *controlConn, tx, tok string, lease time.Duration, kick s
 func (d *dest) clearLocked() {
 	d.timer.Stop()
 	d.tx, d.tok, d.owner, d.timer, d.streams = "", "", nil, nil, nil
-	d.records, d.users, d.channels = nil, nil, nil
+	d.records, d.users, d.channels, d.linked, d.links = nil, nil, nil, false, nil
 	d.tally, d.bytes, d.joiner, d.fault, d.conflicts = Tally{}, 0, Joiner{}, nil, 0
 }
 

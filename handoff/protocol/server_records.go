@@ -57,6 +57,11 @@ func (d *dest) takeLocked(m Message, maxUsers int) *Error {
 			return badRecord(m, m.Verb+" before its CHAN")
 		}
 	}
+	if m.Verb == VerbLink || m.Verb == VerbBurst || m.Verb == VerbRemote {
+		if err := d.takeLinkLocked(m); err != nil {
+			return err
+		}
+	}
 	d.records = append(d.records, m)
 	return nil
 }
@@ -96,6 +101,7 @@ func (w *recordWriter) emit(m Message) error {
 	return nil
 }
 
-func (w *recordWriter) end(unmovable int) End {
-	return End{Channels: w.tally.Channels, Users: w.tally.Users, Unmovable: unmovable, Records: w.tally.Records, Sum: w.tally.Sum}
+func (w *recordWriter) end(unmovable int, unheld []string) End {
+	return End{Channels: w.tally.Channels, Users: w.tally.Users, Unmovable: unmovable, Links: w.tally.Links, Unheld: unheld,
+		Records: w.tally.Records, Sum: w.tally.Sum}
 }

@@ -21,6 +21,7 @@ type source struct {
 
 func (c *controlConn) export(m Message) error {
 	sel, fault := c.takeSelection()
+	links := c.takeLinks()
 	tx, err := txOf(m)
 	if err != nil {
 		return err
@@ -29,13 +30,13 @@ func (c *controlConn) export(m Message) error {
 		return fault
 	}
 	if m.Has("peek") {
-		return c.s.src.peek(c, tx, sel)
+		return c.s.src.peek(c, tx, ExportScope{Coordinator: c.coordinator, Select: sel, Links: links, Peek: true})
 	}
 	ms, err := m.Uint("freeze")
 	if err != nil || ms == 0 || ms > uint64(MaxFreeze/time.Millisecond) {
 		return &Error{Code: CodeBadValue, Text: "EXPORT freeze: not within 1 ms and 60 s"}
 	}
-	return c.s.src.export(c, tx, sel, time.Duration(ms)*time.Millisecond)
+	return c.s.src.export(c, tx, ExportScope{Coordinator: c.coordinator, Select: sel, Links: links}, time.Duration(ms)*time.Millisecond)
 }
 
 // begin takes the one place for an export.
@@ -77,7 +78,7 @@ func (x *source) ownedBy(c *controlConn) bool {
 	return x.tx != "" && x.owner == c
 }
 
-func (x *source) peek(c *controlConn, tx string, sel []Selection) error {
+func (x *source) peek(c *controlConn, tx string, scope ExportScope) error {
 	if err := x.begin(c, tx); err != nil {
 		return err
 	}
@@ -88,7 +89,7 @@ func (x *source) peek(c *controlConn, tx string, sel []Selection) error {
 	}()
 	// All in memory first: the ircd holds its world while it emits, and must not wait for our reader.
 	var lines []Message
-	unmovable, err := c.s.ircd.Export(ExportScope{Coordinator: c.coordinator, Select: sel, Peek: true}, func(m Message) error {
+	unmovable, err := c.s.ircd.Export(scope, func(m Message) error {
 		lines = append(lines, m)
 		return nil
 	})
@@ -102,18 +103,21 @@ func (x *source) peek(c *controlConn, tx string, sel []Selection) error {
 			return errEnd
 		}
 	}
-	return c.send(w.end(unmovable).Message(tx))
+	return c.send(w.end(unmovable, c.s.unheld(scope.Links)).Message(tx))
 }
 
 // export runs a freeze up to END. If it fails, the world has resumed when it returns.
-func (x *source) export(c *controlConn, tx string, sel []Selection, freeze time.Duration) error {
+func (x *source) export(c *controlConn, tx string, scope ExportScope, freeze time.Duration) error {
 	if err := x.begin(c, tx); err != nil {
 		return err
 	}
 	over := time.Now().Add(freeze)
 	ctx, cancel := context.WithDeadline(context.Background(), soonest(over, time.Now().Add(behindTime)))
-	err := c.s.ircd.Freeze(ctx, sel)
+	err := c.s.ircd.Freeze(ctx, scope.Select)
 	cancel()
+	if err == nil {
+		err = c.markFrozen(tx, scope.Links, over)
+	}
 	if err != nil {
 		x.mu.Lock()
 		defer x.mu.Unlock()
@@ -123,7 +127,7 @@ func (x *source) export(c *controlConn, tx string, sel []Selection, freeze time.
 	c.s.table.setSource(tx, SourceFrozen)
 	// A coordinator that does not read cannot hold the world longer than it said: writing ends with the freeze.
 	c.conn.SetWriteDeadline(over)
-	err = c.exportRecords(tx, sel)
+	err = c.exportRecords(tx, scope)
 
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -136,16 +140,27 @@ func (x *source) export(c *controlConn, tx string, sel []Selection, freeze time.
 	return nil
 }
 
-func (c *controlConn) exportRecords(tx string, sel []Selection) error {
+// markFrozen writes the first markers in the world that Freeze has stopped; on error it goes on.
+func (c *controlConn) markFrozen(tx string, links []LinkSelection, over time.Time) error {
+	ctx, cancel := context.WithDeadline(context.Background(), soonest(over, time.Now().Add(behindTime)))
+	defer cancel()
+	err := c.s.mark(ctx, tx, links)
+	if err != nil {
+		c.s.ircd.Resume()
+	}
+	return err
+}
+
+func (c *controlConn) exportRecords(tx string, scope ExportScope) error {
 	w := recordWriter{c: c}
-	unmovable, err := c.s.ircd.Export(ExportScope{Coordinator: c.coordinator, Select: sel}, w.emit)
+	unmovable, err := c.s.ircd.Export(scope, w.emit)
 	if w.failed {
 		return errEnd
 	}
 	if err != nil {
 		return err
 	}
-	end := w.end(unmovable)
+	end := w.end(unmovable, c.s.unheld(scope.Links))
 	if ircd, tells := c.s.ircd.(Remainer); tells {
 		end.Remain = ircd.Remain(c.coordinator)
 	}

@@ -9,6 +9,10 @@ var words = map[string][]string{
 	VerbList: {"c", "m", "mask", "by"},
 	VerbUser: {"nick", "ident", "rhost", "dhost", "account", "tls"},
 	VerbMemb: {"c", "m"},
+
+	VerbLink:   {"n", "sid", "last"},
+	VerbBurst:  {"l"},
+	VerbRemote: {"l", "id", "c"},
 }
 
 // validateText reports values that would break the lines in which clients are shown them. x. keys are their software's to check; rq and
