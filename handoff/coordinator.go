@@ -20,11 +20,13 @@ type Limits struct {
 	Deadline time.Duration // end to end until the point of no return
 	MaxPause time.Duration // freeze until the point of no return
 	Park     time.Duration // after the point of no return
+	Visible  bool          // a hold or restart is carried out as if --allow-visible were said
 }
 
 // Options are what a Coordinator works with.
 type Options struct {
 	Sessions Sessions
+	Links    Links // nil: no server link is held
 	Backends *backend.Set
 	Driver   Driver
 	Journals string        // directory of the journals
@@ -116,6 +118,7 @@ func (c *Coordinator) Hold(r Request) (*Move, error) {
 	if r.Kind != KindRestart {
 		r.Kind = KindHold
 	}
+	r.AllowVisible = r.AllowVisible || c.opt.Limits().Visible
 	c.awaitEnding(r.Pool)
 	c.pools.RLock()
 	defer c.pools.RUnlock()
@@ -123,9 +126,8 @@ func (c *Coordinator) Hold(r Request) (*Move, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !from.Native() {
-		return nil, &Refused{Reason: fmt.Sprintf("%s has no driver: its users cannot be held", from.FullName()),
-			Hint: "load a handoff module into that ircd and configure handoff: instead of address:"}
+	if err := guardNative(from); err != nil {
+		return nil, err
 	}
 	return c.start(r, from, nil)
 }

@@ -26,7 +26,9 @@ type Party interface {
 	Resume(ctx context.Context, tx string) error
 
 	// As destination.
-	Import(ctx context.Context, tx, tok string, lease time.Duration, kick string) error
+	// Import with links is that of a transaction in which links are replayed (protocol.FeatLinks); Greet is for these.
+	Import(ctx context.Context, tx, tok string, lease time.Duration, kick string, links bool) error
+	Greet(ctx context.Context, tx string, l protocol.LinkSelection) (protocol.Greeting, error)
 	Record(ctx context.Context, rec protocol.Message) error
 	Prepare(ctx context.Context, tx string) (protocol.Prepared, error)
 	// Commit with quit lets users without a stream quit (protocol.FeatMissing); without it there are none missing. With quiet, which goes
@@ -59,7 +61,7 @@ func (noProcess) Release()    {}
 func warnings(notes []protocol.Note) []Warning {
 	out := make([]Warning, len(notes))
 	for i, n := range notes {
-		out[i] = Warning{Session: n.U, Channel: n.C, Code: n.Code, Key: n.Key, Text: n.Text}
+		out[i] = Warning{Session: n.U, Channel: n.C, Link: n.L, Code: n.Code, Key: n.Key, Text: n.Text}
 	}
 	return out
 }

@@ -100,6 +100,9 @@ func (c *Coordinator) rehearse(ctx context.Context, plan *Plan, r Request, from,
 		return nil
 	}
 	c.refuses(plan, guardParties(r, from, len(refs), source, &target))
+	held, err := linksToHold(r, from, source, &target, c.linksOf(from))
+	c.refuses(plan, err)
+	plan.tellLinks(source, held)
 	plan.Unmovable, plan.Links = source.Unmovable, source.Links
 	plan.CapsLost, plan.ISupport = missing(source.Caps, target.Caps), differing(source.ISupport, target.ISupport)
 	return c.rehearseRecords(ctx, plan, src, dst, to, refs)
@@ -109,7 +112,7 @@ func (c *Coordinator) rehearse(ctx context.Context, plan *Plan, r Request, from,
 func (c *Coordinator) rehearseRecords(ctx context.Context, plan *Plan, src, dst Party, to *backend.Backend, refs []backend.SessionRef) error {
 	tx := token(16)
 	const lease = 30 * time.Second // a rehearsal that is given up frees its nicks by then
-	if err := dst.Import(ctx, tx, token(16), lease, ""); err != nil {
+	if err := dst.Import(ctx, tx, token(16), lease, "", false); err != nil {
 		return &Error{StepPush, plan.To, err}
 	}
 	defer c.abandon(dst, to, tx)

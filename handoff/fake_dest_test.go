@@ -10,10 +10,12 @@ import (
 	"github.com/ircferry/ircferry/handoff/protocol"
 )
 
-func (p *fakeParty) Import(ctx context.Context, tx, tok string, lease time.Duration, kick string) error {
+func (p *fakeParty) Import(ctx context.Context, tx, tok string, lease time.Duration, kick string, links bool) error {
 	return p.do(ctx, "IMPORT", func() error {
 		p.i.kicks = append(p.i.kicks, kick)
 		switch {
+		case links && len(p.i.blocks) == 0:
+			return refusal(protocol.CodeBadValue, tx, "")
 		case lease > protocol.MaxLease || lease < time.Second:
 			return refusal(protocol.CodeBadValue, tx, "")
 		case p.i.imports != nil:
@@ -22,7 +24,7 @@ func (p *fakeParty) Import(ctx context.Context, tx, tok string, lease time.Durat
 			return refusal(protocol.CodeState, tx, "")
 		}
 		p.i.dest[tx] = protocol.DestStaging
-		p.i.imports = &fakeImport{tx: tx, tok: tok, by: p, until: time.Now().Add(lease), streams: map[string]*fakeStream{}}
+		p.i.imports = &fakeImport{tx: tx, tok: tok, by: p, until: time.Now().Add(lease), links: links, streams: map[string]*fakeStream{}}
 		return nil
 	})
 }
@@ -38,7 +40,12 @@ func (p *fakeParty) Record(ctx context.Context, rec protocol.Message) error {
 		if im == nil || im.by != p {
 			return nil // PREPARE tells
 		}
+		if p.i.recorded != nil {
+			p.i.recorded(rec)
+		}
 		switch {
+		case rec.Verb == protocol.VerbLink || rec.Verb == protocol.VerbBurst || rec.Verb == protocol.VerbRemote:
+			return im.takeLink(rec)
 		case rec.Verb == protocol.VerbUser && slices.Contains(im.users, rec.Get("u")):
 			return fmt.Errorf("USER %s twice", rec.Get("u"))
 		case rec.Verb == protocol.VerbMemb && !slices.Contains(im.users, rec.Get("u")):
@@ -78,6 +85,7 @@ func (p *fakeParty) Prepare(ctx context.Context, tx string) (answer protocol.Pre
 		if im.by != p || p.i.dest[tx] != protocol.DestStaging {
 			return refusal(protocol.CodeState, tx, "")
 		}
+		im.checkLinksLocked(p.i)
 		answer = p.i.notes
 		answer.Conflicts = append(slices.Clone(answer.Conflicts), im.clash...)
 		answer.Users += len(im.users)
@@ -133,6 +141,7 @@ func (p *fakeParty) Commit(ctx context.Context, tx string, quit, quiet bool) (do
 		for _, s := range im.streams {
 			s.theirs = false
 		}
+		p.i.commitLinksLocked(tx)
 		p.i.imports, p.i.done[tx] = nil, done
 		return nil
 	})

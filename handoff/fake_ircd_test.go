@@ -29,21 +29,27 @@ type fakeIrcd struct {
 	export  *fakeExport
 
 	// fault is asked before each verb: an error is the answer; before and after say whether the verb was carried out.
-	fault  func(verb string) fault
-	out    map[string]uint64 // lies about out= by user
-	notes  protocol.Prepared // given at PREPARE
-	came   int               // unmovable users since HELLO, told at END
-	extra  string            // a user whom nobody selected, exported all the same
-	deaf   bool              // does not notice the end of a conversation
-	quit   string            // of the last RELEASE
-	kicks  []string          // of each IMPORT
-	sea    []string          // exported as members of #sea
-	taken  string            // the user or channel that PREPARE tells a conflict of, if it came
-	banned map[string]bool   // users whose ATTACH is refused
-	missed []string          // who quit for lack of a stream
-	hello  protocol.Hello
-	older  bool // knows no feat but those of the first HANDOFF/1
-	blames map[string]int
+	fault    func(verb string) fault
+	out      map[string]uint64 // lies about out= by user
+	notes    protocol.Prepared // given at PREPARE
+	came     int               // unmovable users since HELLO, told at END
+	extra    string            // a user whom nobody selected, exported all the same
+	deaf     bool              // does not notice the end of a conversation
+	quit     string            // of the last RELEASE
+	kicks    []string          // of each IMPORT
+	sea      []string          // exported as members of #sea
+	taken    string            // the user or channel that PREPARE tells a conflict of, if it came
+	banned   map[string]bool   // users whose ATTACH is refused
+	missed   []string          // who quit for lack of a stream
+	hello    protocol.Hello
+	older    bool     // knows no feat but those of the first HANDOFF/1
+	server   string   // its name in the network; "": name
+	caps     string   // linkcaps
+	blocks   []string // links that its configuration knows; none: it has no feat links
+	servers  map[string]*fakeServer
+	stay     []string               // ids that LINK tells
+	recorded func(protocol.Message) // told of each record of an import
+	blames   map[string]int
 }
 
 // fakeStream is a stream between the proxy and an ircd; each end can be closed.
@@ -59,6 +65,8 @@ type fakeImport struct {
 	tx, tok string
 	by      *fakeParty
 	until   time.Time
+	links   bool
+	linked  []string // names of LINK records
 	users   []string
 	clash   []protocol.Note
 	streams map[string]*fakeStream
@@ -69,6 +77,7 @@ type fakeExport struct {
 	by    *fakeParty
 	until time.Time
 	sel   []string
+	links []protocol.LinkSelection
 }
 
 // fault is how one question goes wrong.
@@ -99,6 +108,7 @@ func (i *fakeIrcd) start() {
 	i.live, i.out, i.open_ = map[string]bool{}, map[string]uint64{}, map[*fakeStream]bool{}
 	i.source, i.dest = map[string]protocol.SourceState{}, map[string]protocol.DestState{}
 	i.imports, i.export, i.done = nil, nil, map[string]protocol.Committed{}
+	i.servers = map[string]*fakeServer{}
 }
 
 // open is a stream that is there from the beginning.
@@ -187,6 +197,7 @@ func (i *fakeIrcd) Connect(ctx context.Context, b *backend.Backend) (Party, erro
 	if h.Feat = []string{"open", "export", "import", "peek", "find"}; !i.older {
 		h.Feat = append(h.Feat, protocol.FeatProof, protocol.FeatMissing, protocol.FeatQuiet, protocol.FeatFence, protocol.FeatRemain)
 	}
+	i.tellLinksLocked(&h)
 	p := &fakeParty{i: i, epoch: i.epoch, info: h}
 	i.mu.Unlock()
 	return p, p.do(ctx, "CONNECT", func() error { return nil })

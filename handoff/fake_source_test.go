@@ -21,15 +21,23 @@ func (p *fakeParty) Export(ctx context.Context, r protocol.ExportRequest, emit f
 		case p.i.source[r.Tx] != "" && !r.Peek:
 			return refusal(protocol.CodeState, r.Tx, "")
 		}
+		for _, l := range r.Links {
+			if s := p.i.servers[l.Name]; s == nil || s.link != l || len(p.i.blocks) == 0 {
+				return refusal(protocol.CodeNotLinked, r.Tx, "")
+			}
+		}
 		if p.i.extra != "" {
 			r.Select = append(r.Select, protocol.Selection{U: p.i.extra})
 		}
-		e := &fakeExport{tx: r.Tx, by: p, until: time.Now().Add(r.Freeze)}
+		e := &fakeExport{tx: r.Tx, by: p, until: time.Now().Add(r.Freeze), links: r.Links}
 		for _, s := range r.Select {
 			e.sel = append(e.sel, s.U)
 		}
 		if !r.Peek {
 			p.i.source[r.Tx], p.i.export = protocol.SourceFrozen, e
+		}
+		if err := p.i.exportLinksLocked(r, &end, emit); err != nil {
+			return err
 		}
 		end.Unmovable = p.i.came
 		if !r.Peek {
@@ -67,9 +75,9 @@ func (p *fakeParty) records(r protocol.ExportRequest, end *protocol.End, emit fu
 			continue
 		}
 		end.Users++
-		rec := protocol.NewMessage("USER", "u", s.U, "nick", "nick-"+s.U)
+		rec := protocol.NewMessage("USER", "u", s.U, "id", "id-"+s.U, "nick", "nick-"+s.U)
 		if !r.Peek {
-			rec = protocol.NewMessage("USER", "u", s.U, "nick", "nick-"+s.U, "in", fmt.Sprint(s.In), "out", fmt.Sprint(p.i.out[s.U]), "rq", "PRIVMSG x :y\r\n", "sq", "sq")
+			rec = protocol.NewMessage("USER", "u", s.U, "id", "id-"+s.U, "nick", "nick-"+s.U, "in", fmt.Sprint(s.In), "out", fmt.Sprint(p.i.out[s.U]), "rq", "PRIVMSG x :y\r\n", "sq", "sq")
 		}
 		if err := emit(rec); err != nil {
 			return err
@@ -92,6 +100,9 @@ func (p *fakeParty) Release(ctx context.Context, tx, quit string) error {
 		case protocol.SourceFrozen:
 			p.i.quit = quit
 			p.i.source[tx] = protocol.SourceReleased
+			for _, l := range p.i.export.links {
+				p.i.sayLocked(l.Name, "ours") // QUITs, behind the marker
+			}
 			for _, u := range p.i.export.sel {
 				delete(p.i.live, u)
 				for s := range p.i.open_ {

@@ -20,10 +20,12 @@ func (x *run) finish(to *backend.Backend, epoch string) {
 	if err := x.journal.mark(protocol.NewMessage("COMMITTED", "tx", x.tx, "to", to.Name())); err != nil {
 		x.log.Warn("journal not written after the commit", "err", err)
 	}
+	live := x.liveLinks(epoch)
 	x.endBehind()
 	x.spliceAll(to)
 	x.reopenAll(to)
 	x.calm()
+	live()
 	var err error
 	if !briefly(answerTime, func() { err = to.Pool().SetServing(to.Name()) }) {
 		err = fmt.Errorf("the disk does not answer within %v", answerTime)

@@ -55,14 +55,8 @@ func (c *Coordinator) destination(r Request, from *backend.Backend) (*backend.Ba
 
 // guardParties looks at what the two ircds say of themselves. dst is nil for a hold.
 func guardParties(r Request, from *backend.Backend, sessions int, src protocol.Hello, dst *protocol.Hello) error {
-	if !r.AllowVisible && src.Unmovable > 0 {
-		return &Refused{Reason: fmt.Sprintf("%s has %d users who did not come through here: they would see the others go", from.FullName(), src.Unmovable),
-			Hint: "let all clients come through ircferry, or say --allow-visible"}
-	}
-	if !r.AllowVisible {
-		if err := guardLinks(r, from, src, dst); err != nil {
-			return err
-		}
+	if err := guardUnmovable(r, from, src); err != nil {
+		return err
 	}
 	if dst != nil && dst.MaxUsers > 0 && dst.Users+sessions > dst.MaxUsers {
 		return &Refused{Reason: fmt.Sprintf("%s/%s takes %d users, has %d, and %d would come", r.Pool, r.To, dst.MaxUsers, dst.Users, sessions),
@@ -71,19 +65,22 @@ func guardParties(r Request, from *backend.Backend, sessions int, src protocol.H
 	return nil
 }
 
-// guardLinks refuses what the users of other servers would see, and to take users out of their network.
-func guardLinks(r Request, from *backend.Backend, src protocol.Hello, dst *protocol.Hello) error {
-	switch {
-	case dst != nil && src.Links > dst.Links:
-		return &Refused{Reason: fmt.Sprintf("%s is linked to %d servers and %s/%s to %d: those there would see the users go, and these would be without services and users of the others",
-			from.FullName(), src.Links, r.Pool, r.To, dst.Links), Hint: "link it first, ferryctl restart the backend in place, or say --allow-visible"}
-	case src.Links > 0:
-		return &Refused{Reason: fmt.Sprintf("%s is linked to %d servers, whose users would see it", from.FullName(), src.Links), Hint: "say --allow-visible"}
-	case dst != nil && dst.Links > 0:
-		return &Refused{Reason: fmt.Sprintf("%s/%s is linked to %d servers, whose users would see the users of %s come", r.Pool, r.To, dst.Links, from.FullName()),
-			Hint: "drain to one without links, or say --allow-visible"}
+// guardUnmovable refuses what users would see who came in past us.
+func guardUnmovable(r Request, from *backend.Backend, src protocol.Hello) *Refused {
+	if r.AllowVisible || src.Unmovable == 0 {
+		return nil
 	}
-	return nil
+	return &Refused{Reason: fmt.Sprintf("%s has %d users who did not come through here: they would see the others go", from.FullName(), src.Unmovable),
+		Hint: "let all clients come through ircferry, or say --allow-visible"}
+}
+
+// guardNative refuses to hold the users of an ircd that cannot give them away.
+func guardNative(b *backend.Backend) *Refused {
+	if b.Native() {
+		return nil
+	}
+	return &Refused{Reason: fmt.Sprintf("%s has no driver: its users cannot be held", b.FullName()),
+		Hint: "load a handoff module into that ircd and configure handoff: instead of address:"}
 }
 
 // guardSame refuses two backends that are one ircd process.

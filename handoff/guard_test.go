@@ -129,36 +129,3 @@ func TestCancelWhileParkedUsersArePlaced(t *testing.T) {
 		r.owners()
 	})
 }
-
-// Who is linked to others is not moved unseen: not out of a network, not into one, and above all not to where its services are not.
-func TestGuardLinks(t *testing.T) {
-	in(t, func(t *testing.T, r *rig) {
-		from, _ := r.c.find("main", "a")
-		for _, c := range []struct {
-			src, dst int // links; dst -1: a hold
-			says     string
-		}{
-			{0, 0, ""},
-			{0, -1, ""},
-			{1, -1, "main/a is linked to 1 servers, whose users would see it"},
-			{2, 2, "main/a is linked to 2 servers, whose users would see it"},
-			{2, 0, "main/a is linked to 2 servers and main/b to 0: those there would see the users go"},
-			{2, 1, "main/a is linked to 2 servers and main/b to 1"},
-			{0, 3, "main/b is linked to 3 servers, whose users would see the users of main/a come"},
-		} {
-			src, dst := protocol.Hello{Links: c.src}, &protocol.Hello{Links: c.dst}
-			if c.dst < 0 {
-				dst = nil
-			}
-			request := Request{Pool: "main", From: "a", To: "b"}
-			err := guardParties(request, from, 1, src, dst)
-			if (err == nil) != (c.says == "") || err != nil && (!isRefused(err) || !strings.Contains(err.Error(), c.says)) {
-				t.Errorf("links %d and %d: %v, want %q", c.src, c.dst, err, c.says)
-			}
-			request.AllowVisible = true
-			if err := guardParties(request, from, 1, src, dst); err != nil {
-				t.Errorf("links %d and %d, allowed: %v", c.src, c.dst, err)
-			}
-		}
-	})
-}

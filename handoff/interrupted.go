@@ -18,6 +18,7 @@ type Interrupted struct {
 	Tx                 string
 	Was                backend.AdminState // of From before the command
 	Users              int
+	Links              []string      // server links that it held: they have ended with that daemon
 	Released           bool          // the source had been told to forget the users
 	Open               []transaction // imports that were begun, none of which was committed
 	Path               string        // where the journal was put aside
@@ -72,8 +73,10 @@ func readJournal(path string) (in Interrupted, ended bool, err error) {
 			in.Kind, in.Was = Kind(m.Get("kind")), backend.AdminState(m.Get("was"))
 		case "IMPORT":
 			in.Open = append(in.Open, transaction{to: m.Get("to"), tx: m.Get("tx")})
-		case "USER":
+		case protocol.VerbUser:
 			in.Users++
+		case protocol.VerbLink:
+			in.Links = append(in.Links, m.Get("n"))
 		case "RELEASE", "RELEASED":
 			in.Released = true
 		case "COMMITTED", "ABORTED":

@@ -23,11 +23,19 @@ func (x *run) leaveOut(ctx context.Context, why error) bool {
 		return false
 	}
 	x.log.Warn("a session cannot move and is left where it is; the move is begun anew without it", "session", b.u, "cause", string(b.cause), "err", b.err)
+	if !x.beginAnew(ctx) {
+		return false
+	}
+	x.stays[b.u] = b.cause
+	return true
+}
+
+// beginAnew takes everything back and makes ready for another go. False: that cannot be, and everything is as before all the same.
+func (x *run) beginAnew(ctx context.Context) bool {
 	if !x.goBack() {
 		return false
 	}
 	x.cleanUp()
-	x.stays[b.u] = b.cause
 	x.frozen, x.snap, x.pulled = nil, nil, false
 	x.hangUp()
 	if err := x.connectAgain(ctx); err != nil {
@@ -46,6 +54,9 @@ func (x *run) connectAgain(ctx context.Context) error {
 		return err
 	}
 	x.src, x.process = src, src.Process()
+	if x.dst == nil {
+		return nil
+	}
 	dst, err := x.ask(ctx, x.to, x.dst.Info().Epoch)
 	if err != nil {
 		return err

@@ -37,10 +37,11 @@ func (x *run) outOfTime(ctx context.Context, where placing, why error) {
 func (x *run) placeTheRest(ctx context.Context, to *backend.Backend) bool {
 	for {
 		records := len(x.snap.Records)
-		if err := x.placeAt(ctx, to, false); err == nil {
+		err := x.placeAt(ctx, to, false)
+		if err == nil {
 			return true
 		}
-		if len(x.snap.Records) == records {
+		if len(x.snap.Records) == records && !errors.Is(err, errFewerLinks) {
 			return false
 		}
 	}

@@ -64,6 +64,7 @@ func (m *Move) Watch() (Report, <-chan struct{}) {
 	report := m.report
 	report.Named = slices.Clone(report.Named)
 	report.Warnings = slices.Clone(report.Warnings)
+	report.Links = slices.Clone(report.Links)
 	report.Took = maps.Clone(report.Took)
 	report.out = !m.state.revertible()
 	return report, m.changed

@@ -94,6 +94,7 @@ func (x *run) holdStill(ctx context.Context) error {
 			return x.at(ctx, StepPrepare, fmt.Errorf("drain %s: %w", x.from.FullName(), err))
 		}
 	}
+	x.pauseLinks(ctx)
 	first, cancel := context.WithTimeoutCause(ctx, x.limits.MaxPause, fmt.Errorf("%w (%v)", ErrPause, x.limits.MaxPause))
 	defer cancel()
 	if err := x.freeze(first); err != nil {

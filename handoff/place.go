@@ -26,6 +26,7 @@ type placing struct {
 // putIn goes from RELEASED to thaw.
 func (x *run) putIn() {
 	x.letGo()
+	x.partLinks()
 	ctx, cancel := context.WithTimeout(context.Background(), x.limits.Park)
 	defer cancel()
 	if x.dst != nil {
@@ -36,6 +37,7 @@ func (x *run) putIn() {
 		}
 		x.log.Warn("the destination did not commit; importing again from the journal", "to", x.to.FullName(), "err", err)
 		x.proxy.detach(x.parkable())
+		x.unplayLinks()
 	}
 	x.calm()
 	x.proxy.park(x.parkable(), x.source.Name)
@@ -111,7 +113,7 @@ func (x *run) placeAnywhere(ctx context.Context, where placing) {
 		_, refused := said(err)
 		next := where
 		switch {
-		case errors.As(err, &shrunk): // at once, without him
+		case errors.As(err, &shrunk), errors.Is(err, errFewerLinks): // at once, without him, or them
 		case refused || x.to != nil:
 			refusals[where.to]++
 			next = x.nextPlace(where, refusals)

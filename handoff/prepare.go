@@ -22,7 +22,7 @@ func (x *run) prepare(ctx context.Context) error {
 		}
 	}
 	if x.dst != nil {
-		if err := x.dst.Import(ctx, x.tx, x.tok, lease(x.r.Timeout), ""); err != nil {
+		if err := x.dst.Import(ctx, x.tx, x.tok, lease(x.r.Timeout), "", len(x.links.want) > 0); err != nil {
 			return fmt.Errorf("open import at %s: %w", x.to.FullName(), err)
 		}
 	}

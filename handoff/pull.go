@@ -17,6 +17,8 @@ func (x *run) pull(ctx context.Context) error {
 			ask.Select = append(ask.Select, protocol.Selection{U: f.U, In: f.In})
 		}
 	}
+	x.links.asked = x.links.are()
+	ask.Links = selected(x.links.asked)
 	x.snap, x.exported = newSnapshot(), true
 	end, err := x.src.Export(ctx, ask, x.takeRecord(ctx))
 	if err != nil {
@@ -27,6 +29,9 @@ func (x *run) pull(ctx context.Context) error {
 	}
 	x.pulled = true
 	x.journal.hurry()
+	if err := x.cutLinks(ctx); err != nil {
+		return err
+	}
 	return x.readUp(ctx)
 }
 
@@ -40,8 +45,8 @@ func (x *run) takeRecord(ctx context.Context) func(protocol.Message) error {
 			return err
 		}
 		out, err := x.snap.add(rec)
-		if err != nil || x.dst == nil {
-			return err
+		if err != nil || x.dst == nil || x.links.held != nil {
+			return err // with links they wait for these to be in the destination
 		}
 		if err := x.dst.Record(ctx, out); err != nil {
 			return fmt.Errorf("pass record on to %s: %w", x.to.FullName(), err)
@@ -65,7 +70,7 @@ func (x *run) acceptExport(end protocol.End) error {
 	for u, user := range x.snap.Users {
 		x.note(event{what: exported, u: u, nick: user.Nick})
 	}
-	return nil
+	return x.acceptLinks(end)
 }
 
 func registered(frozen []backend.Frozen) (n int) {

@@ -37,6 +37,9 @@ func (x *run) buildBeforeRelease(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := x.replayBeforeRelease(ctx); err != nil {
+		return err
+	}
 	prepared, err := x.dst.Prepare(ctx, x.tx)
 	if err != nil {
 		return fmt.Errorf("prepare: %w", x.known(err))
@@ -59,7 +62,7 @@ func (x *run) noteAttached(got streams) {
 	}
 }
 
-// buildWithout begins the import anew without users for whom there is no stream, for an ircd that wants one for each at COMMIT.
+// buildWithout begins the import anew without users for whom there is no stream, for an ircd that wants one for each at COMMIT: one without links.
 func (x *run) buildWithout(ctx context.Context, us []string) error {
 	for _, u := range us {
 		x.takeOutOf(u, "left", backend.CauseGone)
@@ -71,7 +74,7 @@ func (x *run) buildWithout(ctx context.Context, us []string) error {
 	x.note(event{what: tryFailed})
 	x.note(event{what: tryBegan, at: x.to.Name()})
 	x.tok = token(16)
-	if err := x.dst.Import(ctx, x.tx, x.tok, lease(x.r.Timeout), ""); err != nil {
+	if err := x.dst.Import(ctx, x.tx, x.tok, lease(x.r.Timeout), "", false); err != nil {
 		return fmt.Errorf("import anew without %d sessions that ended: %w", len(us), err)
 	}
 	for _, rec := range x.snap.Records {
@@ -116,9 +119,11 @@ func (x *run) conflicting(told []protocol.Note) error {
 		}
 	}
 	first := told[0]
-	err := fmt.Errorf("%d conflicts, the first: %s %s%s %s", len(told), first.Code, first.U, first.C, first.Text)
+	err := fmt.Errorf("%d conflicts, the first: %s %s%s%s %s", len(told), first.Code, first.U, first.C, first.L, first.Text)
 	for _, n := range told {
 		switch {
+		case n.L != "":
+			return &linkTrouble{n.L, fmt.Errorf("prepare: %w", err)}
 		case n.U != "" && x.snap.Users[n.U] == nil:
 			return fmt.Errorf("prepare: %w: %w", errStranger, err)
 		case n.U == "":
@@ -158,7 +163,7 @@ func (x *run) release(ctx context.Context) error {
 
 // quitText is what those who stay see of those who move, if the operator has said that they may; "": nothing.
 func (x *run) quitText() string {
-	if !x.r.AllowVisible || x.source.Unmovable == 0 && x.source.Links == 0 {
+	if !x.r.AllowVisible || x.source.Unmovable == 0 && (x.source.Links == 0 || x.links.held != nil) {
 		return ""
 	}
 	switch x.r.Kind {

@@ -35,6 +35,7 @@ func (x *run) revert(why error) {
 func (x *run) goBack() (all bool) {
 	defer x.calm()
 	x.resume()
+	x.resumeLinks()
 	all = true
 	for _, r := range x.proxy.thaw(x.frozenNow()) {
 		all = all && r.Cause != backend.CauseTimeout

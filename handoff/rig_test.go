@@ -17,6 +17,7 @@ type rig struct {
 	t        *testing.T
 	a, b     *fakeIrcd
 	sessions *fakeSessions
+	links    *fakeLinks
 	c        *Coordinator
 	set      *backend.Set
 	dir      string
@@ -48,6 +49,7 @@ func newRig(t *testing.T, us ...string) *rig {
 	t.Helper()
 	r := &rig{t: t, a: newFakeIrcd("a", us...), b: newFakeIrcd("b"), sessions: newFakeSessions("main/a", us...), dir: t.TempDir()}
 	r.sessions.ircd = func(name string) *fakeIrcd { return map[string]*fakeIrcd{"main/a": r.a, "main/b": r.b}[name] }
+	r.links = &fakeLinks{ircd: r.sessions.ircd}
 	for _, u := range us {
 		r.sessions.streams[u] = r.a.open(u)
 	}
@@ -67,7 +69,7 @@ func newRig(t *testing.T, us ...string) *rig {
 		t.Fatal(err)
 	}
 	r.set = set
-	r.c, _, err = New(Options{Sessions: r.sessions, Backends: set, Driver: r, Journals: r.dir, Log: log,
+	r.c, _, err = New(Options{Sessions: r.sessions, Links: r.links, Backends: set, Driver: r, Journals: r.dir, Log: log,
 		Limits: func() Limits {
 			return Limits{Deadline: 60 * time.Second, MaxPause: 5 * time.Second, Park: 10 * time.Minute}
 		}})

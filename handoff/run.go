@@ -1,6 +1,7 @@
 package handoff
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -58,7 +59,8 @@ type run struct {
 	outcome State
 	why     error
 	behind  []string // sessions that lost output with their ircd's process
-	last    bool     // the park time is over: whom a conflict does not concern waits for it no longer
+	links   linkage
+	last    bool // the park time is over: whom a conflict does not concern waits for it no longer
 }
 
 // start connects to both ircds and lets the guards look; what they let pass goes on in the move's own goroutine.
@@ -102,7 +104,7 @@ func (x *run) check(ctx context.Context) error {
 	}
 	x.source, x.refs, x.process = x.src.Info(), refs, x.src.Process()
 	if x.to == nil {
-		return guardParties(x.r, x.from, len(refs), x.source, nil)
+		return x.guard(nil)
 	}
 	if x.dst, err = x.c.opt.Driver.Connect(ctx, x.to); err != nil {
 		return &Error{StepCheck, x.to.FullName(), err}
@@ -111,7 +113,16 @@ func (x *run) check(ctx context.Context) error {
 	if err := guardSame(x.from, x.to, x.source, target); err != nil {
 		return err
 	}
-	return guardParties(x.r, x.from, len(refs), x.source, &target)
+	return x.guard(&target)
+}
+
+// guard lets the guards look at both ends, and says which links are to be held.
+func (x *run) guard(dst *protocol.Hello) (err error) {
+	if err := guardParties(x.r, x.from, len(x.refs), x.source, dst); err != nil {
+		return err
+	}
+	x.links.want, err = linksToHold(x.r, x.from, x.source, dst, x.c.linksOf(x.from))
+	return err
 }
 
 // carryOut is the whole move, in its own goroutine.
@@ -122,13 +133,14 @@ func (x *run) carryOut(ctx context.Context) {
 		err := x.takeOut(ctx)
 		if err == nil {
 			x.putIn()
-		} else if x.leaveOut(ctx, err) {
+		} else if x.leaveOut(ctx, err) || x.leaveLinks(ctx, err) {
 			continue
 		} else {
 			x.revert(err)
 		}
 		break
 	}
+	x.endLinks(cmp.Or(x.why, errors.New("the move has ended without it")))
 	resumeChecks()
 	x.awaitChecked()
 	// The end is told last: who has waited for it may begin the next move at once.
@@ -149,9 +161,12 @@ func (x *run) takeOut(ctx context.Context) error {
 	if err := x.prepare(ctx); err != nil {
 		return x.at(ctx, StepPrepare, err)
 	}
-	x.hurry()
 	ctx, cancel := context.WithTimeoutCause(ctx, x.limits.MaxPause, fmt.Errorf("%w (%v)", ErrPause, x.limits.MaxPause))
 	defer cancel()
+	if err := x.holdLinks(ctx); err != nil {
+		return x.at(ctx, StepFreeze, err)
+	}
+	x.hurry()
 	if err := x.freeze(ctx); err != nil {
 		return x.at(ctx, StepFreeze, err)
 	}

@@ -8,12 +8,15 @@ import (
 )
 
 // Snapshot is the state of the users of one move in ircferry's ircd-neutral form: the records of HANDOFF/1 as the source gave them, less
-// the keys that are between the source and us. rq and sq are left out of what a destination gets because we write these bytes
+// the keys and BURSTs that are between the source and us. rq and sq are left out of what a destination gets because we write these bytes
 // to the client and the new stream ourselves, in and out because they count a stream that ends here.
 type Snapshot struct {
 	Records  []protocol.Message // for a destination, in the source's order
 	Users    map[string]*Carried
 	Channels int
+	Links    map[string]*CarriedLink
+
+	ids map[string]string // of users who were exported, as the network knows them
 }
 
 // Carried is what a user's stream had in flight at the cut.
@@ -24,7 +27,9 @@ type Carried struct {
 	SQ   []byte // output that it has not written
 }
 
-func newSnapshot() *Snapshot { return &Snapshot{Users: make(map[string]*Carried)} }
+func newSnapshot() *Snapshot {
+	return &Snapshot{Users: make(map[string]*Carried), Links: make(map[string]*CarriedLink), ids: make(map[string]string)}
+}
 
 // add takes one record of the source in and answers what of it goes on to a destination. It takes rec over.
 func (s *Snapshot) add(rec protocol.Message) (protocol.Message, error) {
@@ -36,6 +41,10 @@ func (s *Snapshot) add(rec protocol.Message) (protocol.Message, error) {
 			return rec, err
 		}
 		rec.Del("in", "out", "rq", "sq")
+	case protocol.VerbLink, protocol.VerbBurst:
+		if s.addLink(rec); rec.Verb == protocol.VerbBurst {
+			return rec, nil
+		}
 	}
 	s.Records = append(s.Records, rec)
 	return rec, nil
@@ -52,6 +61,9 @@ func (s *Snapshot) addUser(rec protocol.Message) error {
 	out, err := rec.Uint("out")
 	if err != nil {
 		return fmt.Errorf("record USER u=%s: %w", u, err)
+	}
+	if id := rec.Get("id"); id != "" {
+		s.ids[u] = id
 	}
 	s.Users[u] = &Carried{Nick: rec.Get("nick"), Out: out, RQ: []byte(rec.Get("rq")), SQ: []byte(rec.Get("sq"))}
 	return nil

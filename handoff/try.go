@@ -28,6 +28,7 @@ func (x *run) placeAt(ctx context.Context, to *backend.Backend, newEpoch bool) e
 	if err := x.payAborts(connect, dst, to); err != nil {
 		return &Error{StepPush, to.FullName(), err}
 	}
+	x.fitLinks(dst.Info(), to)
 	x.hurry()
 	defer x.calm()
 	tx, tok := token(16), token(16)
@@ -36,12 +37,14 @@ func (x *run) placeAt(ctx context.Context, to *backend.Backend, newEpoch bool) e
 	if err := x.buildAt(ctx, dst, to, tx, tok); err != nil {
 		x.failTry(err)
 		x.proxy.detach(x.parkable())
+		x.unplayLinks()
 		x.abort(dst, to, tx)
 		return &Error{StepPush, to.FullName(), err}
 	}
 	committed, err := x.commit(ctx, dst, to, tx)
 	if !committed {
 		x.proxy.detach(x.parkable())
+		x.unplayLinks()
 		return &Error{StepCommit, to.FullName(), err}
 	}
 	x.finish(to, dst.Info().Epoch)
@@ -75,7 +78,7 @@ func (x *run) buildAt(ctx context.Context, dst Party, to *backend.Backend, tx, t
 	}
 	begin, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
-	if err := dst.Import(begin, tx, tok, lease(x.limits.Park), x.kick(to)); err != nil {
+	if err := dst.Import(begin, tx, tok, lease(x.limits.Park), x.kick(to), len(x.links.are()) > 0); err != nil {
 		return err
 	}
 	quits := dst.Info().Can(protocol.FeatMissing)
@@ -85,12 +88,13 @@ func (x *run) buildAt(ctx context.Context, dst Party, to *backend.Backend, tx, t
 	}
 	x.noteAttached(got)
 	x.shrink(got, quits)
+	if err := x.replayLinks(ctx, dst, to, tx); err != nil {
+		return err
+	}
 	build, stop := context.WithTimeout(ctx, buildTime)
 	defer stop()
-	for _, rec := range x.snap.Records {
-		if err := dst.Record(build, rec); err != nil {
-			return err
-		}
+	if err := x.giveRecords(build, dst, to); err != nil {
+		return err
 	}
 	prepared, err := dst.Prepare(build, tx)
 	if err != nil {
@@ -166,6 +170,9 @@ func (x *run) settle(prepared protocol.Prepared, to *backend.Backend) error {
 	}
 	if len(prepared.Conflicts) == 0 {
 		return nil
+	}
+	if err := x.settleLinks(prepared.Conflicts); err != nil {
+		return err
 	}
 	err := x.conflicting(prepared.Conflicts)
 	var first *blame

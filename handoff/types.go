@@ -107,6 +107,7 @@ type Named struct {
 type Warning struct {
 	Session string `json:"session,omitempty"`
 	Channel string `json:"channel,omitempty"`
+	Link    string `json:"link,omitempty"`
 	Code    string `json:"code"`
 	Key     string `json:"key,omitempty"`
 	Text    string `json:"text,omitempty"`
@@ -141,6 +142,7 @@ type Report struct {
 	HeldBytes int              `json:"held_bytes"`
 	Named     []Named          `json:"named"`    // failed and left sessions
 	Warnings  []Warning        `json:"warnings"` // of the destination
+	Links     []LinkRow        `json:"links,omitempty"`
 	Error     string           `json:"error,omitempty"`
 	TimedOut  bool             `json:"timed_out,omitempty"` // Error is that the deadline or the longest pause was over
 	Journal   string           `json:"journal,omitempty"`   // kept only if the move failed
@@ -172,6 +174,8 @@ type Plan struct {
 	Channels     int       `json:"channels"`
 	Unmovable    int       `json:"unmovable"` // users of the ircd who came in past us
 	Links        int       `json:"links"`
+	Held         []string  `json:"links_held"`   // of them those that would be held, unseen
+	Unheld       []string  `json:"links_unheld"` // and those whose users would see it
 	Unregistered int       `json:"unregistered"`
 	Warnings     []Warning `json:"warnings"`
 	Conflicts    []Warning `json:"conflicts"`

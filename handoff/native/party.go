@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"syscall"
+	"time"
 
 	"github.com/ircferry/ircferry/handoff"
 	"github.com/ircferry/ircferry/handoff/protocol"
@@ -17,6 +18,14 @@ type party struct {
 }
 
 func (p *party) Info() protocol.Hello { return p.hello }
+
+// Import asks for what links need only where they are.
+func (p *party) Import(ctx context.Context, tx, tok string, lease time.Duration, kick string, links bool) error {
+	if links {
+		return p.Control.ImportLinks(ctx, tx, tok, lease, kick)
+	}
+	return p.Control.Import(ctx, tx, tok, lease, kick)
+}
 
 // Commit asks for the quits only where they are asked for.
 func (p *party) Commit(ctx context.Context, tx string, quit, quiet bool) (done protocol.Committed, err error) {
