@@ -29,8 +29,9 @@ func Verify(cfg Config) []Finding { return verify(cfg, machine()) }
 
 func verify(cfg Config, sys system) []Finding {
 	c := &checker{sys: sys}
-	c.listeners(cfg)
+	taken := c.listeners(cfg)
 	c.pools(cfg)
+	c.links(cfg, taken)
 	c.hears(cfg)
 	c.moves(cfg.Moves)
 	c.paths(cfg)
@@ -39,12 +40,12 @@ func verify(cfg Config, sys system) []Finding {
 	return c.found
 }
 
-func (c *checker) listeners(cfg Config) {
+// listeners returns the addresses that are taken then.
+func (c *checker) listeners(cfg Config) (taken []bound) {
 	if len(cfg.Listeners) == 0 {
 		c.errorf("listeners", "there are none; name at least one, with name, address and pool")
 	}
 	names := map[string]string{}
-	var taken []bound
 	for i, l := range cfg.Listeners {
 		key := fmt.Sprintf("listeners[%d]", i)
 		c.name(key, l.Name, names)
@@ -57,11 +58,12 @@ func (c *checker) listeners(cfg Config) {
 		c.limits(key+".limits", l.Limits)
 	}
 	if cfg.HTTP.Address != "" {
-		c.listenAddress("http.address", cfg.HTTP.Address, taken)
+		taken = c.listenAddress("http.address", cfg.HTTP.Address, taken)
 		if host, err := netip.ParseAddrPort(cfg.HTTP.Address); err != nil || !host.Addr().IsLoopback() {
 			c.warnf("http.address", "%q is reachable from other machines; metrics and health are read there without a password", cfg.HTTP.Address)
 		}
 	}
+	return taken
 }
 
 func (c *checker) name(key, name string, seen map[string]string) {

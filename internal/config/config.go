@@ -61,6 +61,7 @@ type Pool struct {
 	Balance  Balance   `yaml:"balance" oneof:"leastconn roundrobin source"` // for linked
 	Check    Check     `yaml:"check"`
 	Backends []Backend `yaml:"backends"`
+	Links    []Link    `yaml:"links"` // server links that end here; none: nobody links through us
 }
 
 // Topology says how the backends of a pool are related.
@@ -125,6 +126,7 @@ type Backend struct {
 	ProxyTLVs          []ProxyTLV   `yaml:"proxy_tlvs" oneof:"ssl authority alpn certfp"`
 	Weight             int          `yaml:"weight"` // default 100; 0: no new clients
 	Backup             bool         `yaml:"backup"`
+	Servers            *Servers     `yaml:"servers"` // where its ircd takes server links; nil: none of the pool's links are its
 }
 
 // Native reports whether users of this backend can be moved with HANDOFF/1.

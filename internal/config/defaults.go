@@ -41,6 +41,8 @@ func (p *Pool) setDefaults() {
 
 func (b *Backend) setDefaults() { b.Weight = 100 }
 
+func (l *Link) setDefaults() { l.Hold = DefaultHold }
+
 // relayInter is the interval of checks of an ircd that counts them. The defaults of UnrealIRCd (3 connections a minute from one
 // address), Solanum (4) and ircd-hybrid leave room for it; what goes beyond earns a ban that holds for all clients.
 const relayInter = 30 * time.Second
