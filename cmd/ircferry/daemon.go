@@ -29,6 +29,7 @@ import (
 	"github.com/ircferry/ircferry/internal/config"
 	"github.com/ircferry/ircferry/proxy"
 	"github.com/ircferry/ircferry/proxy/handshake"
+	"github.com/ircferry/ircferry/proxy/link"
 )
 
 // daemonOptions say how a daemon is started: from a file, or from a value (the demo).
@@ -52,6 +53,7 @@ type daemon struct {
 	registry *prometheus.Registry
 	backends *backend.Set
 	proxy    *proxy.Proxy
+	links    *link.Set
 	moves    *handoff.Coordinator
 	events   *admin.Events
 	metrics  *admin.Metrics
@@ -127,6 +129,9 @@ func (d *daemon) start(cfg config.Config) (err error) {
 	}
 	d.stopCerts = d.watchCerts()
 	d.stopDescriptors = d.watchDescriptors()
+	if err := d.links.Apply(cfg.Pools); err != nil {
+		return err
+	}
 	_, err = d.setListeners(cfg.Listeners, set)
 	return err
 }
@@ -162,6 +167,7 @@ func (d *daemon) startRooms(cfg config.Config) (err error) {
 	if err != nil {
 		return err
 	}
+	d.links = link.NewSet(link.Options{Backends: d.backends, Log: d.log.With("component", "link")})
 	moves, interrupted, err := handoff.New(handoff.Options{Sessions: d.proxy, Backends: d.backends, Driver: native.Driver{Instance: d.instance},
 		Journals: filepath.Join(cfg.State, "moves"), Limits: d.limits, Log: d.log.With("component", "handoff"),
 		Paused: d.metrics.SessionPause, Hurry: new(collector).hurry})
@@ -241,14 +247,16 @@ func (d *daemon) startAdmin(cfg config.Config) error {
 //  1. readyz says no, so that load balancers look elsewhere;
 //  2. a running move is reverted while its sessions still live, parked users stay in their journal;
 //  3. every client gets an ERROR line, and its ircd the end of its stream;
-//  4. the operator's doors close, since until here somebody may watch;
-//  5. loops, checks and the lock end.
+//  4. server links end, when the network has heard of these users' end;
+//  5. the operator's doors close, since until here somebody may watch;
+//  6. loops, checks and the lock end.
 func (d *daemon) Shutdown(ctx context.Context) error {
 	d.stopping.Store(true)
 	d.publish("stop", "")
 	d.closings.end()
 	err := d.moves.Close(ctx)
 	err = errors.Join(err, d.proxy.CloseAll(ctx, "the proxy is shutting down, please reconnect"))
+	err = errors.Join(err, d.links.Close(ctx))
 	if d.public != nil {
 		err = errors.Join(err, d.public.Shutdown(ctx))
 	}
@@ -273,6 +281,9 @@ func (d *daemon) release() {
 		}
 	}
 	d.closings.end()
+	if d.links != nil {
+		d.links.Close(expired())
+	}
 	if d.proxy != nil {
 		d.proxy.Close()
 	}

@@ -124,9 +124,15 @@ func (d *daemon) swap(next config.Config, set *certs.Set) (renewed bool, err err
 	if err != nil {
 		return false, fmt.Errorf("reload pools: %w", err)
 	}
+	links, err := d.links.Prepare(next.Pools)
+	if err != nil {
+		return false, fmt.Errorf("reload links: %w", err)
+	}
 	if renewed, err = d.setListeners(next.Listeners, set); err != nil {
+		links.Undo()
 		return false, fmt.Errorf("reload listeners: %w", err)
 	}
+	links.Do()
 	return renewed, pools()
 }
 

@@ -1,0 +1,37 @@
+package link
+
+import (
+	"time"
+)
+
+// Info is a picture of one link.
+type Info struct {
+	Pool, Name string
+	Peer       string // its address; "": not connected
+	SID        string
+	Proto      int
+	Backend    string // "pool/name"
+	Server     string // the ircd's name in the network
+	State      State
+	Since      time.Time // of the state
+	Kept       int64     // bytes
+	Hold       int64     // the bound of Kept
+	Removed    bool      // not in the configuration any more
+}
+
+// publish shows others how it stands.
+func (l *link) publish() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.info = Info{Pool: l.port.pool, Name: l.conf.Name, SID: l.peer.who.sid, Proto: l.peer.who.proto, Backend: l.backend, State: l.state, Since: l.since,
+		Hold: int64(l.conf.Hold)}
+	if l.ircd != nil {
+		l.info.Server = l.ircd.who.name
+	}
+}
+
+func (l *link) picture() Info {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.info
+}

@@ -1,0 +1,236 @@
+package link
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/ircferry/ircferry/internal/config"
+)
+
+// link is one server link: the peer's connection, the ircd's, and what is between them. All is its loop's (run), but for info.
+type link struct {
+	port    *port
+	conf    config.Link // as it was when the link came up
+	backend string      // "pool/name"
+	log     *slog.Logger
+	asks    chan func() // what others want of the loop
+	over    chan struct{}
+
+	state      State
+	peer, ircd *side // ircd: nil between Part and Replay
+	since      time.Time
+
+	mu   sync.Mutex
+	info Info
+}
+
+// newLink makes the link of two connections. run is its loop.
+func newLink(p *port, conf config.Link, backend string, peer, ircd stream) *link {
+	l := &link{port: p, conf: conf, backend: backend, peer: &side{stream: peer}, ircd: &side{stream: ircd}, since: time.Now(),
+		log: p.set.log.With("link", conf.Name, "backend", backend), asks: make(chan func()), over: make(chan struct{})}
+	l.publish()
+	return l
+}
+
+// run carries the link to its end. Nothing in it blocks but the wait for what comes next.
+func (l *link) run() {
+	defer close(l.over)
+	for l.state != Down {
+		select {
+		case b, ok := <-l.fromPeer():
+			l.peerSaid(b, ok)
+		case b, ok := <-l.fromIrcd():
+			l.ircdSaid(b, ok)
+		case <-l.peer.room():
+		case <-l.ircdRoom():
+		case f := <-l.asks:
+			f()
+		}
+		l.flush()
+		l.publish()
+	}
+}
+
+// do lets the loop carry out f, and reports whether it did. It is for other goroutines.
+func (l *link) do(ctx context.Context, f func()) error {
+	done := make(chan struct{})
+	select {
+	case l.asks <- func() { defer close(done); f() }:
+		<-done
+		return nil
+	case <-l.over:
+		return errEnded
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// fromPeer is where the next bytes of the peer come from, or nil as long as none are to be read.
+func (l *link) fromPeer() <-chan []byte {
+	if l.peer.ended || l.passing() && l.ircd.full() {
+		return nil
+	}
+	return l.peer.received()
+}
+
+// fromIrcd is the same of the ircd.
+func (l *link) fromIrcd() <-chan []byte {
+	if l.ircd == nil || l.ircd.ended || l.peer.full() {
+		return nil
+	}
+	return l.ircd.received()
+}
+
+func (l *link) ircdRoom() <-chan struct{} {
+	if l.ircd == nil {
+		return nil
+	}
+	return l.ircd.room()
+}
+
+// passing reports whether what the peer says goes to the ircd as it comes.
+func (l *link) passing() bool { return l.state == Linking || l.state == Raw }
+
+// flush gives to the kernel what this turn has gathered.
+func (l *link) flush() {
+	l.peer.flush()
+	if l.ircd != nil {
+		l.ircd.flush()
+	}
+}
+
+// peerSaid works off what the peer has said; ok is false at its end.
+func (l *link) peerSaid(b []byte, ok bool) {
+	if !ok {
+		l.peer.ended = true
+		l.peerEnded()
+		return
+	}
+	l.peer.take(b)
+	for l.state != Down {
+		line, ok := l.peer.line()
+		if !ok {
+			break
+		}
+		if len(line) > maxLine {
+			l.end(EndLine, errLongLine("the peer"))
+			return
+		}
+		l.peerLine(line)
+	}
+	if l.state != Down && l.peer.tooLong() {
+		l.end(EndLine, errLongLine("the peer"))
+	}
+}
+
+// ircdSaid is the same for the ircd.
+func (l *link) ircdSaid(b []byte, ok bool) {
+	if !ok {
+		l.ircd.ended = true
+		l.ircdEnded()
+		return
+	}
+	l.ircd.take(b)
+	for l.state != Down {
+		line, ok := l.ircd.line()
+		if !ok {
+			break
+		}
+		if len(line) > maxLine {
+			l.end(EndLine, errLongLine("the ircd"))
+			return
+		}
+		l.ircdLine(line)
+	}
+	if l.state != Down && l.ircd.tooLong() {
+		l.end(EndLine, errLongLine("the ircd"))
+	}
+}
+
+func errLongLine(who string) error {
+	return fmt.Errorf("%s said a line of more than %d bytes, which no server protocol has that we know", who, maxLine)
+}
+
+func (l *link) peerLine(line []byte) {
+	m := parse(line)
+	if !l.peer.who.burst {
+		l.peer.who.hear(m)
+		if l.misnamed() {
+			return
+		}
+		l.linked()
+	}
+	l.ircd.pass(line)
+}
+
+func (l *link) ircdLine(line []byte) {
+	m := parse(line)
+	if !l.ircd.who.burst {
+		l.ircd.who.hear(m)
+		l.linked()
+	}
+	if _, ok := l.dialect().marker(m); ok {
+		return
+	}
+	l.peer.pass(line)
+}
+
+// dialect is how this link is spoken, as far as both have introduced themselves.
+func (l *link) dialect() dialect {
+	d := dialect{proto: l.peer.who.proto, peer: l.peer.who.sid}
+	if l.ircd != nil {
+		d.ircd = l.ircd.who.sid
+	}
+	return d
+}
+
+// misnamed ends a link whose peer is another one than the configuration says, before the ircd hears of it: by the name a move would ask for it.
+func (l *link) misnamed() bool {
+	name := l.peer.who.name
+	if name == "" || strings.EqualFold(name, l.conf.Name) {
+		return false
+	}
+	l.end(EndName, fmt.Errorf("the peer at links %s calls itself %q; give it that name in links, or a link of its own", l.conf.Name, name))
+	return true
+}
+
+// linked makes the link raw when both bursts are over.
+func (l *link) linked() {
+	if l.state != Linking || !l.peer.who.burst || !l.ircd.who.burst {
+		return
+	}
+	l.state = Raw
+	l.log.Info("link up", "peer", l.peer.who.sid, "ircd", l.ircd.who.name, "proto", l.peer.who.proto, "after", time.Since(l.since).Round(time.Millisecond))
+	if !holdable(l.peer.who.proto) {
+		l.log.Warn("the peer's server protocol is none that can be held: a move would split it", "proto", l.peer.who.proto)
+	}
+	l.since = time.Now()
+}
+
+// peerEnded is the end of what the peer says.
+func (l *link) peerEnded() { l.end(EndPeer, l.peer.err()) }
+
+// ircdEnded is the end of what the ircd says.
+func (l *link) ircdEnded() { l.end(EndIrcd, l.ircd.err()) }
+
+// end closes both sides, each behind what it was to be told, half a line of the other one included.
+func (l *link) end(why End, err error) {
+	if why == EndPeer && l.passing() {
+		l.ircd.pass(l.peer.buf)
+	}
+	if why == EndIrcd && l.passing() {
+		l.peer.pass(l.ircd.buf)
+	}
+	l.flush()
+	l.peer.finish()
+	if l.ircd != nil {
+		l.ircd.finish()
+	}
+	up := l.state != Linking
+	l.state = Down
+	l.port.set.ended(l, why, err, up)
+}

@@ -1,0 +1,242 @@
+package link
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/ircferry/ircferry/backend"
+	"github.com/ircferry/ircferry/internal/config"
+)
+
+// Options are what a Set needs of the daemon.
+type Options struct {
+	Backends *backend.Set
+	Log      *slog.Logger // nil: discard
+}
+
+// Set is the server links of all pools. Its methods may be called from any goroutine.
+type Set struct {
+	backends *backend.Set
+	log      *slog.Logger
+	ctx      context.Context // of what is not a link yet
+	cancel   func()
+	running  sync.WaitGroup // loops, connections, and what leads to them
+
+	mu      sync.Mutex // guards all below; never held while calling out
+	closed  bool
+	ports   map[string]*port // by key
+	doors   map[string]*door
+	servers map[string]*tls.Config // of the backends' servers, by full name
+	links   []*link
+	under   map[string]int // connections of a port, by key, also those under way
+}
+
+// NewSet makes a set without links; Apply fills it.
+func NewSet(opt Options) *Set {
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Set{backends: opt.Backends, log: opt.Log, ports: map[string]*port{}, doors: map[string]*door{}, under: map[string]int{}}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	return s
+}
+
+// Change is a new configuration, read and bound. Exactly one of its functions is to be called.
+type Change struct{ Do, Undo func() }
+
+// Prepare reads all files and opens all new listeners of pools, or changes nothing and says why. Do cannot fail: links that are up stay so, whatever
+// became of them in the configuration. A link that a move holds must not change.
+func (s *Set) Prepare(pools map[string]config.Pool) (Change, error) {
+	next, servers, err := s.plan(pools)
+	if err != nil {
+		return Change{}, err
+	}
+	fresh := map[string]*door{}
+	undo := func() {
+		for _, d := range fresh {
+			d.Close()
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(next)) {
+		p := next[key]
+		if s.door(p) == nil && fresh[p.doorKey()] == nil {
+			d, err := p.bind()
+			if err != nil {
+				undo()
+				return Change{}, err
+			}
+			fresh[p.doorKey()] = d
+		}
+	}
+	return Change{Do: func() { s.change(next, servers, fresh) }, Undo: undo}, nil
+}
+
+// Apply is Prepare and Do.
+func (s *Set) Apply(pools map[string]config.Pool) error {
+	change, err := s.Prepare(pools)
+	if err == nil {
+		change.Do()
+	}
+	return err
+}
+
+func (s *Set) plan(pools map[string]config.Pool) (ports map[string]*port, servers map[string]*tls.Config, err error) {
+	ports, servers = map[string]*port{}, map[string]*tls.Config{}
+	for _, pool := range slices.Sorted(maps.Keys(pools)) {
+		for _, b := range pools[pool].Backends {
+			if b.Servers == nil || b.Servers.TLS == nil {
+				continue
+			}
+			if servers[pool+"/"+b.Name], err = b.Servers.TLS.DialConfig(hostOf(b.Servers.Address)); err != nil {
+				return nil, nil, fmt.Errorf("servers of %s/%s: %w", pool, b.Name, err)
+			}
+		}
+		for _, l := range pools[pool].Links {
+			p, err := s.planPort(pool, pools[pool], l)
+			if err != nil {
+				return nil, nil, err
+			}
+			ports[p.key()] = p
+		}
+	}
+	return ports, servers, nil
+}
+
+func (s *Set) door(p *port) *door {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.doors[p.doorKey()]
+}
+
+// change puts the new value in the place of the old one.
+func (s *Set) change(next map[string]*port, servers map[string]*tls.Config, fresh map[string]*door) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	kept := map[string]*door{}
+	for _, p := range next {
+		key := p.doorKey()
+		d := s.doors[key]
+		if d == nil {
+			d = fresh[key]
+		}
+		d.port.Store(p)
+		kept[key] = d
+	}
+	for key, d := range s.doors {
+		if kept[key] == nil || s.closed {
+			d.Close()
+		}
+	}
+	s.ports, s.servers, s.doors = next, servers, kept
+	for key, d := range fresh {
+		if s.closed {
+			d.Close()
+			continue
+		}
+		s.running.Go(func() { s.accept(d) })
+		s.log.Info("listening for a link", "link", d.port.Load().key(), "address", d.Addr().String(), "door", key)
+	}
+}
+
+func (s *Set) serversTLS(full string) *tls.Config {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.servers[full]
+}
+
+// enter begins to serve a connection, unless the set ends or the port has enough of them.
+func (s *Set) enter(p *port, c net.Conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	if s.under[p.key()] >= maxConnections {
+		go s.refused(p, c.RemoteAddr(), RefusedMany, fmt.Errorf("it has %d connections already", maxConnections))
+		return false
+	}
+	s.under[p.key()]++
+	s.running.Go(func() {
+		p.serve(s.ctx, c)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.under[p.key()]--
+	})
+	return true
+}
+
+// add makes a link of two connections, which are its own then.
+func (s *Set) add(p *port, full string, peer, ircd net.Conn) (*link, Refusal, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, RefusedHeld, errors.New("the daemon ends")
+	}
+	l := newLink(p, p.conf, full, newConn(peer, &s.running), newConn(ircd, &s.running))
+	s.links = append(s.links, l)
+	return l, "", nil
+}
+
+func (s *Set) remove(l *link) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.links = slices.DeleteFunc(s.links, func(x *link) bool { return x == l })
+}
+
+// refused tells of a connection that became no link.
+func (s *Set) refused(p *port, from net.Addr, why Refusal, err error) {
+	s.log.Warn("connection of a link refused", "link", p.key(), "from", from.String(), "reason", string(why), "err", err)
+}
+
+// ended tells of a link that is no more. It is called by its loop.
+func (s *Set) ended(l *link, why End, err error, up bool) {
+	l.log.Info("link ended", "reason", string(why), "err", err, "was_up", up, "after", time.Since(l.since).Round(time.Millisecond))
+}
+
+// Addrs tells where each link, by "pool/name", listens.
+func (s *Set) Addrs() map[string]net.Addr {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	addrs := map[string]net.Addr{}
+	for _, d := range s.doors {
+		addrs[d.port.Load().key()] = d.Addr()
+	}
+	return addrs
+}
+
+func (s *Set) all() []*link {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.links)
+}
+
+// Close ends all links, each by a FIN to both sides, and waits until they have taken what they were sent, or ctx is over. Links end with the
+// daemon: peers see a split.
+func (s *Set) Close(ctx context.Context) error {
+	s.mu.Lock()
+	s.closed = true
+	for _, d := range s.doors {
+		d.Close()
+	}
+	s.mu.Unlock()
+	s.cancel()
+	for _, l := range s.all() {
+		l.do(ctx, func() { l.end(EndShutdown, nil) })
+	}
+	done := make(chan struct{})
+	go func() { s.running.Wait(); close(done) }()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("end the server links: %w", context.Cause(ctx))
+	}
+}
