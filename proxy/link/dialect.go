@@ -112,13 +112,16 @@ func (d dialect) fence(token string) string {
 	return fmt.Sprintf(":%s PING %s%s %s\n", d.peer, d.doubled(d.peer), d.ircd, token)
 }
 
-// answers reports whether m is the answer to a fence.
-func (d dialect) answers(m message, token string) bool {
-	if token == "" || !m.is("PONG") || !m.from(d.ircd) {
-		return false
+// answer is the token of the answer to a fence in the peer's name.
+func (d dialect) answer(m message) (token string, ok bool) {
+	if !m.is("PONG") || !m.from(d.ircd) {
+		return "", false
 	}
-	p := m.params(3)
-	return len(p) >= 2 && p[len(p)-1] == token && p[len(p)-2] == d.peer
+	p := m.params(4)
+	if len(p) < 2 || p[len(p)-2] != d.peer {
+		return "", false
+	}
+	return p[len(p)-1], true
 }
 
 // pong is the answer to a PING of the peer, in the ircd's name. ok is false if m is none that the ircd itself would answer.
@@ -160,13 +163,16 @@ func (d dialect) reply(us, to string, p []string) (answer string, ok bool) {
 	return answer + "\n", true
 }
 
+// markerKey is the key of a marker: a server that does not know it leaves it alone.
+const markerKey = "ircferry"
+
 // marker answers the transaction of a marker, of which the peer must never hear.
 func (d dialect) marker(m message) (tx string, ok bool) {
 	if !m.is("METADATA") || !m.from(d.ircd) {
 		return "", false
 	}
 	p := m.params(3)
-	if len(p) < 3 || p[0] != "*" || p[1] != "ircferry" {
+	if len(p) < 3 || p[0] != "*" || p[1] != markerKey {
 		return "", false
 	}
 	return p[2], true

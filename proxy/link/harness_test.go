@@ -210,7 +210,6 @@ func (e *end) ended() {
 type dialectCase struct {
 	proto  int
 	prefix string // Anope's
-	double bool
 }
 
 func (d dialectCase) hello() []string {
@@ -262,4 +261,64 @@ func nets(list ...string) (all []netip.Prefix) {
 		all = append(all, netip.MustParsePrefix(n))
 	}
 	return all
+}
+
+var leafLink = config.Link{Name: "leaf.example", Listen: "127.0.0.1:0", Hold: config.DefaultHold}
+
+// leaf has leaf.example linked to backend a.
+func (r *rig) leaf() (peer, ircd *end) {
+	r.Helper()
+	peer = r.dial("leaf.example")
+	ircd = r.accept("a")
+	hello := []string{"CAPAB START 1205", "CAPAB END", "SERVER leaf.example leafpass 0 00L :Leaf", ":00L BURST 1700000000", ":00L ENDBURST"}
+	peer.say(hello...)
+	ircd.expect(hello...)
+	hello = []string{"CAPAB START 1205", "CAPAB END", "SERVER irc.example otherpass 0 00A :An ircd", ":00A BURST 1700000000", ":00A SINFO version :InspIRCd-3 one", ":00A ENDBURST"}
+	ircd.say(hello...)
+	peer.expect(hello...)
+	r.until("leaf is raw", func() bool { return r.state("leaf.example") == Raw })
+	return peer, ircd
+}
+
+// holdBoth is Set.Hold for two links.
+func (r *rig) holdBoth(services, leaf *end) *Held {
+	r.Helper()
+	var h *Held
+	done := background(func() (err error) { h, err = r.set.Hold(r.ctx(), "main/a"); return err })
+	services.fence(anope)
+	leaf.answer(leaf.next())
+	r.must("hold", done)
+	return h
+}
+
+// answer answers a fence of any peer.
+func (e *end) answer(line string) {
+	e.t.Helper()
+	w := strings.Fields(line)
+	if len(w) != 4 || w[1] != "PING" {
+		e.t.Fatalf("%s: %q is no fence", e.name, line)
+	}
+	e.say(":00A PONG " + w[0][1:] + " " + w[3])
+}
+
+// answerAll answers fences until done.
+func (e *end) answerAll(must func(string, <-chan error), done <-chan error) {
+	e.t.Helper()
+	over := make(chan error, 1)
+	go func() {
+		err := <-done
+		e.SetReadDeadline(time.Now())
+		over <- err
+	}()
+	for {
+		l, err := e.r.ReadString('\n')
+		if err != nil {
+			break
+		}
+		if strings.Contains(l, " PING ") {
+			e.answer(strings.TrimSpace(l))
+		}
+		e.SetReadDeadline(time.Now().Add(patience))
+	}
+	must("replay", over)
 }

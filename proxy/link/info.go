@@ -14,6 +14,7 @@ type Info struct {
 	Server     string // the ircd's name in the network
 	State      State
 	Since      time.Time // of the state
+	Held       time.Time // since when a move holds it; zero: none does
 	Kept       int64     // bytes
 	Hold       int64     // the bound of Kept
 	Removed    bool      // not in the configuration any more
@@ -23,11 +24,12 @@ type Info struct {
 func (l *link) publish() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.info = Info{Pool: l.port.pool, Name: l.conf.Name, SID: l.peer.who.sid, Proto: l.peer.who.proto, Backend: l.backend, State: l.state, Since: l.since,
-		Hold: int64(l.conf.Hold)}
-	if l.ircd != nil {
-		l.info.Server = l.ircd.who.name
+	held := time.Time{}
+	if l.state.held() {
+		held = l.held
 	}
+	l.info = Info{Pool: l.port.pool, Name: l.conf.Name, SID: l.peer.who.sid, Proto: l.peer.who.proto, Backend: l.backend, State: l.state, Since: l.since, Held: held, Peer: l.from,
+		Server: l.us.name, Kept: l.kept.size, Hold: int64(l.conf.Hold)}
 }
 
 func (l *link) picture() Info {

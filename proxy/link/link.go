@@ -16,22 +16,45 @@ type link struct {
 	port    *port
 	conf    config.Link // as it was when the link came up
 	backend string      // "pool/name"
+	from    string      // the peer's address
 	log     *slog.Logger
 	asks    chan func() // what others want of the loop
 	over    chan struct{}
 
 	state      State
-	peer, ircd *side // ircd: nil between Part and Replay
-	since      time.Time
+	since      time.Time // of the state
+	held       time.Time // since when a move holds it
+	peer, ircd *side     // ircd: nil while there is none, from the cut until Replay or Resume
+	us         intro     // the ircd, as the peer knows it
+	kept       kept
+	memory     memory // of the peer
+	own        memory // of the ircd, as the peer knows it
+	late       *time.Timer
+	fence      fence
+
+	// While a move holds it.
+	holder *Held
+	waiter func(error) // who waits for the next step; see answer
+	old    *side       // the process of before, from the cut until Part or Resume
+	paused bool        // the ircd is not read, because it has said a marker
+	marked string      // of which transaction
+	wanted string      // of which one is waited for
+	to     string      // the backend of the replay
+	fresh  memory      // own, of the process that the link is replayed into
+	stop   func()      // ends the walk through the burst
+	lost   error       // why the last replay is no more
+	left   error       // why the peer is gone
+	cause  Cause       // of giving it up
 
 	mu   sync.Mutex
 	info Info
 }
 
 // newLink makes the link of two connections. run is its loop.
-func newLink(p *port, conf config.Link, backend string, peer, ircd stream) *link {
-	l := &link{port: p, conf: conf, backend: backend, peer: &side{stream: peer}, ircd: &side{stream: ircd}, since: time.Now(),
-		log: p.set.log.With("link", conf.Name, "backend", backend), asks: make(chan func()), over: make(chan struct{})}
+func newLink(p *port, conf config.Link, backend, from string, peer, ircd stream) *link {
+	l := &link{port: p, conf: conf, backend: backend, from: from, peer: &side{stream: peer}, ircd: &side{stream: ircd}, since: time.Now(),
+		log: p.set.log.With("link", conf.Name, "backend", backend), asks: make(chan func()), over: make(chan struct{}), late: time.NewTimer(fenceTime)}
+	l.late.Stop()
 	l.publish()
 	return l
 }
@@ -47,6 +70,8 @@ func (l *link) run() {
 			l.ircdSaid(b, ok)
 		case <-l.peer.room():
 		case <-l.ircdRoom():
+		case <-l.late.C:
+			l.tooLate()
 		case f := <-l.asks:
 			f()
 		}
@@ -71,7 +96,7 @@ func (l *link) do(ctx context.Context, f func()) error {
 
 // fromPeer is where the next bytes of the peer come from, or nil as long as none are to be read.
 func (l *link) fromPeer() <-chan []byte {
-	if l.peer.ended || l.passing() && l.ircd.full() {
+	if l.peer.ended || l.passing() && l.ircd.full() || l.state == Flushing && l.kept.size > int64(l.conf.Hold) {
 		return nil
 	}
 	return l.peer.received()
@@ -79,7 +104,7 @@ func (l *link) fromPeer() <-chan []byte {
 
 // fromIrcd is the same of the ircd.
 func (l *link) fromIrcd() <-chan []byte {
-	if l.ircd == nil || l.ircd.ended || l.peer.full() {
+	if l.ircd == nil || l.ircd.ended || l.paused || l.peer.full() {
 		return nil
 	}
 	return l.ircd.received()
@@ -135,19 +160,21 @@ func (l *link) ircdSaid(b []byte, ok bool) {
 		return
 	}
 	l.ircd.take(b)
-	for l.state != Down {
+	l.work()
+}
+
+// work works off the whole lines of the ircd, up to a marker.
+func (l *link) work() {
+	for l.state != Down && l.ircd != nil && !l.paused {
 		line, ok := l.ircd.line()
-		if !ok {
-			break
+		if !ok && !l.ircd.tooLong() {
+			return
 		}
-		if len(line) > maxLine {
+		if !ok || len(line) > maxLine {
 			l.end(EndLine, errLongLine("the ircd"))
 			return
 		}
 		l.ircdLine(line)
-	}
-	if l.state != Down && l.ircd.tooLong() {
-		l.end(EndLine, errLongLine("the ircd"))
 	}
 }
 
@@ -164,29 +191,49 @@ func (l *link) peerLine(line []byte) {
 		}
 		l.linked()
 	}
-	l.ircd.pass(line)
+	l.memory.note(m, line)
+	switch {
+	case l.passing():
+		l.ircd.pass(line)
+	case l.state == Holding || !l.ponged(line):
+		l.keep(line)
+	}
 }
 
 func (l *link) ircdLine(line []byte) {
 	m := parse(line)
-	if !l.ircd.who.burst {
-		l.ircd.who.hear(m)
-		l.linked()
-	}
-	if _, ok := l.dialect().marker(m); ok {
+	if l.answered(m) {
 		return
 	}
+	if tx, ok := l.dialect().marker(m); ok {
+		l.mark(tx)
+		return
+	}
+	switch l.state {
+	case Replaying, Swallowing:
+		l.swallow(m, line)
+		return
+	case Flushing:
+		if pong, ok := l.dialect().ircdPong(m); ok { // the peer's own would stand behind all that was kept
+			l.ircd.pass([]byte(pong))
+			return
+		}
+	}
 	l.peer.pass(line)
+	l.us.hear(m)
+	if m.from(l.us.sid) {
+		l.own.note(m, line)
+	}
+	l.linked()
 }
 
 // dialect is how this link is spoken, as far as both have introduced themselves.
 func (l *link) dialect() dialect {
-	d := dialect{proto: l.peer.who.proto, peer: l.peer.who.sid}
-	if l.ircd != nil {
-		d.ircd = l.ircd.who.sid
-	}
-	return d
+	return dialect{proto: l.peer.who.proto, peer: l.peer.who.sid, ircd: l.us.sid}
 }
+
+// enter changes the state.
+func (l *link) enter(s State) { l.state, l.since = s, time.Now() }
 
 // misnamed ends a link whose peer is another one than the configuration says, before the ircd hears of it: by the name a move would ask for it.
 func (l *link) misnamed() bool {
@@ -200,37 +247,65 @@ func (l *link) misnamed() bool {
 
 // linked makes the link raw when both bursts are over.
 func (l *link) linked() {
-	if l.state != Linking || !l.peer.who.burst || !l.ircd.who.burst {
+	if l.state != Linking || !l.peer.who.burst || !l.us.burst {
 		return
 	}
-	l.state = Raw
-	l.log.Info("link up", "peer", l.peer.who.sid, "ircd", l.ircd.who.name, "proto", l.peer.who.proto, "after", time.Since(l.since).Round(time.Millisecond))
+	l.log.Info("link up", "peer", l.peer.who.sid, "ircd", l.us.name, "proto", l.peer.who.proto, "after", time.Since(l.since).Round(time.Millisecond))
 	if !holdable(l.peer.who.proto) {
 		l.log.Warn("the peer's server protocol is none that can be held: a move would split it", "proto", l.peer.who.proto)
 	}
-	l.since = time.Now()
+	l.enter(Raw)
 }
 
 // peerEnded is the end of what the peer says.
-func (l *link) peerEnded() { l.end(EndPeer, l.peer.err()) }
+func (l *link) peerEnded() {
+	switch {
+	case l.passing():
+		l.end(EndPeer, l.peer.err())
+	case l.state.held():
+		err := errLeft
+		if cause := l.peer.err(); cause != nil {
+			err = fmt.Errorf("%w: %w", errLeft, cause)
+		}
+		l.leave(err)
+	}
+}
 
 // ircdEnded is the end of what the ircd says.
-func (l *link) ircdEnded() { l.end(EndIrcd, l.ircd.err()) }
+func (l *link) ircdEnded() {
+	switch l.state {
+	case Replaying, Swallowing:
+		l.replayEnded()
+	default:
+		l.end(EndIrcd, l.ircd.err())
+	}
+}
 
-// end closes both sides, each behind what it was to be told, half a line of the other one included.
+// end closes all sides, each behind what it was to be told, half a line of the other one included.
 func (l *link) end(why End, err error) {
 	if why == EndPeer && l.passing() {
 		l.ircd.pass(l.peer.buf)
 	}
-	if why == EndIrcd && l.passing() {
+	if why == EndIrcd {
 		l.peer.pass(l.ircd.buf)
 	}
-	l.flush()
-	l.peer.finish()
-	if l.ircd != nil {
-		l.ircd.finish()
-	}
 	up := l.state != Linking
-	l.state = Down
+	l.flush()
+	if l.holder != nil {
+		if err == nil {
+			err = fmt.Errorf("%w (%s)", errEnded, why)
+		}
+		l.holder.over(l, err, true)
+		l.holder = nil
+	}
 	l.port.set.ended(l, why, err, up)
+	for _, s := range []*side{l.peer, l.ircd, l.old} {
+		if s != nil {
+			s.finish()
+		}
+	}
+	l.endPlay()
+	l.late.Stop()
+	l.enter(Down)
+	l.answer(errEnded)
 }

@@ -86,6 +86,10 @@ func (p *port) connect(ctx context.Context, c net.Conn) (*link, Refusal, error) 
 		}
 		c = secured
 	}
+	if err := p.set.await(ctx, p, c); err != nil {
+		c.Close()
+		return nil, RefusedHeld, err
+	}
 	b := p.choose()
 	if b == nil {
 		c.Close()

@@ -25,6 +25,8 @@ const (
 	EndIrcd     End = "ircd"     // the ircd has
 	EndName     End = "name"     // the peer called itself otherwise than links says
 	EndLine     End = "line"     // one of the two said a line over maxLine
+	EndFence    End = "fence"    // the ircd did not take what was kept
+	EndMove     End = "move"     // a move began before its burst was over
 	EndShutdown End = "shutdown" // the daemon ends
 	EndGivenUp  End = "given_up" // a move could not hold it on; see Cause
 )
@@ -33,17 +35,14 @@ const (
 type Cause string
 
 const (
-	CauseKept    Cause = "kept"    // the peer has said more than hold
-	CauseMarker  Cause = "marker"  // no marker, of EXPORT or of COMMIT
-	CauseReplay  Cause = "replay"  // not replayed when the move went live
-	CauseFence   Cause = "fence"   // the ircd did not take what was kept
-	CausePeer    Cause = "peer"    // the peer left while it was held; its split came at the end
-	CauseMove    Cause = "move"    // the move says so, or has ended without it
-	CauseStopped Cause = "stopped" // the daemon ends
+	CauseKept   Cause = "kept"   // the peer has said more than hold
+	CauseMarker Cause = "marker" // no marker, of EXPORT or of COMMIT
+	CauseReplay Cause = "replay" // not replayed when the move went live
+	CauseMove   Cause = "move"   // the move says so, or has ended without it
 )
 
 // Causes in the order in which metrics list them.
-var Causes = []Cause{CauseKept, CauseMarker, CauseReplay, CauseFence, CausePeer, CauseMove, CauseStopped}
+var Causes = []Cause{CauseKept, CauseMarker, CauseReplay, CauseMove}
 
 // errEnded is the answer of a link that is no more.
 var errEnded = errors.New("the link has ended")

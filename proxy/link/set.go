@@ -2,6 +2,7 @@ package link
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -9,7 +10,9 @@ import (
 	"maps"
 	"net"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ircferry/ircferry/backend"
@@ -29,14 +32,19 @@ type Set struct {
 	ctx      context.Context // of what is not a link yet
 	cancel   func()
 	running  sync.WaitGroup // loops, connections, and what leads to them
+	metrics  *metrics
+	prefix   string // of tokens
+	tokens   atomic.Uint64
 
-	mu      sync.Mutex // guards all below; never held while calling out
-	closed  bool
-	ports   map[string]*port // by key
-	doors   map[string]*door
-	servers map[string]*tls.Config // of the backends' servers, by full name
-	links   []*link
-	under   map[string]int // connections of a port, by key, also those under way
+	mu       sync.Mutex // guards all below; never held while calling out
+	closed   bool
+	ports    map[string]*port // by key
+	doors    map[string]*door
+	servers  map[string]*tls.Config // of the backends' servers, by full name
+	links    []*link
+	bars     map[string]int // moves that have a backend, by full name
+	unbarred chan struct{}  // closed when one of them lets go
+	under    map[string]int // connections of a port, by key, also those under way
 }
 
 // NewSet makes a set without links; Apply fills it.
@@ -45,6 +53,8 @@ func NewSet(opt Options) *Set {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Set{backends: opt.Backends, log: opt.Log, ports: map[string]*port{}, doors: map[string]*door{}, under: map[string]int{}}
+	s.prefix = "ircferry." + rand.Text()[:12] + "."
+	s.bars, s.unbarred = map[string]int{}, make(chan struct{})
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
 }
@@ -180,7 +190,10 @@ func (s *Set) add(p *port, full string, peer, ircd net.Conn) (*link, Refusal, er
 	if s.closed {
 		return nil, RefusedHeld, errors.New("the daemon ends")
 	}
-	l := newLink(p, p.conf, full, newConn(peer, &s.running), newConn(ircd, &s.running))
+	if s.barredLocked(p) {
+		return nil, RefusedHeld, errHeld
+	}
+	l := newLink(p, p.conf, full, peer.RemoteAddr().String(), newConn(peer, &s.running), newConn(ircd, &s.running))
 	s.links = append(s.links, l)
 	return l, "", nil
 }
@@ -200,6 +213,14 @@ func (s *Set) refused(p *port, from net.Addr, why Refusal, err error) {
 func (s *Set) ended(l *link, why End, err error, up bool) {
 	l.log.Info("link ended", "reason", string(why), "err", err, "was_up", up, "after", time.Since(l.since).Round(time.Millisecond))
 }
+
+// token is a word of a fence that nobody else says.
+func (s *Set) token() string {
+	return fmt.Sprintf("%s%d", s.prefix, s.tokens.Add(1))
+}
+
+// ours reports whether a token is of this set.
+func (s *Set) ours(token string) bool { return strings.HasPrefix(token, s.prefix) }
 
 // Addrs tells where each link, by "pool/name", listens.
 func (s *Set) Addrs() map[string]net.Addr {
