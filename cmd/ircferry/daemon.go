@@ -168,7 +168,7 @@ func (d *daemon) startRooms(cfg config.Config) (err error) {
 		return err
 	}
 	d.links = link.NewSet(link.Options{Backends: d.backends, Log: d.log.With("component", "link")})
-	moves, interrupted, err := handoff.New(handoff.Options{Sessions: d.proxy, Backends: d.backends, Driver: native.Driver{Instance: d.instance},
+	moves, interrupted, err := handoff.New(handoff.Options{Sessions: d.proxy, Links: serverLinks{d.links}, Backends: d.backends, Driver: native.Driver{Instance: d.instance},
 		Journals: filepath.Join(cfg.State, "moves"), Limits: d.limits, Log: d.log.With("component", "handoff"),
 		Paused: d.metrics.SessionPause, Hurry: new(collector).hurry})
 	if err != nil {
@@ -202,7 +202,7 @@ func (d *daemon) reopenTo(in handoff.Interrupted) {
 
 func (d *daemon) limits() handoff.Limits {
 	m := d.cfg.Load().Moves
-	return handoff.Limits{Deadline: m.Deadline.D(), MaxPause: m.MaxPause.D(), Park: m.Park.D()}
+	return handoff.Limits{Deadline: m.Deadline.D(), MaxPause: m.MaxPause.D(), Park: m.Park.D(), Visible: m.Visible == config.VisibleAllow}
 }
 
 func (d *daemon) backendEvent(e backend.Event) {

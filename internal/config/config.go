@@ -137,7 +137,16 @@ type Moves struct {
 	Deadline Duration `yaml:"deadline"`  // end to end until the point of no return
 	MaxPause Duration `yaml:"max_pause"` // a freeze that lasts longer before the point of no return is reverted
 	Park     Duration `yaml:"park"`      // how long parked sessions are kept
+	Visible  Visible  `yaml:"visible" oneof:"refuse allow"`
 }
+
+// Visible says whether a hold or a restart is made although users would see it, as --allow-visible does for one command.
+type Visible string
+
+const (
+	VisibleRefuse Visible = "refuse"
+	VisibleAllow  Visible = "allow"
+)
 
 // Admin is the control socket.
 type Admin struct {

@@ -9,6 +9,7 @@ func Default() Config {
 			Deadline: Duration(60 * time.Second),
 			MaxPause: Duration(5 * time.Second),
 			Park:     Duration(10 * time.Minute),
+			Visible:  VisibleRefuse,
 		},
 		State: "/var/lib/ircferry",
 		Admin: Admin{Socket: "/run/ircferry/admin.sock"},

@@ -72,11 +72,10 @@ func (l *link) atMarker() {
 	l.marked, l.wanted, l.paused = "", "", false
 	l.holder.cutNow(l)
 	l.enter(Cut)
-	l.kept.remove(l.ponged) // the ircd has not read these, and would not any more
 	l.answer(nil)
 }
 
-// ponged answers a PING of the peer in the place of an ircd that cannot.
+// ponged answers a PING of the peer in the place of an ircd that does not hear it: what a server wants to know by it is whether the other one is there.
 func (l *link) ponged(line []byte) bool {
 	pong, ok := l.dialect().pong(parse(line))
 	if ok {

@@ -38,18 +38,3 @@ func (k *kept) take(n int) (piece []byte) {
 	}
 	return b[:end]
 }
-
-// remove takes out the lines that f wants.
-func (k *kept) remove(f func(line []byte) bool) {
-	all := *k
-	*k = kept{}
-	for {
-		piece := all.take(1)
-		if piece == nil {
-			return
-		}
-		if !f(piece) {
-			k.add(piece)
-		}
-	}
-}

@@ -195,7 +195,7 @@ func (l *link) peerLine(line []byte) {
 	switch {
 	case l.passing():
 		l.ircd.pass(line)
-	case l.state == Holding || !l.ponged(line):
+	case !l.ponged(line):
 		l.keep(line)
 	}
 }
@@ -213,8 +213,8 @@ func (l *link) ircdLine(line []byte) {
 	case Replaying, Swallowing:
 		l.swallow(m, line)
 		return
-	case Flushing:
-		if pong, ok := l.dialect().ircdPong(m); ok { // the peer's own would stand behind all that was kept
+	case Holding, Flushing:
+		if pong, ok := l.dialect().ircdPong(m); ok { // the peer's own would stand behind all that is kept
 			l.ircd.pass([]byte(pong))
 			return
 		}

@@ -14,11 +14,11 @@ type State int
 //	            peer to ircd                           ircd to peer
 //	linking     all                                    all
 //	raw         all                                    all but answers to our fences, and markers
-//	holding     nothing: kept                          likewise
+//	holding     nothing: kept, PINGs are answered      likewise, and PINGs are answered
 //	cut         nothing: kept, PINGs are answered      nothing: not read, since it may have to be passed yet
 //	replaying   the replay; the peer's is kept         nothing: dropped, PINGs are answered
 //	swallowing  nothing: kept, PINGs are answered      nothing: dropped up to the marker, not read behind it
-//	flushing    what was kept, paced                   all
+//	flushing    what was kept, paced                   as when it is held
 const (
 	Linking State = iota
 	Raw
