@@ -50,7 +50,7 @@ var rooms = map[string][]string{
 var doors = map[string][]string{
 	"github.com/spf13/cobra":         {"cmd/"},
 	"github.com/goccy/go-yaml":       {"internal/config/"},
-	"github.com/prometheus":          {"admin/", "cmd/", "proxy/metrics", "proxy/proxy.go", "proxy/link/metrics", "backend/metrics", "backend/set.go", "handoff/metrics"},
+	"github.com/prometheus":          {"admin/", "cmd/", "proxy/metrics", "proxy/proxy.go", "proxy/link/metrics", "proxy/link/set.go", "backend/metrics", "backend/set.go", "handoff/metrics"},
 	"github.com/ergochat/irc-go":     {"handoff/replay/", "internal/ircd/"},
 	"github.com/pires/go-proxyproto": {"proxy/admit/header", "backend/proxyheader"},
 	"github.com/armon/go-proxyproto": {"internal/ircd/listen"},

@@ -68,7 +68,7 @@ func (s *Set) settled(ctx context.Context, full string) (links []*link, err erro
 	for {
 		links, busy := s.standing(full)
 		if len(busy) == 0 {
-			slices.SortFunc(links, func(a, b *link) int { return cmp.Compare(a.conf.Name, b.conf.Name) })
+			slices.SortFunc(links, func(a, b *link) int { return cmp.Compare(a.picture().Name, b.picture().Name) })
 			return links, nil
 		}
 		for _, l := range busy {
@@ -83,7 +83,7 @@ func (s *Set) settled(ctx context.Context, full string) (links []*link, err erro
 		select {
 		case <-time.After(settleTick):
 		case <-ctx.Done():
-			return nil, fmt.Errorf("link %s: it is %s still: %w", busy[0].conf.Name, busy[0].picture().State, context.Cause(ctx))
+			return nil, fmt.Errorf("link %s: it is %s still: %w", busy[0].picture().Name, busy[0].picture().State, context.Cause(ctx))
 		}
 	}
 }
@@ -156,7 +156,7 @@ func (s *Set) await(ctx context.Context, p *port, c net.Conn) error {
 // heldOf is the link of a port that a move holds.
 func (s *Set) heldOf(p *port) *link {
 	for _, l := range s.all() {
-		if l.port.key() == p.key() && l.picture().State.held() {
+		if i := l.picture(); i.key() == p.key() && i.State.held() {
 			return l
 		}
 	}

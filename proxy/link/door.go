@@ -63,8 +63,9 @@ func (s *Set) accept(d *door) {
 			time.Sleep(acceptRest)
 			continue
 		}
-		if !s.enter(d.port.Load(), c) {
+		if p := d.port.Load(); !s.enter(p, c) {
 			c.Close()
+			s.refused(p, c.RemoteAddr(), RefusedMany, fmt.Errorf("it has %d connections already", maxConnections))
 		}
 	}
 }

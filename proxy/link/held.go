@@ -81,7 +81,7 @@ func (h *Held) Replay(ctx context.Context, r backend.Replay) error {
 		return fmt.Errorf("replay link %s: it is not held any more", r.Link)
 	}
 	err := h.replay(ctx, l, r)
-	h.set.metrics.replayed(l.port, err)
+	h.set.metrics.replayed(l.picture(), err)
 	if err != nil {
 		return fmt.Errorf("replay link %s into %s: %w", r.Link, r.To, err)
 	}
@@ -248,7 +248,7 @@ func (h *Held) tell(f func(l *link)) {
 func (h *Held) first(errs map[*link]error, what string) error {
 	for _, l := range h.links {
 		if err := errs[l]; err != nil {
-			return fmt.Errorf("link %s: %s: %w", l.conf.Name, what, err)
+			return fmt.Errorf("link %s: %s: %w", l.picture().Name, what, err)
 		}
 	}
 	return nil

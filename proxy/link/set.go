@@ -9,11 +9,13 @@ import (
 	"log/slog"
 	"maps"
 	"net"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/ircferry/ircferry/backend"
 	"github.com/ircferry/ircferry/internal/config"
@@ -23,6 +25,8 @@ import (
 type Options struct {
 	Backends *backend.Set
 	Log      *slog.Logger // nil: discard
+
+	Registerer prometheus.Registerer // nil: no metrics
 }
 
 // Set is the server links of all pools. Its methods may be called from any goroutine.
@@ -43,6 +47,7 @@ type Set struct {
 	servers  map[string]*tls.Config // of the backends' servers, by full name
 	links    []*link
 	bars     map[string]int // moves that have a backend, by full name
+	told     map[string]told
 	unbarred chan struct{}  // closed when one of them lets go
 	under    map[string]int // connections of a port, by key, also those under way
 }
@@ -54,7 +59,8 @@ func NewSet(opt Options) *Set {
 	}
 	s := &Set{backends: opt.Backends, log: opt.Log, ports: map[string]*port{}, doors: map[string]*door{}, under: map[string]int{}}
 	s.prefix = "ircferry." + rand.Text()[:12] + "."
-	s.bars, s.unbarred = map[string]int{}, make(chan struct{})
+	s.bars, s.unbarred, s.told = map[string]int{}, make(chan struct{}), map[string]told{}
+	s.metrics = newMetrics(s, opt.Registerer)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
 }
@@ -66,6 +72,9 @@ type Change struct{ Do, Undo func() }
 // became of them in the configuration. A link that a move holds must not change.
 func (s *Set) Prepare(pools map[string]config.Pool) (Change, error) {
 	next, servers, err := s.plan(pools)
+	if err == nil {
+		err = s.needed(next)
+	}
 	if err != nil {
 		return Change{}, err
 	}
@@ -120,6 +129,20 @@ func (s *Set) plan(pools map[string]config.Pool) (ports map[string]*port, server
 	return ports, servers, nil
 }
 
+// needed refuses to change what a move holds.
+func (s *Set) needed(next map[string]*port) error {
+	for _, l := range s.all() {
+		i := l.picture()
+		if !i.State.held() {
+			continue
+		}
+		if p := next[i.key()]; p == nil || !reflect.DeepEqual(p.conf, i.conf) {
+			return fmt.Errorf("link %s is held by a move and cannot change; wait for its end or ferryctl cancel it", i.key())
+		}
+	}
+	return nil
+}
+
 func (s *Set) door(p *port) *door {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -128,6 +151,23 @@ func (s *Set) door(p *port) *door {
 
 // change puts the new value in the place of the old one.
 func (s *Set) change(next map[string]*port, servers map[string]*tls.Config, fresh map[string]*door) {
+	before := s.swap(next, servers, fresh)
+	for key, p := range before {
+		if next[key] == nil {
+			s.metrics.forget(p)
+		}
+	}
+	for _, p := range next {
+		s.metrics.show(p)
+	}
+	for _, l := range s.all() {
+		if p := next[l.picture().key()]; p != nil {
+			l.do(s.ctx, func() { l.port, l.conf = p, p.conf })
+		}
+	}
+}
+
+func (s *Set) swap(next map[string]*port, servers map[string]*tls.Config, fresh map[string]*door) (before map[string]*port) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	kept := map[string]*door{}
@@ -145,15 +185,16 @@ func (s *Set) change(next map[string]*port, servers map[string]*tls.Config, fres
 			d.Close()
 		}
 	}
-	s.ports, s.servers, s.doors = next, servers, kept
-	for key, d := range fresh {
+	before, s.ports, s.servers, s.doors = s.ports, next, servers, kept
+	for _, d := range fresh {
 		if s.closed {
 			d.Close()
 			continue
 		}
 		s.running.Go(func() { s.accept(d) })
-		s.log.Info("listening for a link", "link", d.port.Load().key(), "address", d.Addr().String(), "door", key)
+		s.log.Info("listening for a link", "link", d.port.Load().key(), "address", d.Addr().String())
 	}
+	return before
 }
 
 func (s *Set) serversTLS(full string) *tls.Config {
@@ -163,24 +204,26 @@ func (s *Set) serversTLS(full string) *tls.Config {
 }
 
 // enter begins to serve a connection, unless the set ends or the port has enough of them.
-func (s *Set) enter(p *port, c net.Conn) bool {
+func (s *Set) enter(p *port, c net.Conn) (ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
-		return false
-	}
-	if s.under[p.key()] >= maxConnections {
-		go s.refused(p, c.RemoteAddr(), RefusedMany, fmt.Errorf("it has %d connections already", maxConnections))
+	if s.closed || s.under[p.key()] >= maxConnections {
 		return false
 	}
 	s.under[p.key()]++
 	s.running.Go(func() {
 		p.serve(s.ctx, c)
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.under[p.key()]--
+		s.leave(p)
 	})
 	return true
+}
+
+func (s *Set) leave(p *port) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.under[p.key()]--; s.under[p.key()] == 0 {
+		delete(s.under, p.key())
+	}
 }
 
 // add makes a link of two connections, which are its own then.
@@ -202,16 +245,6 @@ func (s *Set) remove(l *link) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.links = slices.DeleteFunc(s.links, func(x *link) bool { return x == l })
-}
-
-// refused tells of a connection that became no link.
-func (s *Set) refused(p *port, from net.Addr, why Refusal, err error) {
-	s.log.Warn("connection of a link refused", "link", p.key(), "from", from.String(), "reason", string(why), "err", err)
-}
-
-// ended tells of a link that is no more. It is called by its loop.
-func (s *Set) ended(l *link, why End, err error, up bool) {
-	l.log.Info("link ended", "reason", string(why), "err", err, "was_up", up, "after", time.Since(l.since).Round(time.Millisecond))
 }
 
 // token is a word of a fence that nobody else says.

@@ -1,0 +1,43 @@
+package link
+
+import (
+	"net"
+	"time"
+)
+
+// tellAgain is how long the log is spared after a line about refused connections of one link: a peer may try several times a second.
+const tellAgain = 10 * time.Second
+
+// told is when a refusal was last told, and how many were not since.
+type told struct {
+	at time.Time
+	n  int
+}
+
+// refused tells of a connection that became no link.
+func (s *Set) refused(p *port, from net.Addr, why Refusal, err error) {
+	s.metrics.refused(p, why)
+	s.mu.Lock()
+	key := p.key() + " " + string(why)
+	t, now := s.told[key], time.Now()
+	silent := !t.at.IsZero() && now.Sub(t.at) < tellAgain
+	before := t.n
+	if t.n++; !silent {
+		t = told{at: now}
+	}
+	s.told[key] = t
+	s.mu.Unlock()
+	if !silent {
+		s.log.Warn("connection of a link refused", "link", p.key(), "from", from.String(), "reason", string(why), "err", err, "others", before)
+	}
+}
+
+// ended tells of a link that is no more. It is called by its loop.
+func (s *Set) ended(l *link, why End, err error, up bool) {
+	s.metrics.ended(l, why)
+	log := l.log.Info
+	if why == EndGivenUp || why == EndFence {
+		log = l.log.Error
+	}
+	log("link ended", "reason", string(why), "cause", string(l.cause), "err", err, "was_up", up, "after", time.Since(l.since).Round(time.Millisecond))
+}
