@@ -24,13 +24,14 @@ namespace Handoff
 	struct Note
 	{
 		std::string u, c, code, key, text;
-		Note(const std::string& U, const std::string& C, const std::string& Code, const std::string& Key, const std::string& Text)
-			: u(U), c(C), code(Code), key(Key), text(Text) { }
+		std::string link; // that it is about, if it is about one
+		Note(const std::string& U, const std::string& C, const std::string& Code, const std::string& Key, const std::string& Text, const std::string& Link = "")
+			: u(U), c(C), code(Code), key(Key), text(Text), link(Link) { }
 
 		Line Message(const std::string& verb, const std::string& tx) const
 		{
 			Line m(verb);
-			m.Add("tx", tx).Set("u", u).Set("c", c).Add("code", code).Set("k", key).Set("text", text);
+			m.Add("tx", tx).Set("l", link).Set("u", u).Set("c", c).Add("code", code).Set("k", key).Set("text", text);
 			return m;
 		}
 	};
@@ -39,6 +40,7 @@ namespace Handoff
 	class Checker
 	{
 		World& world;
+		Network* const network; // nullptr: the import has no links
 		const std::string& kick;
 		const size_t silence; // the longest list: m_silence takes a longer one not at all
 		size_t newusers;
@@ -50,7 +52,7 @@ namespace Handoff
 		std::vector<Note> warns, conflicts;
 		std::vector<std::string> nicks, channels; // free, and for this import
 
-		Checker(World& w, const std::string& Kick) : world(w), kick(Kick), silence(ISupportNumber("SILENCE")), newusers(0) { }
+		Checker(World& w, Network* Links, const std::string& Kick) : world(w), network(Links), kick(Kick), silence(ISupportNumber("SILENCE")), newusers(0) { }
 
 		void Check(const Line& r)
 		{
@@ -63,8 +65,10 @@ namespace Handoff
 				CheckUser(r);
 				newusers++;
 			}
-			else
+			else if (r.verb == "MEMB")
 				CheckMember(r);
+			else if (r.verb == "LINK")
+				CheckLink(r);
 		}
 
 		/** After all records. */
@@ -150,10 +154,34 @@ namespace Handoff
 			}
 			else if (!IsSame(live, r))
 				Conflict(r, "channel-exists", "n", "another channel has the name");
-			else if (!live->GetUsers().empty()) // an empty one, kept by +P, is what the record tells of
+			else if (!live->GetUsers().empty() && !(network && IsReplayed(live))) // an empty one, kept by +P, is what the record tells of
 				Warn(r, "merged", "n", "the channel lives here; its topic, modes and lists stay");
 			CheckLength(r, "topic", ServerInstance->Config->Limits.MaxTopic);
 			CheckKeys(r, known, OfChannel);
+		}
+
+		/** Whether what is behind a link is here as it was there. */
+		void CheckLink(const Line& r)
+		{
+			const std::string& name = r.Get("n");
+			const std::vector<ServerFacts> servers = network->Servers();
+			std::string why;
+			std::vector<User*> users;
+			const Behind behind(servers, std::vector<std::string>(1, name));
+			for (const auto& entry : ServerInstance->Users.GetUsers())
+				if (behind.Of(entry.second) != Behind::None)
+					users.push_back(entry.second);
+			if (!Network::Direct(servers, name, r.Get("sid")))
+				why = "no server of that name and id is linked directly";
+			else if (network->IsBursting(name))
+				why = "its burst is not at its end";
+			else if (users.size() != r.Num("users"))
+				why = ConvToStr(users.size()) + " users are behind it, and " + r.Get("users") + " were";
+			else if (r.Has(OwnKey + "saved") && Saved(users) > r.Num(OwnKey + "saved"))
+				why = "users behind it have lost their nicks to others";
+			if (!why.empty())
+				conflicts.push_back(Note("", "", "link", "", why, name));
+			PassID(r.Get("last"));
 		}
 
 		void CheckList(const Line& r)
@@ -174,8 +202,8 @@ namespace Handoff
 
 		void CheckMember(const Line& r)
 		{
-			static const std::string place = OwnKey + "place", prefixes = OwnKey + "prefixes";
-			static const char* const known[] = { "u", "c", "m", "at", place.c_str(), prefixes.c_str(), nullptr };
+			static const std::string place = OwnKey + "place", prefixes = OwnKey + "prefixes", membid = OwnKey + "membid";
+			static const char* const known[] = { "u", "c", "m", "at", place.c_str(), prefixes.c_str(), membid.c_str(), nullptr };
 			for (size_t i = 0; i < r.Get("m").length(); ++i)
 				if (!StandardPrefix(r.Get("m")[i]))
 					Warn(r, "unknown-prefix", "m", "no status " + r.Get("m").substr(i, 1) + " here");
@@ -214,6 +242,8 @@ namespace Handoff
 				Conflict(r, "bad-value", "u", "the stream id is in use");
 			if (!r.Get("id").empty() && !ids.insert(r.Get("id")).second)
 				Conflict(r, "bad-value", "id", "another user of the import has the id");
+			else if (network && !CanHaveID(r.Get("id")))
+				Conflict(r, "id", "id", "the id is not free here, and peers of links know the user by it");
 			CheckLength(r, "real", ServerInstance->Config->Limits.MaxReal);
 			CheckLength(r, "away", ServerInstance->Config->Limits.MaxAway);
 			CheckServices(r);

@@ -14,7 +14,7 @@
  */
 
 
-// The one place where the majors part. What differs between them has one name in the directory of each: core.h, what the core is asked;
+// The one place where the majors part. What differs between them has one name in the directory of each: core.h, what the core is asked; links.h, server links;
 // parts.h, what the module is made of; user.h, how a user is made. All else of the module knows no version.
 
 #pragma once
@@ -27,10 +27,12 @@
 
 #if INSPIRCD_VERSION_SINCE(4, 0)
 # include "v4/core.h"
+# include "v4/links.h"
 # include "v4/parts.h"
 # include "v4/user.h"
 #else
 # include "v3/core.h"
+# include "v3/links.h"
 # include "v3/parts.h"
 # include "v3/user.h"
 #endif

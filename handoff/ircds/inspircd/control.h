@@ -40,6 +40,7 @@ namespace Handoff
 		size_t unread;           // what waited to be written when until was set
 
 		std::vector<Selection> selection;
+		std::vector<HeldLink> links;
 		std::set<std::string> selected;
 		Fault selfault;
 
@@ -256,9 +257,9 @@ namespace Handoff
 			static const Verb verbs[] = {
 				{ "PING", &Control::Ping }, { "FIND", &Control::Find }, { "STATUS", &Control::Status }, { "SELECT", &Control::Select },
 				{ "EXPORT", &Control::Export }, { "RELEASE", &Control::Release }, { "RESUME", &Control::Resume },
-				{ "IMPORT", &Control::Begin }, { "PREPARE", &Control::Prepare }, { "COMMIT", &Control::Commit }, { "ABORT", &Control::Abort },
+				{ "IMPORT", &Control::Begin }, { "PREPARE", &Control::Prepare }, { "COMMIT", &Control::Commit }, { "ABORT", &Control::Abort }, { "GREET", &Control::Greet },
 			};
-			static const std::string named = " STATUS EXPORT RELEASE RESUME IMPORT PREPARE COMMIT ABORT ";
+			static const std::string named = " STATUS EXPORT RELEASE RESUME IMPORT PREPARE COMMIT ABORT GREET ";
 			if (hub.import && Now() >= hub.import->over)
 				hub.Abort();
 			if (line.verb == "HELLO")
@@ -305,12 +306,18 @@ namespace Handoff
 
 		// Source: control_source.h
 		void Select(const Line& line);
+		void SelectLink(const Line& line);
 		void ForgetSelection();
 		void Export(const Line& line);
-		void Records(const std::string& tx, const std::vector<Selection>* peek);
+		void Records(const std::string& tx, const LinkDump& dump, const std::vector<Selection>* peek);
 		void StandStill(uint64_t deadline);
 		void Release(const Line& line);
 		void Resume(const Line& line);
+
+		// Server links: control_links.h
+		void Greet(const Line& line);
+		Line& AddLinks(Line& hello);
+		static std::string LinkCaps();
 
 		// Destination: control_dest.h
 		void Begin(const Line& line);
@@ -322,8 +329,19 @@ namespace Handoff
 		void Abort(const Line& line);
 	};
 
+	/** Whose sockets are no server links for certain. */
+	inline std::set<EventHandler*> Hub::NoLinks() const
+	{
+		std::set<EventHandler*> sockets(controls.begin(), controls.end());
+		sockets.insert(streamsocks.begin(), streamsocks.end());
+		for (LocalUser* const user : ServerInstance->Users.GetLocalUsers())
+			sockets.insert(&user->eh);
+		return sockets;
+	}
+
 	inline void Hub::CloseAll()
 	{
+		home.LetIn("m_handoff is unloaded");
 		Thaw();
 		Abort();
 		const std::set<StreamSock*> streams(streamsocks);
@@ -338,6 +356,7 @@ namespace Handoff
 	{
 		const uint64_t now = Now();
 		world.timed.Sweep();
+		home.Sweep(now);
 		if (import && now >= import->over)
 			Abort();
 		const std::set<StreamSock*> streams(streamsocks);

@@ -37,7 +37,7 @@ namespace Handoff
 			return Error(Fault("busy", "another import is open"), tx);
 		if (hub.world.closing)
 			return Error(Fault("refused", "shutting down"), tx);
-		hub.import = new Import(hub.world, tx, line.Get("tok"), this, Now() + lease * 1000, line.Get("kick"));
+		hub.import = new Import(hub.world, tx, line.Get("tok"), this, Now() + lease * 1000, line.Has("links"), line.Get("kick"));
 		hub.world.transactions.Note(tx).dest = "staging";
 		Answer("IMPORTING", tx);
 	}
@@ -69,7 +69,7 @@ namespace Handoff
 		}
 		const uint64_t begin = Now();
 		Destination& dest = hub.import->dest;
-		dest.Prepare();
+		dest.Prepare(hub.network);
 		Note("Prepared", tx, hub.import->users.size(), begin);
 		hub.world.transactions.Note(tx).dest = "prepared";
 		for (size_t i = 0; i < dest.warns.size(); ++i)
@@ -116,12 +116,13 @@ namespace Handoff
 				StreamSock::Say(fds[u], Line("LIVE").Add("u", u)); // a failure shows at the user's first read
 		}
 		t.users = users.size() - t.missing.size();
-		hub.import->dest.Commit(fds, [&] {
+		hub.import->dest.Commit(hub.network, tx, fds, [&] {
 			Committed(tx, quiet);
 			Flush();
 		});
 		hub.Abort(); // streams that no record names
 		t.dest = "committed";
+		hub.home.Back();
 		Note("Committed", tx, t.users, begin);
 	}
 

@@ -91,8 +91,8 @@ namespace Handoff
 			m.Add("stream", sa.str());
 		}
 		m.Add("skey", hub.world.skey).Set("caps", Caps()).Set("isupport", ISupport());
-		m.Add("maxusers", hub.world.settings.maxusers).Add("maxline", MaxLine).Add("feat", "open export import peek find proof missing quiet fence remain");
-		Send(m);
+		m.Add("maxusers", hub.world.settings.maxusers).Add("maxline", MaxLine).Add("feat", "open export import peek find proof missing quiet fence remain links");
+		Send(AddLinks(m));
 	}
 
 	/** "InspIRCd-4.7.0-debian@4.7.0+ds1-2" without the name and what the packager knows of it. */

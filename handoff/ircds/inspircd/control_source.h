@@ -22,6 +22,8 @@ namespace Handoff
 {
 	inline void Control::Select(const Line& line)
 	{
+		if (line.Has("link"))
+			return SelectLink(line);
 		Selection s;
 		s.u = line.Get("u");
 		if (selfault)
@@ -36,8 +38,26 @@ namespace Handoff
 			selection.push_back(s);
 	}
 
+	inline void Control::SelectLink(const Line& line)
+	{
+		HeldLink l;
+		l.name = line.Get("link");
+		l.sid = line.Get("sid");
+		if (selfault)
+			return;
+		if (!IsWord(l.name) || !InspIRCd::IsSID(l.sid) || !ToNumber(line.Get("proto"), l.proto) || !SpeaksProtocol(l.proto))
+			selfault = Fault("bad-value", "SELECT link: no name, no id, or a protocol that is not spoken here");
+		else if (std::any_of(links.begin(), links.end(), [&](const HeldLink& other) { return other.name == l.name; }))
+			selfault = Fault("bad-value", "SELECT: the same link twice");
+		else if (links.size() >= 1000)
+			selfault = Fault("limit", "too many SELECT");
+		else
+			links.push_back(l);
+	}
+
 	inline void Control::ForgetSelection()
 	{
+		links.clear();
 		selection.clear();
 		selected.clear();
 		selfault = Fault();
@@ -46,7 +66,9 @@ namespace Handoff
 	inline void Control::Export(const Line& line)
 	{
 		std::vector<Selection> sel;
+		std::vector<HeldLink> held;
 		sel.swap(selection);
+		held.swap(links);
 		const Fault fault = selfault;
 		ForgetSelection();
 		const std::string tx = line.Get("tx");
@@ -59,27 +81,43 @@ namespace Handoff
 			return Error(Fault("busy", "another export is open"), tx);
 		if (Look(tx).source != "unknown")
 			return Error(Fault("state", "the tx was exported before"), tx);
+		LinkSockets sockets(hub.NoLinks());
+		if (!held.empty() && !line.Has("peek"))
+			sockets.Settle();
+		const LinkDump dump(hub.network, held);
+		const Fault unknown = dump.Check();
+		if (unknown)
+			return Error(unknown, tx);
 		if (line.Has("peek"))
-			return Records(tx, &sel);
+			return Records(tx, dump, &sel);
 
-		const uint64_t begin = Now(), deadline = begin + ms;
-		const Fault behind = hub.source.Freeze(sel, std::min(deadline, begin + 1000));
+		const uint64_t begin = Now(), deadline = begin + ms, soon = std::min(deadline, begin + 1000);
+		Fault behind = hub.source.Freeze(sel, soon);
+		if (!behind && !held.empty())
+		{
+			sockets.Mark(tx);
+			if (!sockets.Write(soon))
+				behind = Fault("behind", "a linked server does not take what is said to it, or has gone");
+		}
 		if (behind)
 		{
 			hub.source.Resume();
 			return Error(behind, tx);
 		}
 		hub.exporttx = tx;
+		hub.exportlinks.clear();
+		for (const HeldLink& l : held)
+			hub.exportlinks.append(hub.exportlinks.empty() ? "" : " ").append(l.name);
 		hub.world.transactions.Note(tx).source = "frozen";
-		Records(tx, nullptr);
+		Records(tx, dump, nullptr);
 		Note("Exported", tx, hub.source.Count(), begin);
 		StandStill(deadline);
 	}
 
-	inline void Control::Records(const std::string& tx, const std::vector<Selection>* peek)
+	inline void Control::Records(const std::string& tx, const LinkDump& dump, const std::vector<Selection>* peek)
 	{
 		Tally tally;
-		hub.source.Export(out, tally, peek, [this] { // in blocks, so that the other end reads while more are made
+		hub.source.Export(out, tally, dump, peek, [this] { // in blocks, so that the other end reads while more are made
 			if (out.length() >= 32768)
 				Flush();
 		});
@@ -88,6 +126,7 @@ namespace Handoff
 		const unsigned int remain = peek ? 0 : hub.source.Remain(coordinator);
 		if (remain)
 			end.Add("remain", remain);
+		end.Add("links", tally.links).Set("unheld", dump.Unheld());
 		Send(end.Add("records", tally.records).Add("sum", tally.sum.Hex()));
 	}
 
@@ -123,6 +162,7 @@ namespace Handoff
 			hub.exporttx.clear();
 			const uint64_t begin = Now();
 			const size_t users = hub.source.Count();
+			Homecoming::Released(users, hub.exportlinks); // before anybody can end the process
 			Answer("RELEASED", tx);
 			FlushAll(begin + 1000); // everybody waits for it, and nobody for the rest
 			hub.source.Release(line.Get("quit"));

@@ -26,26 +26,29 @@ namespace Handoff
 		typedef std::map<std::string, User*> UserMap;
 
 		World& world;
+		const bool links;       // server links come too
 		const std::string kick; // why members of younger channels have to go; empty: these are conflicts
 		std::vector<Line> records;
 		UserMap users;                            // by stream id, during Commit
 		std::vector<std::string> nicks, channels; // reserved by this import
 		NewIDs ids;
 		std::set<Membership*> created;
+		std::map<Membership*, const Line*> members;
 
 	 public:
 		std::vector<Note> warns, conflicts;
 
-		Destination(World& w, const std::string& Kick) : world(w), kick(Kick) { }
+		Destination(World& w, bool Links, const std::string& Kick) : world(w), links(Links), kick(Kick) { }
 
 		~Destination() { Unreserve(); }
 
 		void Take(std::vector<Line>& recs) { records.swap(recs); }
 
 		/** Looks for what cannot be kept and what cannot be, and reserves names. */
-		void Prepare()
+		void Prepare(Network& network)
 		{
-			Checker checker(world, kick);
+			Checker checker(world, links ? &network : nullptr, kick);
+			LeaveOut();
 			for (size_t i = 0; i < records.size(); ++i)
 				checker.Check(records[i]);
 			checker.CheckLimit();
@@ -70,6 +73,8 @@ namespace Handoff
 						return Fault("conflict", "the nick was taken", r.Get("u"));
 					if (!ClassNamed(r.Get("class")) && !AnyClass())
 						return Fault("conflict", "no connection class any more", r.Get("u"));
+					if (links && !CanHaveID(r.Get("id")))
+						return Fault("conflict", "the id was taken", r.Get("u"));
 				}
 				else if (r.verb == "CHAN")
 				{
@@ -82,16 +87,11 @@ namespace Handoff
 		}
 
 		/** Makes all users live. fds: by stream id; each has got its LIVE line, or is -1: who has none quits. live: called when all are, before what
-		 * nobody waits for. Nobody sees it but by kicks and these quits, and by bans as they are now. */
-		void Commit(std::map<std::string, int>& fds, const std::function<void()>& live)
+		 * nobody waits for. Nobody sees it but by kicks and these quits, and by bans as they are now. Peers of links see what stands behind the marker. */
+		void Commit(Network& network, const std::string& tx, std::map<std::string, int>& fds, const std::function<void()>& live)
 		{
 			Unreserve();
-			for (size_t i = 0; i < records.size(); ++i) // who holds a nick without having registered has to choose another one
-			{
-				User* const camper = records[i].verb == "USER" ? UserNamed(records[i].Get("nick")) : nullptr;
-				if (camper)
-					static_cast<LocalUser*>(camper)->OverruleNick();
-			}
+			ClearWay();
 			EndYounger();
 			std::vector<LocalUser*> built, lost;
 			{
@@ -115,9 +115,10 @@ namespace Handoff
 				for (size_t i = 0; i < records.size(); ++i)
 					if (records[i].verb == "USER")
 						Belongings(ids, static_cast<LocalUser*>(users[records[i].Get("u")]), records[i]);
+					else if (records[i].verb == "REMOTE")
+						RestoreRemote(records[i], ids);
 				live();
-				for (LocalUser* const user : built)
-					Announce(user);
+				Announce(network, tx, built, lost);
 			}
 			for (size_t i = 0; i < lost.size(); ++i)
 				ServerInstance->Users.QuitUser(lost[i], "Connection closed");
@@ -140,6 +141,42 @@ namespace Handoff
 				world.channels.erase(channels[i]);
 			nicks.clear();
 			channels.clear();
+		}
+
+		/** With links a record of a channel without members is for one that a replay has brought: without it nobody needs it. */
+		void LeaveOut()
+		{
+			if (!links)
+				return;
+			std::set<std::string> peopled, out;
+			for (const Line& r : records)
+				if (r.verb == "MEMB")
+					peopled.insert(r.Get("c"));
+			for (const Line& r : records)
+			{
+				Channel* const live = r.verb == "CHAN" ? ChannelNamed(r.Get("n")) : nullptr;
+				if (r.verb == "CHAN" && !peopled.count(r.Get("n")) && !(live && IsSame(live, r)))
+					out.insert(r.Get("n"));
+			}
+			records.erase(std::remove_if(records.begin(), records.end(), [&](const Line& r) {
+				return (r.verb == "CHAN" && out.count(r.Get("n"))) || (r.verb == "LIST" && out.count(r.Get("c")));
+			}), records.end());
+		}
+
+		/** Who has not registered has to give up a nick or an id of the records. */
+		void ClearWay()
+		{
+			for (size_t i = 0; i < records.size(); ++i)
+			{
+				if (records[i].verb != "USER")
+					continue;
+				User* const holder = links ? UserWithID(records[i].Get("id")) : nullptr;
+				if (holder)
+					ServerInstance->Users.QuitUser(holder, "Please connect again");
+				User* const camper = UserNamed(records[i].Get("nick"));
+				if (camper)
+					static_cast<LocalUser*>(camper)->OverruleNick();
+			}
 		}
 
 		/** Those who made channels anew have to leave them. None of the import's users is there yet. */
@@ -166,13 +203,21 @@ namespace Handoff
 
 		void BuildChannels(std::set<Channel*>& kept)
 		{
+			RecordLists lists;
+			std::set<Channel*> replayed;
 			for (size_t i = 0; i < records.size(); ++i)
 			{
 				const Line& r = records[i];
 				if (r.verb == "CHAN")
 				{
 					Channel* chan = ChannelNamed(r.Get("n"));
-					if (chan && !chan->GetUsers().empty())
+					if (chan && links && IsReplayed(chan))
+					{
+						replayed.insert(chan);
+						RestoreChannel(chan, r);
+						SavePermanent(chan);
+					}
+					else if (chan && !chan->GetUsers().empty())
 						kept.insert(chan);
 					else
 					{
@@ -185,11 +230,20 @@ namespace Handoff
 				else if (r.verb == "LIST")
 				{
 					Channel* const chan = ChannelNamed(r.Get("c"));
-					const std::string mask = kept.count(chan) ? std::string() : AddEntry(chan, r);
+					std::string mask;
+					if (replayed.count(chan))
+					{
+						lists.Add(chan, r);
+						mask = r.Get("mask");
+					}
+					else if (!kept.count(chan))
+						mask = AddEntry(chan, r);
 					if (!mask.empty() && r.Get("m") == "ban" && r.Num(TimedBans::Key()))
 						world.timed.Keep(chan, mask, r.Num(TimedBans::Key()));
 				}
 			}
+			for (Channel* const chan : replayed)
+				lists.Restore(chan);
 		}
 
 		typedef std::pair<uint64_t, const Line*> Placed;
@@ -199,17 +253,17 @@ namespace Handoff
 		void BuildMembers()
 		{
 			const std::string place = OwnKey + "place", prefixes = OwnKey + "prefixes";
-			std::vector<Placed> members;
+			std::vector<Placed> placed;
 			std::set<std::string> fallen;
 			for (size_t i = 0; i < records.size(); ++i)
 				if (records[i].verb == "USER" && Fallen(records[i]))
 					fallen.insert(records[i].Get("u"));
 				else if (records[i].verb == "MEMB")
-					members.push_back(Placed(records[i].Num(place), &records[i]));
-			std::stable_sort(members.begin(), members.end(), LaterPlace); // a user's channels are put in front of those before
-			for (size_t i = 0; i < members.size(); ++i)
+					placed.push_back(Placed(records[i].Num(place), &records[i]));
+			std::stable_sort(placed.begin(), placed.end(), LaterPlace); // a user's channels are put in front of those before
+			for (size_t i = 0; i < placed.size(); ++i)
 			{
-				const Line& r = *members[i].second;
+				const Line& r = *placed[i].second;
 				User* const user = users[r.Get("u")];
 				Channel* const chan = ChannelNamed(r.Get("c"));
 				const bool first = chan->GetUsers().empty();
@@ -217,6 +271,7 @@ namespace Handoff
 				if (!memb)
 					continue;
 				memb->id = 0;
+				members[memb] = &r;
 				user->chans.push_front(memb);
 				if (first)
 					created.insert(memb);
@@ -234,19 +289,53 @@ namespace Handoff
 			}
 		}
 
-		/** Tells those parts of the ircd that count or pass on, and no other. */
-		void Announce(LocalUser* user)
+		/** Users of this process whom the peers of links do not know: they registered before the links were back. Those who stayed here are known. */
+		std::vector<LocalUser*> Strangers(const std::vector<LocalUser*>& built) const
 		{
-			Module* const lusers = ServerInstance->Modules.Find("core_lusers.so");
-			if (lusers)
-				lusers->OnPostConnect(user);
-			Module* const tree = ServerInstance->Modules.Find("m_spanningtree.so");
-			if (!tree)
+			std::set<std::string> known;
+			for (const LocalUser* const user : built)
+				known.insert(user->uuid);
+			for (const Line& r : records)
+			{
+				irc::spacesepstream stay(r.verb == "LINK" ? r.Get("stay") : "");
+				for (std::string id; stay.GetToken(id); )
+					known.insert(id);
+			}
+			std::vector<LocalUser*> strangers;
+			for (LocalUser* const user : ServerInstance->Users.GetLocalUsers())
+				if (IsRegistered(user) && !user->quitting && !known.count(user->uuid))
+					strangers.push_back(user);
+			return strangers;
+		}
+
+		/** Whether a server is linked directly that is none of the records. It knows all users of this process. */
+		bool HasOtherLinks(Network& network) const
+		{
+			for (const ServerFacts& s : network.Servers())
+				if (s.Direct() && std::none_of(records.begin(), records.end(), [&](const Line& r) { return r.verb == "LINK" && r.Get("n") == s.name; }))
+					return true;
+			return false;
+		}
+
+		/** Tells the network. With links these users are no news to the peers, who drop what stands before the marker. lost: who will quit. */
+		void Announce(Network& network, const std::string& tx, const std::vector<LocalUser*>& built, std::vector<LocalUser*>& lost)
+		{
+			std::vector<LocalUser*> strangers = links ? Strangers(built) : std::vector<LocalUser*>();
+			Announcer announcer(members, created);
+			for (LocalUser* const user : built)
+				announcer.User(user);
+			if (!links)
 				return;
-			tree->OnUserConnect(user);
-			CUList nobody;
-			for (User::ChanList::iterator i = user->chans.begin(); i != user->chans.end(); ++i)
-				tree->OnUserJoin(*i, false, created.count(*i), nobody);
+			if (HasOtherLinks(network)) // some servers know them and others do not: nothing can be said that is right for both
+			{
+				lost.insert(lost.end(), strangers.begin(), strangers.end());
+				strangers.clear();
+			}
+			std::vector<std::pair<LocalUser*, const Line*>> told;
+			for (const Line& r : records)
+				if (r.verb == "USER")
+					told.push_back(std::make_pair(static_cast<LocalUser*>(users[r.Get("u")]), &r));
+			announcer.Differences(tx, told, strangers);
 		}
 	};
 }

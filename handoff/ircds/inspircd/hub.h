@@ -23,20 +23,25 @@ namespace Handoff
 	{
 	 public:
 		World world;
+		Network network;
+		Homecoming home;
 		Source source;
 		std::string exporttx;  // not empty: the world stands still
+		std::string exportlinks; // names of links that its coordinator holds
 		Import* import;        // or nullptr
 		std::set<Control*> controls;
 		std::set<StreamSock*> streamsocks;
 		Stream* opening;       // of the user whom AddUser is making
 
 		Hub(Module* mod)
-			: world(mod), source(world), import(nullptr), opening(nullptr)
+			: world(mod), network(mod), source(world), import(nullptr), opening(nullptr)
 		{
 		}
 
 		~Hub() { delete import; }
 
+		std::set<EventHandler*> NoLinks() const;
+		bool BarsUsers() const { return home.BarsUsers() || (import && import->links); } // nobody registers: the ids are those of users who come back
 		void Abort();          // the open import
 		void Thaw();           // every end of a frozen world but RELEASE
 		void CloseAll();

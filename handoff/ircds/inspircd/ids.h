@@ -35,6 +35,37 @@ namespace Handoff
 		return IsID(id) && !id.compare(0, 3, ServerID()) && !UserWithID(id);
 	}
 
+	/** The latest id that was given. */
+	inline const std::string& LastGivenID() { return ServerInstance->UIDGen.*Private(LastID()); }
+
+	/** Whether the generator gives an id of ours later than another one, which may be where it begins: nines. */
+	inline bool IsLaterID(const std::string& id, const std::string& than)
+	{
+		const auto place = [](char c) { return IsDigit(c) ? 26 + (c - '0') : c - 'A'; };
+		if (!IsID(id) || !IsUpper(id[3]) || id.compare(0, 3, ServerID()))
+			return false;
+		if (!IsID(than) || !IsUpper(than[3]))
+			return true;
+		for (size_t i = 3; i < id.length(); ++i)
+			if (id[i] != than[i])
+				return place(id[i]) > place(than[i]);
+		return false;
+	}
+
+	/** Has the generator never give ids up to this one again. */
+	inline void PassID(const std::string& last)
+	{
+		if (IsLaterID(last, LastGivenID()))
+			ServerInstance->UIDGen.*Private(LastID()) = last;
+	}
+
+	/** Whether a user who comes back can have it: it is ours, and nobody who has registered has it. */
+	inline bool CanHaveID(const std::string& id)
+	{
+		User* const holder = UserWithID(id);
+		return IsID(id) && !id.compare(0, 3, ServerID()) && !(holder && IsRegistered(holder));
+	}
+
 	/** Of one import. Choose for all users comes before the first Rewrite. */
 	class NewIDs
 	{

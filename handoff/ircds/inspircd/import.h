@@ -27,12 +27,13 @@ namespace Handoff
 		const std::string tx, tok;
 		const Control* owner;       // who may send records; nullptr: it is gone
 		const uint64_t over;        // end of the lease
+		const bool links;           // server links come too: nobody else registers
 		std::map<std::string, StreamSock*> attached;
 		Destination dest;
 		std::set<std::string> users;
 
-		Import(World& world, const std::string& Tx, const std::string& Tok, const Control* Owner, uint64_t Over, const std::string& kick)
-			: tx(Tx), tok(Tok), owner(Owner), over(Over), dest(world, kick), settings(world.settings), bytes(0)
+		Import(World& world, const std::string& Tx, const std::string& Tok, const Control* Owner, uint64_t Over, bool Links, const std::string& kick)
+			: tx(Tx), tok(Tok), owner(Owner), over(Over), links(Links), dest(world, Links, kick), settings(world.settings), bytes(0)
 		{
 		}
 
@@ -81,7 +82,7 @@ namespace Handoff
 		Tally tally;
 		size_t bytes;
 		std::vector<Line> records;
-		std::set<std::string> channels;
+		std::set<std::string> channels, linknames;
 		std::set<std::pair<std::string, std::string> > members;
 		Fault fault;
 
@@ -106,6 +107,18 @@ namespace Handoff
 						return BadRecord(m, std::string("USER ") + cut[i] + " is the coordinator's");
 				if (!users.insert(m.Get("u")).second)
 					return BadRecord(m, "USER twice");
+			}
+			else if (m.verb == "LINK")
+			{
+				if (!links)
+					return BadRecord(m, "LINK, and IMPORT told no links");
+				if (!linknames.insert(m.Get("n")).second)
+					return BadRecord(m, "LINK twice");
+			}
+			else if (m.verb == "REMOTE")
+			{
+				if (!linknames.count(m.Get("l")))
+					return BadRecord(m, "REMOTE before its LINK");
 			}
 			else
 			{

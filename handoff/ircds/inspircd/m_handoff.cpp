@@ -15,7 +15,7 @@
 
 /// $ModAuthor: The ircferry authors
 /// $ModDesc: Speaks HANDOFF/1: a proxy can move live users to another process without anybody seeing it.
-/// $ModConfig: <handoff pass="" fingerprint="" maxusers="100000">
+/// $ModConfig: <handoff pass="" fingerprint="" maxusers="100000" linkwait="60s">
 /// $ModDepends: core 3
 /// $ModDepends: core 4
 
@@ -26,10 +26,14 @@
 #include "modules/cap.h"
 #include "modules/ssl.h"
 
+#include <fcntl.h>
+#include <malloc.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
+#include <fstream>
 
 #include "line.h"
 #include "compat.h"
@@ -39,21 +43,31 @@
 #include "stream.h"
 #include "timed.h"
 #include "world.h"
+#include "network.h"
+#include "marker.h"
+#include "ids.h"
+#include "homecoming.h"
+#include "burst.h"
+#include "linkdump.h"
 #include "writer.h"
 #include "source.h"
 #include "names.h"
 #include "rights.h"
-#include "ids.h"
 #include "channels.h"
+#include "replayed.h"
 #include "rehearsal.h"
 #include "check.h"
 #include "users.h"
+#include "memberids.h"
+#include "differences.h"
+#include "announce.h"
 #include "dest.h"
 #include "import.h"
 #include "hub.h"
 #include "streamsock.h"
 #include "control.h"
 #include "control_hello.h"
+#include "control_links.h"
 #include "control_source.h"
 #include "control_dest.h"
 
@@ -74,6 +88,7 @@ class ModuleHandoff
 {
 	Handoff::Hub hub;
 	SweepTimer timer;
+	bool begun = false; // the configuration was read once
 
 	static bool IsLoopback(const irc::sockets::sockaddrs& sa)
 	{
@@ -121,12 +136,16 @@ class ModuleHandoff
 		hub.world.settings.pass = Handoff::Tag()->getString("pass");
 		hub.world.settings.fingerprints = Fingerprints(Handoff::Tag()->getString("fingerprint"));
 		hub.world.settings.maxusers = Handoff::TagNumber("maxusers", 100000);
+		if (!begun)
+			hub.home.Begin(Handoff::Tag()->getDuration("linkwait", 60, 0, 3600));
+		begun = true;
 	}
 
 	void Prioritize() override
 	{
 		ServerInstance->Modules.SetPriority(this, I_OnUserWrite, PRIORITY_FIRST);
 		ServerInstance->Modules.SetPriority(this, I_OnSendSnotice, PRIORITY_FIRST);
+		ServerInstance->Modules.SetPriority(this, I_OnAcceptConnection, PRIORITY_FIRST);
 		ServerInstance->Modules.SetPriority(this, I_OnUserInit, PRIORITY_FIRST);
 		ServerInstance->Modules.SetPriority(this, I_OnUserPreNick, PRIORITY_FIRST);
 		ServerInstance->Modules.SetPriority(this, I_OnUserPreJoin, PRIORITY_FIRST);
@@ -150,6 +169,8 @@ class ModuleHandoff
 			new Handoff::StreamSock(hub, fd);
 			return MOD_RES_ALLOW;
 		}
+		if (Handoff::Hub::IsType(from, "servers") && !hub.home.MayConnect())
+			return Refuse(from, "users are to come back first");
 		return MOD_RES_PASSTHRU;
 	}
 
@@ -166,6 +187,9 @@ class ModuleHandoff
 	{
 		hub.world.streams.Forget(user);
 	}
+
+	// They wait, and are looked at again each second.
+	ModResult OnCheckReady(LocalUser*) override { return hub.BarsUsers() ? MOD_RES_DENY : MOD_RES_PASSTHRU; }
 
 	// A silence: nobody sees an import or a release.
 	ModResult OnUserWrite(LocalUser* user, ClientProtocol::Message&) override

@@ -62,9 +62,9 @@ namespace Handoff
 	/** Counts a run of records and their checksum. */
 	struct Tally
 	{
-		unsigned int records, channels, users;
+		unsigned int records, channels, users, links;
 		Sum sum;
-		Tally() : records(0), channels(0), users(0) { }
+		Tally() : records(0), channels(0), users(0), links(0) { }
 
 		void Add(const std::string& verb, std::string_view raw)
 		{
@@ -74,12 +74,14 @@ namespace Handoff
 			records++;
 			channels += (verb == "CHAN");
 			users += (verb == "USER");
+			links += (verb == "LINK");
 		}
 	};
 
 	inline bool IsRecord(const std::string& verb)
 	{
-		return verb == "CHAN" || verb == "LIST" || verb == "USER" || verb == "MEMB" || verb == "DATA";
+		return verb == "CHAN" || verb == "LIST" || verb == "USER" || verb == "MEMB" || verb == "DATA"
+			|| verb == "LINK" || verb == "BURST" || verb == "REMOTE";
 	}
 
 	/** Appends text in DATA lines, never splitting an escape. */
@@ -165,10 +167,11 @@ namespace Handoff
 	{
 		static const char* const names[][3] = {
 			{ "CHAN", "n", "" }, { "LIST", "c", "m" }, { "LIST", "mask", "" }, { "USER", "u", "nick" }, { "MEMB", "u", "c" },
+			{ "LINK", "n", "sid" }, { "REMOTE", "l", "id" },
 		};
 		static const char* const numbers[][2] = {
 			{ "CHAN", "ts" }, { "CHAN", "tat" }, { "LIST", "at" }, { "USER", "nts" }, { "USER", "port" }, { "USER", "signon" },
-			{ "USER", "idle" }, { "USER", "awayat" }, { "USER", "capver" }, { "MEMB", "at" },
+			{ "USER", "idle" }, { "USER", "awayat" }, { "USER", "capver" }, { "MEMB", "at" }, { "LINK", "proto" }, { "LINK", "users" },
 		};
 		for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); ++i)
 		{
@@ -186,6 +189,8 @@ namespace Handoff
 		}
 		if (m.Has("u") && !IsStreamID(m.Get("u")))
 			return BadRecord(Line(), m.verb + " u: not a stream id");
+		if (m.verb == "BURST")
+			return BadRecord(m, "BURST is for the link, not for the destination");
 		return ValidateText(m);
 	}
 

@@ -79,8 +79,9 @@ namespace Handoff
 			return Fault();
 		}
 
-		/** Appends the records of those selected who are registered. peek: of these users, without the cut. written: called behind each. */
-		void Export(std::string& out, Tally& tally, const std::vector<Selection>* peek, const std::function<void()>& written)
+		/** Appends the records of those selected who are registered. peek: of these users, without the cut and without links. written: called
+		 * behind each. */
+		void Export(std::string& out, Tally& tally, const LinkDump& links, const std::vector<Selection>* peek, const std::function<void()>& written)
 		{
 			std::vector<LocalUser*> users;
 			if (peek)
@@ -106,6 +107,11 @@ namespace Handoff
 					if (seen.insert((*c)->chan).second)
 						channels.push_back((*c)->chan);
 
+			if (!peek)
+				for (const auto& entry : AllChannels())
+					if (links.Has(entry.second) && seen.insert(entry.second).second)
+						channels.push_back(entry.second);
+
 			const RecordWriter writer(world);
 			for (Channel* const chan : channels)
 			{
@@ -121,9 +127,11 @@ namespace Handoff
 			{
 				for (const auto& [user, memb] : chan->GetUsers())
 					if (exported.count(user))
-						AppendRecord(out, writer.MemberRecord(memb), tally);
+						AppendRecord(out, writer.MemberRecord(memb, links.Any()), tally);
 				written();
 			}
+			if (!peek)
+				links.Records(exported, out, tally, written);
 		}
 
 		/** Who of the coordinator's users stays on a channel of those who go. */

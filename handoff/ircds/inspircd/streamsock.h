@@ -147,7 +147,7 @@ namespace Handoff
 		Fault First(const Line& line, const std::string& rest)
 		{
 			static const char* const control[] = {
-				"HELLO", "PING", "FIND", "STATUS", "SELECT", "EXPORT", "RELEASE", "RESUME", "IMPORT", "PREPARE", "COMMIT", "ABORT", nullptr,
+				"HELLO", "PING", "FIND", "STATUS", "SELECT", "EXPORT", "RELEASE", "RESUME", "IMPORT", "PREPARE", "COMMIT", "ABORT", "GREET", nullptr,
 			};
 			if (line.verb != "OPEN" && line.verb != "ATTACH")
 			{

@@ -118,7 +118,8 @@ namespace Handoff
 			return r;
 		}
 
-		Line MemberRecord(Membership* memb) const
+		/** links: server links come too, whose peers know the membership by its id. */
+		Line MemberRecord(Membership* memb, bool links) const
 		{
 			std::string standard, own;
 			for (const PrefixMode* const pm : StatusOf(memb))
@@ -137,6 +138,8 @@ namespace Handoff
 			Line r("MEMB");
 			r.Add("u", world.streams.Get(memb->user)->u).Add("c", memb->chan->name).Set("m", standard);
 			r.Set(OwnKey + "prefixes", own).Add(OwnKey + "place", place);
+			if (links)
+				r.Add(OwnKey + "membid", memb->id);
 			Extensions(memb, r);
 			return r;
 		}
