@@ -75,6 +75,7 @@ fmt: ## fails if a file is not gofmt-ed
 vet: ## go vet, also of the files behind the e2e tag
 	$(pure) $(GO) vet -tags e2e ./...
 	$(pure) $(GO) vet $$(grep -rl --include='*.go' '^//go:build.*!e2e' . | xargs -n 1 dirname | sort -u)
+	$(pure) $(GO) vet -tags manual $$(grep -rl --include='*.go' '^//go:build manual' . | xargs -n 1 dirname | sort -u)
 
 lint: ## staticcheck
 	@if ! $(pure) $(GO) tool -n staticcheck >/dev/null; then \

@@ -1,3 +1,5 @@
+//go:build !manual
+
 // Command ferryctl is what an operator says to a running ircferry: it finds the daemon's admin socket, asks, and prints the answer.
 //
 // One file holds one command. All of them get what they need from *ctl: the client, the streams and how to print; none of them

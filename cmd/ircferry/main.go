@@ -9,10 +9,6 @@ import (
 	"github.com/spf13/cobra"
 )
 
-func main() {
-	os.Exit(execute(os.Args[1:]))
-}
-
 // execute runs a command line and answers the exit code: 0 done, 1 error, 2 usage.
 func execute(args []string) int {
 	root := newRootCommand()
@@ -59,6 +55,7 @@ func newRootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "ircferry",
 		Short:         "hold IRC clients' connections while the ircds behind them are moved",
+		Long:          rootHelp,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		RunE: func(*cobra.Command, []string) error {
@@ -68,6 +65,14 @@ func newRootCommand() *cobra.Command {
 	root.AddCommand(newRunCommand(), newCheckCommand(), newVersionCommand(), newDemoIrcdCommand(), newDemoCommand())
 	return root
 }
+
+const rootHelp = `ircferry stands in front of IRC servers and holds the clients' connections: users are moved between ircds, and ircds are restarted,
+without a client being disconnected. The daemon is "ircferry run", under systemd ircferry.service; ferryctl asks and steers it.
+
+FILES
+  /etc/ircferry/ircferry.yaml  the configuration; every key stands in it, with its default
+  /run/ircferry/admin.sock     the socket that ferryctl speaks to
+  /var/lib/ircferry            journals of moves, and what the operator wants of each backend`
 
 // defaultConfig is where the systemd unit and the package put the file.
 const defaultConfig = "/etc/ircferry/ircferry.yaml"
