@@ -46,7 +46,7 @@ func TestEveryCommandHasItsPage(t *testing.T) {
 }
 
 var (
-	roffMacro  = regexp.MustCompile(`(?m)^\.(?:SH |PP|EX|EE|RS|RE|nf|fi|TH .*).*?`)
+	roffMacro  = regexp.MustCompile(`(?m)^\.(?:SH |PP|TP|EX|EE|RS|RE|nf|fi|TH .*).*?`)
 	roffEscape = strings.NewReplacer(`\fB`, "", `\fR`, "", `\fP`, "", `\fI`, "", `\-`, "-", `\e`, `\`, `\&`, "", `\[rs]`, `\`, `\(aq`, "'")
 )
 

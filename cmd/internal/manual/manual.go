@@ -19,7 +19,7 @@ import (
 type Page struct {
 	Section string    // "1" for a user's commands, "8" for an administrator's
 	Source  string    // name and version, at the foot
-	Date    time.Time // at the foot, by month
+	Date    time.Time // at the foot
 }
 
 // Main is a program that writes the files of root below the directory in its first argument, as Write does, and returns the exit code:
@@ -71,7 +71,7 @@ func Write(root *cobra.Command, page Page, share string) error {
 	if err := doc.GenManTree(root, &header, pages); err != nil {
 		return fmt.Errorf("pages of %s: %w", root.Name(), err)
 	}
-	return nil
+	return mend(pages, root.Name(), page)
 }
 
 func writeFile(path string, generate func(io.Writer) error) error {

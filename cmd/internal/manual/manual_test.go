@@ -14,6 +14,7 @@ func small() *cobra.Command {
 	none := func(*cobra.Command, []string) {}
 	root := &cobra.Command{Use: "ship", Short: "sail *now*", Long: "ship sails <here>.\n\nEXIT CODES\n  0    done\n  124  late\nand goes [on] as_it_was.", Run: none}
 	row := &cobra.Command{Use: "row", Short: "row", Run: none}
+	row.Flags().Bool("fast", false, "pull")
 	row.Flags().String("to", "", "an island_or_two, or * for all")
 	root.AddCommand(row, &cobra.Command{Use: "sink", Hidden: true, Run: none})
 	return root
@@ -34,8 +35,8 @@ func TestPagesSayWhatHelpSays(t *testing.T) {
 		return strings.ReplaceAll(string(data), `\&`, "") // which nobody sees
 	}
 	for path, wants := range map[string][]string{
-		"man/man8/ship.8":                     {`.TH "SHIP" "8" "Nov 2023" "ship 7"`, `sail *now*`, "ship sails <here>.", "\n.SH EXIT CODES\n", "\n0    done\n124  late\n", "goes [on] as_it_was."},
-		"man/man8/ship-row.8":                 {"an island_or_two, or * for all", "ship(8)"},
+		"man/man8/ship.8":                     {`.TH "SHIP" "8" "2023-11-14" "ship 7"`, `sail *now*`, "ship sails <here>.", "\n.SH EXIT CODES\n", "\n0    done\n124  late\n", "goes [on] as_it_was."},
+		"man/man8/ship-row.8":                 {".TP\n\\fB--fast\\fP\npull\n", "\nan island_or_two, or * for all\n", "ship(8)"},
 		"bash-completion/completions/ship":    {"complete -o default -F __start_ship ship"},
 		"zsh/vendor-completions/_ship":        {"#compdef ship"},
 		"fish/vendor_completions.d/ship.fish": {"complete -c ship"},
