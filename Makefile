@@ -25,7 +25,7 @@ export GOFLAGS += -buildvcs=false
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help build modules e2e-inspircd sanitize demo test check fmt vet lint race fuzz e2e soak mutate bench deps install clean
+.PHONY: help build deb modules e2e-inspircd sanitize demo test check fmt vet lint race fuzz e2e soak mutate bench deps install clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -125,5 +125,8 @@ install: build ## binaries, systemd unit, reference configuration (PREFIX, DESTD
 	@if [ -e $(DESTDIR)$(SYSCONFDIR)/ircferry/ircferry.yaml ]; then echo "kept $(DESTDIR)$(SYSCONFDIR)/ircferry/ircferry.yaml"; \
 	else install -v -m 0644 configs/ircferry.yaml $(DESTDIR)$(SYSCONFDIR)/ircferry/ircferry.yaml; fi
 
-clean: ## bin/
-	rm -rf bin
+deb: ## the Debian package, dist/ircferry_VERSION_ARCH.deb (GOARCH=arm64 for another machine)
+	@VERSION='$(VERSION)' bash scripts/deb.sh
+
+clean: ## bin/ and dist/
+	rm -rf bin dist
