@@ -22,6 +22,7 @@ type house struct {
 	clients chan Client
 	take    func(Client) // nil: to clients
 	events  atomic.Int64 // of all sockets
+	rests   atomic.Int64 // whose time was over
 }
 
 // handler is the owner of one loop.
@@ -35,8 +36,11 @@ func (x *handler) Ready(k loop.Key, _ loop.Events) {
 	x.h.events.Add(1)
 	x.sockets.Accept(k)
 }
-func (x *handler) Expired(loop.Key) { x.sockets.Resume() }
-func (x *handler) TurnOver()        {}
+func (x *handler) Expired(loop.Key) {
+	x.h.rests.Add(1)
+	x.sockets.Resume()
+}
+func (x *handler) TurnOver() {}
 func (x *handler) Panicked(_ loop.Key, v any, stack []byte) {
 	x.h.t.Errorf("panic in the loop: %v\n%s", v, stack)
 }

@@ -166,8 +166,10 @@ func TestCeilingKeepsDescriptorsForOthers(t *testing.T) {
 		if x.Pauses() != 1 {
 			t.Errorf("rested %d times", x.Pauses())
 		}
-		x.Ceiling = 1 << 30
 	})
+	h.rests.Store(0)
+	h.eventually("look for room, again and again", func() bool { return h.rests.Load() > 3 })
+	h.onAll(func(x *Sockets) { x.Ceiling = 1 << 30 })
 	for range 20 {
 		dialFrom(t, "127.0.0.1", addr)
 	}

@@ -312,26 +312,34 @@ func TestBecome(t *testing.T) {
 func (d *desk) secured(side Side) (*Leg, *tls.Conn, *net.TCPConn) {
 	d.t.Helper()
 	l, c := d.leg(side)
+	cert := certificate(d.t)
+	peer := tls.Client(c, &tls.Config{InsecureSkipVerify: true})
+	if side != Client {
+		peer = tls.Server(c, &tls.Config{Certificates: []tls.Certificate{cert}})
+	}
+	d.shake(l, c, cert, peer.Handshake)
+	return l, peer, c
+}
+
+// shake has the leg shake hands with its peer, whose part begin is; the certificate is the server's.
+func (d *desk) shake(l *Leg, c *net.TCPConn, cert tls.Certificate, begin func() error) {
+	d.t.Helper()
 	done := make(chan handshake.Result, 1)
 	written := make(chan []byte, 100)
 	o := handshake.Options{Slots: handshake.NewSlots(2), Remote: c.LocalAddr(), Local: c.LocalAddr(),
 		Write: func(p []byte) { written <- bytes.Clone(p) }, Done: func(r handshake.Result) { done <- r }}
 	var h *handshake.Handshake
-	var peer *tls.Conn
-	if side == Client {
-		cert := certificate(d.t)
+	if l.Side() == Client {
 		cfg := handshake.ServerConfig(handshake.ServerOptions{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &cert, nil }})
-		h, peer = handshake.Server(cfg, o), tls.Client(c, &tls.Config{InsecureSkipVerify: true})
+		h = handshake.Server(cfg, o)
 	} else {
-		cert := certificate(d.t)
 		roots := x509.NewCertPool()
 		roots.AddCert(cert.Leaf)
 		h = handshake.Client(handshake.ClientConfig(handshake.ClientOptions{RootCAs: roots, ServerName: "irc.example"}), o)
-		peer = tls.Server(c, &tls.Config{Certificates: []tls.Certificate{cert}})
 		h.Start()
 	}
 	shaken := make(chan error, 1)
-	go func() { shaken <- peer.Handshake() }()
+	go func() { shaken <- begin() }()
 	for {
 		select {
 		case p := <-written:
@@ -351,7 +359,7 @@ func (d *desk) secured(side Side) (*Leg, *tls.Conn, *net.TCPConn) {
 			if err := <-shaken; err != nil {
 				d.t.Fatal(err)
 			}
-			return l, peer, c
+			return
 		default:
 			n, errno := loop.Read(l.FD(), d.Shard.Staging())
 			if errno == unix.EAGAIN {
