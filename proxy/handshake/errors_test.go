@@ -91,6 +91,50 @@ func TestHostileClients(t *testing.T) {
 	}
 }
 
+// A hello is waited for until it is whole; what is no record of TLS is told at once.
+func TestWhatIsWaitedFor(t *testing.T) {
+	for begin, whole := range map[string]bool{helloOf(t, "0303", "c02b", "00"): true, "\x16\x47\x45\x00\x40": false, "\x18\x03\x01\x00\x40": false, "\x13\x03\x01\x00\x40": false,
+		"\x16\x03\x01\x48\x00" + strings.Repeat("x", longestRecord): true, "\x16\x03\x01\x48\x01": false} {
+		var g gate
+		g.open(Options{}, false)
+		for i := range len(begin) {
+			if got, want := g.feed([]byte(begin[i:i+1])), i+1 == len(begin) || !whole && i+1 == headerLen; got != want {
+				t.Errorf("%d bytes of %.5q...: something is to be read: %v", i+1, begin, got)
+			}
+		}
+	}
+}
+
+// A suite that cannot be taken over costs the connection, with the reason.
+func TestSuiteThatIsNotTakenOver(t *testing.T) {
+	server := certtest.SelfSigned(t, certtest.Options{})
+	cfg := serverConfig(server, ServerOptions{})
+	cfg.CipherSuites = []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA}
+	a, b := pair(t)
+	done := serve(b, cfg)
+	c := newClient(server, tls.VersionTLS12)
+	c.CipherSuites = cfg.CipherSuites
+	go tls.Client(a, c.Config).Handshake()
+	if e := failed(t, wait(t, done), reasonTakeOver); e.Cause == nil || !strings.Contains(e.Error(), "0xc009") {
+		t.Errorf("%v", e)
+	}
+}
+
+// An ircd that refuses our hello says why by its alert.
+func TestServersThatRefuse(t *testing.T) {
+	for alert, reason := range map[uint8]string{alertNoALPN: reasonALPN, alertProtocolVersion: reasonVersion, alertHandshakeFailure: reasonCipher,
+		alertUnknownCA: reasonRefused, alertCertRequired: reasonRefused, alertCertificateUnknown: reasonRefused, alertBadCertificate: reasonRefused, 50: reasonPeerAlert, 80: reasonPeerAlert} {
+		a, b := pair(t)
+		done := shakeAsClient(b, ClientConfig(ClientOptions{ServerName: "irc.test"}))
+		if _, err := a.Write([]byte{typeAlert, 3, 3, 0, 2, 2, alert}); err != nil {
+			t.Fatal(err)
+		}
+		if e := failed(t, wait(t, done), reason); e.Alert != alert {
+			t.Errorf("alert %d, want %d", e.Alert, alert)
+		}
+	}
+}
+
 // Issue 10, 10: a user who types the name with its final dot. OpenSSL and GnuTLS send it so, and crypto/tls refuses the hello.
 func TestServerNameThatEndsInADot(t *testing.T) {
 	server := certtest.SelfSigned(t, certtest.Options{})

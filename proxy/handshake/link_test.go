@@ -195,6 +195,9 @@ func TestSecretsAreWiped(t *testing.T) {
 				if s.secrets != (secrets{}) {
 					t.Error("secrets are left in the handshake")
 				}
+				if seen := &s.gate.seen; seen.outSealed != nil || seen.inSealed != nil || seen.inHello.n > 0 || seen.outHello.n > 0 {
+					t.Error("records are left in the handshake")
+				}
 				p := &s.done[0].Params
 				kept := [][]byte{p.In.Secret, p.In.Key, p.In.IV, p.Out.Secret, p.Out.Key, p.Out.IV}
 				p.Wipe()

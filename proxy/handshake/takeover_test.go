@@ -98,6 +98,13 @@ func TestTakeOverRefuses(t *testing.T) {
 		{"no record", 0, func(s *shaken) { s.gate.seen.outSealed = nil }},
 		{"records in another order", tls.VersionTLS13, func(s *shaken) { slices.Reverse(s.gate.seen.outSealed) }},
 		{"no secret", 0, func(s *shaken) { s.secrets.wipe() }},
+		{"secret of the peer", tls.VersionTLS13, func(s *shaken) {
+			if s.client {
+				s.secrets.serverTraffic = secret{}
+			} else {
+				s.secrets.clientTraffic = secret{}
+			}
+		}},
 		{"master secret", tls.VersionTLS12, func(s *shaken) { s.secrets.master.b[7] ^= 1 }},
 		{"our handshake secret", tls.VersionTLS13, func(s *shaken) { s.secrets.serverHandshake.b[7] ^= 1; s.secrets.clientHandshake.b[7] ^= 1 }},
 		{"client's random", tls.VersionTLS12, func(s *shaken) { s.gate.seen.inHello.b[20] ^= 1; s.gate.seen.outHello.b[20] ^= 1 }},
