@@ -58,7 +58,8 @@ func TestC7_53ProxyHeaderFromAnUntrustedAddress(t *testing.T) {
 	} {
 		for kind, header := range map[string]string{"v1": headerV1, "v2": headerV2[:14]} {
 			t.Run(name+" "+kind, func(t *testing.T) {
-				r, _ := relay(t, l)
+				r, d := relay(t, l)
+				d.endsToo()
 				client := r.dialFrom("127.0.0.2")
 				for i := range header {
 					if _, err := io.WriteString(client, header[i:i+1]); err != nil {

@@ -241,7 +241,6 @@ func (s *session) closeAttached() {
 	a := &s.mv.attached
 	a.Close(s.w.legs)
 	a.first.Reset()
-	a.deadline = 0
 }
 
 // dropAttached closes the stream of a move, if there is one.

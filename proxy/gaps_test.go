@@ -9,6 +9,7 @@ import (
 
 	"github.com/ircferry/ircferry/backend"
 	"github.com/ircferry/ircferry/internal/config"
+	"github.com/ircferry/ircferry/proxy/lines"
 	"github.com/ircferry/ircferry/proxy/loop"
 )
 
@@ -360,4 +361,93 @@ func TestDismissedClientsAreNotWaitedForLong(t *testing.T) {
 	r.turnTime(t, lingerTime)
 	other.expectGone()
 	r.eventually("the end", func() bool { return r.Counts().Sessions == 0 })
+}
+
+// The lines by which ircds turn a client away are kept, as many as are needed.
+func TestRefusalsAreKnown(t *testing.T) {
+	for verb, want := range map[string]bool{"ERROR": true, "463": true, "464": true, "465": true, "466": true, "NOTICE": false, "433": false, "001": false} {
+		var r opening
+		line := []byte(":irc " + verb + " * :" + strings.Repeat("x", 600) + "\r\n")
+		for range 3 {
+			r.noteRefusal(lines.Parse(line), line)
+		}
+		if got := len(r.refusal) > 0; got != want || want && (len(r.refusal) != maxRefusal || len(r.refusal[0]) != 512) {
+			t.Errorf("%s: %d lines are kept", verb, len(r.refusal))
+		}
+	}
+}
+
+// What a registration was is forgotten with it.
+func TestRegistrationLeavesNothing(t *testing.T) {
+	d := newIRCd(t)
+	r := newRig(t, rigOptions{loops: 1, backends: []config.Backend{{Name: "a", Address: d.addr(), Identity: config.IdentityNone}}})
+	r.up("main/a")
+	client := r.dial()
+	client.send("PASS secret\r\n")
+	server := d.next()
+	server.send(":irc NOTICE * :half a line")
+	client.expect(":irc NOTICE * :half a line")
+	client.Close()
+	server.expect("PASS secret\r\n")
+	server.Close()
+	r.eventually("the end", func() bool { return r.Counts().Sessions == 0 })
+	r.onAll(ctxOf(t), func(w *worker) {
+		for _, o := range w.spare {
+			if o.answer.Len() > 0 || o.talk.lines != nil && strings.Contains(string(o.talk.lines[:cap(o.talk.lines)]), "secret") {
+				t.Errorf("%d bytes of an answer, %q", o.answer.Len(), o.talk.lines[:cap(o.talk.lines)])
+			}
+		}
+		if len(w.spare) != 1 {
+			t.Errorf("%d openings are spare", len(w.spare))
+		}
+	})
+}
+
+// Why a client is sent away is what the last try came to.
+func TestLastTrySaysWhyNobodyTakesAClient(t *testing.T) {
+	for name, reachable := range map[string]bool{"refused": true, "refused, then out of reach": false} {
+		t.Run(name, func(t *testing.T) {
+			a := newNative(t, "a")
+			r := newRig(t, rigOptions{loops: 1, backends: []config.Backend{a.config()}})
+			r.up("main/a")
+			client := r.dial()
+			client.send("NICK ann\r\n")
+			refuse := func(c *conn) {
+				line := c.expectLine("OPEN ")
+				c.send("ERROR code=u-in-use u=" + field(line, "u") + " text=no\n")
+			}
+			server := a.next()
+			if !reachable {
+				a.l.Close()
+			}
+			refuse(server)
+			go func() {
+				for {
+					select {
+					case c := <-a.accepted:
+						refuse(newConn(t, c))
+					case <-t.Context().Done():
+						return
+					}
+				}
+			}()
+			r.eventually("another try", func() bool {
+				tries := 0
+				r.onAll(ctxOf(t), func(w *worker) {
+					w.each(func(s *session) {
+						if s.state == StateWaiting {
+							tries = s.reg.tries
+						}
+					})
+				})
+				return tries >= 2
+			})
+			r.onAll(ctxOf(t), func(w *worker) { w.each(func(s *session) { s.reg.since -= connectTime }) })
+			if reachable {
+				client.expectLine("ERROR :Closing link: (ircferry) The server does not accept connections")
+			} else {
+				client.expectLine("ERROR :Closing link: (ircferry) No server can be reached")
+			}
+		})
+	}
 }

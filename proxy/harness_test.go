@@ -199,6 +199,23 @@ func newIRCdOver(t testing.TB, cfg *tls.Config) *ircd {
 	return d
 }
 
+// endsToo has the ircd end each stream that we end, as ircds do, and say nothing.
+func (d *ircd) endsToo() {
+	go func() {
+		for {
+			select {
+			case c := <-d.accepted:
+				go func() {
+					defer c.Close()
+					io.Copy(io.Discard, c)
+				}()
+			case <-d.t.Context().Done():
+				return
+			}
+		}
+	}()
+}
+
 func (d *ircd) addr() string { return d.l.Addr().String() }
 
 // next is the next connection that says something, so a health check is passed over.

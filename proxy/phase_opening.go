@@ -47,9 +47,7 @@ func (s *session) openingLost() {
 
 // opened begins to relay. The counts begin here.
 func (s *session) opened() {
-	o := &s.reg.stream
-	s.reg.holding = o.HoldForUser
-	o.Preface = nil
+	s.reg.holding = s.reg.stream.HoldForUser
 	s.slot().BackendIn, s.slot().BackendOut = 0, 0
 	s.errorAt = 0
 	s.reg.spoke = s.w.loop.Now()

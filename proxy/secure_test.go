@@ -139,11 +139,13 @@ func TestPlaintextClientOnATLSPort(t *testing.T) {
 
 func TestTLSClientOnAPlaintextPort(t *testing.T) {
 	plaintextOnly(t)
-	r, _ := relay(t, config.Listener{})
+	r, d := relay(t, config.Listener{})
+	d.endsToo()
 	c := tls.Client(r.dialPlain().TCPConn, &tls.Config{InsecureSkipVerify: true})
 	if err := c.Handshake(); err == nil {
 		t.Error("there is TLS")
 	}
+	c.NetConn().Close()
 	r.ended("tls_on_plaintext")
 }
 
@@ -164,6 +166,7 @@ func TestTLSClientBehindAProxyHeaderOnAPlaintextPort(t *testing.T) {
 		}
 		c.expectLine("ERROR :Closing link: (ircferry) This port is not for TLS")
 		c.expectEnd()
+		c.Close()
 		r.ended("tls_on_plaintext")
 		r.dialPlain().send(header + "NICK ann\r\n")
 		d.next().expect("NICK ann\r\n")
