@@ -46,6 +46,7 @@ namespace Handoff
 		size_t newusers;
 		Rehearsal rehearsal;
 		std::set<std::string, irc::insensitive_swo> nicknames, channames; // of this import, as casemapping has them
+		std::map<std::string, size_t> merged; // channels that live here, and their places in warns
 		std::set<std::string> ids, fallen; // of users; stream ids of operators who are none here
 
 	 public:
@@ -155,7 +156,7 @@ namespace Handoff
 			else if (!IsSame(live, r))
 				Conflict(r, "channel-exists", "n", "another channel has the name");
 			else if (!live->GetUsers().empty() && !(network && IsReplayed(live))) // an empty one, kept by +P, is what the record tells of
-				Warn(r, "merged", "n", "the channel lives here; its topic, modes and lists stay");
+				CheckMerged(r, live);
 			CheckLength(r, "topic", ServerInstance->Config->Limits.MaxTopic);
 			CheckKeys(r, known, OfChannel);
 		}
@@ -184,6 +185,19 @@ namespace Handoff
 			PassID(r.Get("last"));
 		}
 
+		void CheckMerged(const Line& r, Channel* live)
+		{
+			merged[r.Get("n")] = warns.size();
+			Warn(r, "merged", "n", "the channel lives here; its topic, modes and lists stay");
+			if (!r.Get("topic").empty() && r.Get("topic") != live->topic)
+				Lost(r, "topic");
+			for (const Field& f : r.fields)
+				if (IsModeKey(f.key) && !IsSet(ModeOfKey(MODETYPE_CHANNEL, f.key), live, f))
+					Lost(r, f.key);
+		}
+
+		void Lost(const Line& r, const std::string& what) { NameLost(warns[merged[ChannelOf(r)]].text, what); }
+
 		void CheckList(const Line& r)
 		{
 			static const char* const known[] = { "c", "m", "mask", "by", "at", TimedBans::Key().c_str(), nullptr };
@@ -197,6 +211,8 @@ namespace Handoff
 				Warn(r, "changed", "mask", "the entry is another one here");
 			else if (IsRedirect(mh->name, mask) && !ItemNamed("banredirect"))
 				Warn(r, "changed", "mask", "no module here knows bans that send elsewhere: it bans nobody");
+			if (mh && mh->IsListModeBase() && merged.count(r.Get("c")) && !IsListed(mh, ChannelNamed(r.Get("c")), mask))
+				Lost(r, r.Get("m") + " " + r.Get("mask"));
 			CheckKeys(r, known, OfChannel);
 		}
 
@@ -264,7 +280,7 @@ namespace Handoff
 			if (!IsNick(nick) && (nick != r.Get("id") || !IsFree(nick)))
 				Conflict(r, "nick-invalid", "nick", "not a nick here");
 			else if ((other && IsRegistered(other)) || world.nicks.count(nick) || !nicknames.insert(nick).second)
-				Conflict(r, "nick-in-use", "nick", "the nick is taken");
+				Conflict(r, "nick-in-use", "nick", HolderOf(other, world.streams));
 			else
 				nicks.push_back(nick);
 		}

@@ -56,6 +56,7 @@
 #include "channels.h"
 #include "replayed.h"
 #include "rehearsal.h"
+#include "told.h"
 #include "check.h"
 #include "users.h"
 #include "memberids.h"
