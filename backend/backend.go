@@ -126,6 +126,13 @@ func (b *Backend) Oper() OperState {
 	return b.health.oper
 }
 
+// Silent reports whether the backend is down because nothing is heard of its host, as against one that refuses, or answers in a wrong way.
+func (b *Backend) Silent() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.health.oper == Down && b.health.checked && (b.lastReason == ReasonTimeout || b.lastReason == ReasonUnreachable)
+}
+
 // Hello returns the last HELLO of a native backend and when it was answered.
 func (b *Backend) Hello() (Hello, time.Time, bool) {
 	b.mu.Lock()

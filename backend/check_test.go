@@ -54,6 +54,31 @@ func TestRiseAndFall(t *testing.T) {
 	})
 }
 
+// A host that says nothing is silent, one that refuses is not, and neither is one that answers again.
+func TestSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.set(where("a"), accepts)
+		a := get(t, w.newSet(t, "", one(relays(config.Linked, "a"))), "a")
+		is := func(what string, want bool, d time.Duration) {
+			t.Helper()
+			if after(d); a.Silent() != want {
+				t.Errorf("%s: silent %v", what, !want)
+			}
+		}
+		is("up", false, 0)
+		w.set(where("a"), hangs)
+		is("after one check", false, 3*time.Second)
+		is("after all", true, 20*time.Second)
+		w.set(where("a"), nil)
+		is("refused", false, 20*time.Second)
+		w.set(where("a"), hangs)
+		is("silent again", true, 20*time.Second)
+		w.set(where("a"), accepts)
+		is("up again", false, 20*time.Second)
+	})
+}
+
 func TestInterAndTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld()

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -283,6 +284,31 @@ func TestStreamsToOtherHostsAreWatchful(t *testing.T) {
 		}
 		loop.Close(fd)
 	}
+}
+
+// A stream to a host that checks do not hear is watched closely, and no more when they do again; that to our own host never is.
+func TestStreamsToSilentHostsAreWatchedClosely(t *testing.T) {
+	r, d := relay(t, config.Listener{})
+	r.joined(d, "ann")
+	r.joined(d, "ben")
+	var seen atomic.Int32
+	r.onAll(ctxOf(t), func(w *worker) {
+		w.each(func(s *session) {
+			fd, closely := s.backend.FD(), seen.Add(1) == 1
+			if closely {
+				loop.SetOption(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1) // as if it were another host
+			}
+			for _, silent := range []bool{true, false} {
+				s.peer.silent = silent
+				s.watchBackend()
+				for _, o := range loop.Doubtful {
+					if v, err := unix.GetsockoptInt(fd, o.Level, o.Name); err != nil || (v == o.Value) != (silent && closely) {
+						t.Errorf("silent %v, another host %v: option %d/%d is %d (%v)", silent, closely, o.Level, o.Name, v, err)
+					}
+				}
+			}
+		})
+	})
 }
 
 func TestStreamsToOurHostHaveNoUserTimeout(t *testing.T) {

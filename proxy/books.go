@@ -88,7 +88,7 @@ const (
 	checkEvery = 10 * time.Second
 
 	// trimEvery: the cipher objects of a TLS session that has been idle for this long, or up to twice as long, are dropped. They are made anew
-	// in a microsecond or two.
+	// in a microsecond or two. Backends that went silent are looked at as often.
 	trimEvery = 3 * time.Second
 )
 
@@ -106,6 +106,7 @@ func (p *Proxy) keepBooks(stop <-chan struct{}) {
 			p.checkHeld()
 		case <-trim.C:
 			p.trimCiphers()
+			p.watchSilent()
 			heap.look()
 		case <-stop:
 			return

@@ -18,6 +18,7 @@ type peer struct {
 	typing       atomic.Int64 // of these, those whose client has to say more: see the flag
 	onRegistered []func()     // called once, when registering is 0
 
+	silent  bool       // as the checks say; see silent.go
 	shaking int        // TLS handshakes under way
 	waiting []loop.Key // sessions that are connected and wait for theirs; some may have gone
 }

@@ -178,6 +178,14 @@ var Watchful = [...]Option{
 	{unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 300_000},
 }
 
+// Doubtful are those of connections whose peer's host has gone silent for others, too: who has said nothing for ten seconds is asked at once, and given
+// up after thirty.
+var Doubtful = [...]Option{
+	{unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, 30_000},
+	{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 10},
+	{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 10},
+}
+
 // ResetOnClose has Close send a reset instead of a FIN, and forget what was not sent.
 func ResetOnClose(fd int) {
 	unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}) //nolint:errcheck // then it is a FIN
