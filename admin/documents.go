@@ -58,6 +58,7 @@ type Pool struct {
 	Serving  string    `json:"serving,omitempty"` // who takes new clients; none if it is not ready, or the pool linked
 	Gated    bool      `json:"gated"`             // a move is under way: new clients wait for its end
 	Backends []Backend `json:"backends"`
+	Links    []Link    `json:"server_links,omitempty"`
 }
 
 // driverNative is the Driver of a backend whose users can be moved.

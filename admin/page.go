@@ -20,6 +20,7 @@ var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
 	"short":   func(c Certificate) bool { _, short := c.Left(time.Now()); return short },
 	"refused": func(l Listener) (n uint64) { return l.refused() },
 	"role":    roleOf,
+	"link":    linkWords,
 	"what":    whatMoves,
 	"result":  resultClass,
 }).Parse(pageText))

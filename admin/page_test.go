@@ -21,18 +21,20 @@ func TestPageIsAnOperators(t *testing.T) {
 		Backend{Name: "b", Pool: "main", Admin: "drain", Oper: "up", Weight: 100, Sessions: 3},
 		Backend{Name: "c", Pool: "main", Admin: "ready", Oper: "down", Cause: "answer to CAP LS: 465 You are banned", Weight: 100},
 		Backend{Name: "d", Pool: "main", Admin: "drain", Oper: "up", Weight: 100, Closing: &Closing{Phase: Closes, Total: 200, Left: 40}})
+	st.Pools[0].Links = []Link{{Name: "services.example", State: "raw", Backend: "main/a", From: "192.0.2.77:4000", SID: "00S"}, {Name: "leaf.example", State: "cut", HeldSeconds: 2.5}, {Name: "hub.example", State: "down"}}
 	st.Sessions = Counts{Total: 1239, States: map[string]int{"relay": 1236, "waiting": 2, "opening": 1, "frozen": 0, "parked": 0, "splicing": 0}}
 	page := func() string {
 		return ask(t, Public{Status: func() Status { return st }, Gatherer: prometheus.NewRegistry()}, "GET", "/").body
 	}
 	body := page()
 	for _, want := range []string{"One thing needs an eye", "Clients: 1239, of them 2 waiting for an ircd, 1 connecting to an ircd, 1236 connected", "<li>main/c is down: answer", ">serves<", "drained; those who are left stay",
-		"down: answer to CAP LS: 465 You are banned", "its users are closed: 40 of 200 left", `http-equiv="refresh"`, "1 warning - ircferry"} {
+		"down: answer to CAP LS: 465 You are banned", "its users are closed: 40 of 200 left", `http-equiv="refresh"`, "1 warning - ircferry",
+		"services.example", ">up<", "held in a move for 2.5s", ">not linked<"} {
 		if !strings.Contains(body, want) {
 			t.Errorf("the page lacks %q", want)
 		}
 	}
-	for _, never := range []string{"splicing", "parked", "frozen", "backend_handshake", "relay<"} {
+	for _, never := range []string{"splicing", "parked", "frozen", "backend_handshake", "relay<", "192.0.2.77", ">raw<", ">cut<"} {
 		if strings.Contains(body, never) {
 			t.Errorf("the page has %q", never)
 		}

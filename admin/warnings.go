@@ -36,6 +36,13 @@ func warnings(st Status) []string {
 			}
 		}
 	}
+	for _, p := range st.Pools {
+		for _, l := range p.Links {
+			if text := l.warning(p.Name); text != "" {
+				w = append(w, text)
+			}
+		}
+	}
 	for _, m := range st.Moves {
 		switch {
 		case m.State == handoff.StateParked:

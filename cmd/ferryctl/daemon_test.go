@@ -202,7 +202,9 @@ func newStill() *still {
 		Sessions: 5, Software: "InspIRCd", Version: "3.15", Users: 6, Unmovable: 1, Channels: 2, Links: 0, Epoch: "e1", Hello: &hello}
 	b := admin.Backend{Name: "b", Pool: "main", Driver: "native", Address: "unix:/run/irc-b/handoff.sock", Admin: "drain", Oper: "down", Cause: "HELLO: connect: connection refused", Backup: true, Weight: 100}
 	c := admin.Backend{Name: "c", Pool: "web", Driver: "none", Address: "127.0.0.1:6670", Admin: "ready", Oper: "up", Weight: 50, Sessions: 1234}
-	s := &still{pools: []admin.Pool{{Name: "main", Topology: "standalone", Serving: "a", Backends: []admin.Backend{a, b}},
+	s := &still{pools: []admin.Pool{{Name: "main", Topology: "standalone", Serving: "a", Backends: []admin.Backend{a, b}, Links: []admin.Link{
+		{Name: "services.example", Listen: "127.0.0.1:7100", State: "cut", Backend: "main/a", SID: "00S", Proto: 1205, HeldSeconds: 2.5, KeptBytes: 512, HoldBytes: 64 << 20, GivenUp: 1},
+		{Name: "leaf.example", Listen: "127.0.0.1:7101", State: "down", HoldBytes: 64 << 20, Refused: 3}}},
 		{Name: "web", Topology: "linked", Backends: []admin.Backend{c}}}}
 	for i := range 3 {
 		s.sessions = append(s.sessions, admin.Session{ID: fmt.Sprintf("inst-%d", i+1), Client: fmt.Sprintf("192.0.2.%d:50000", i+1), Listener: "irc",

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"time"
 
+	"github.com/ircferry/ircferry/admin"
 	"github.com/ircferry/ircferry/handoff"
 	"github.com/ircferry/ircferry/proxy/link"
 )
@@ -20,3 +22,25 @@ func (s serverLinks) Hold(ctx context.Context, backend string) (handoff.HeldLink
 }
 
 var _ handoff.Links = serverLinks{}
+
+// linkPictures shows the links of a pool to the admin API.
+func (d *daemon) linkPictures(pool string) (all []admin.Link) {
+	for _, i := range d.links.Links() {
+		if i.Pool != pool {
+			continue
+		}
+		l := admin.Link{Name: i.Name, Listen: i.Listen, Dial: i.Dial, State: i.State.String(), From: i.From, Backend: i.Backend, Server: i.Server, SID: i.SID,
+			Proto: i.Proto, KeptBytes: i.Kept, HoldBytes: i.Hold, GivenUp: i.GivenUp, Refused: i.Refused}
+		if i.State != link.Down {
+			l.Since = i.Since
+		}
+		if i.Removed {
+			l.Listen = ""
+		}
+		if !i.Held.IsZero() {
+			l.HeldSeconds = time.Since(i.Held).Round(time.Millisecond).Seconds()
+		}
+		all = append(all, l)
+	}
+	return all
+}

@@ -81,7 +81,7 @@ func (p pictures) Reload(ctx context.Context) (admin.Reloaded, error) { return p
 func (p pictures) Pools() []admin.Pool {
 	var pools []admin.Pool
 	for _, pool := range p.d.backends.Pools() {
-		picture := admin.Pool{Name: pool.Name(), Topology: string(pool.Config().Topology), Serving: serving(pool), Gated: p.d.gated(pool)}
+		picture := admin.Pool{Name: pool.Name(), Topology: string(pool.Config().Topology), Serving: serving(pool), Gated: p.d.gated(pool), Links: p.d.linkPictures(pool.Name())}
 		for _, b := range pool.Backends() {
 			picture.Backends = append(picture.Backends, p.d.backendPicture(b, pool))
 		}
