@@ -1,6 +1,7 @@
 package handoff
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -30,16 +31,22 @@ func TestChaos(t *testing.T) {
 	if n, err := strconv.ParseUint(os.Getenv("IRCFERRY_CHAOS_SEED"), 10, 64); err == nil {
 		seed, moves = n, 1
 	}
-	ends := map[State]int{}
+	ends, links := map[State]int{}, map[LinkState]int{}
 	for i := range moves {
 		one := seed + uint64(i)
 		if !t.Run(fmt.Sprintf("IRCFERRY_CHAOS_SEED=%d", one), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { ends[chaos(t, rand.New(&locked{src: rand.NewPCG(one, 7)}))]++ })
+			synctest.Test(t, func(t *testing.T) {
+				report := chaos(t, rand.New(&locked{src: rand.NewPCG(one, 7)}))
+				ends[report.State]++
+				for _, row := range report.Links {
+					links[row.State]++
+				}
+			})
 		}) {
 			break
 		}
 	}
-	t.Log(ends)
+	t.Log(ends, links)
 }
 
 // locked is a source for many goroutines.
@@ -54,7 +61,7 @@ func (l *locked) Uint64() uint64 {
 	return l.src.Uint64()
 }
 
-func chaos(t *testing.T, rnd *rand.Rand) State {
+func chaos(t *testing.T, rnd *rand.Rand) Report {
 	us := []string{"u1", "u2", "u3", "u4", "u5", "u6", "u7", "u8"}[:1+rnd.IntN(8)]
 	r := newRig(t, us...)
 	defer r.set.Close()
@@ -66,6 +73,10 @@ func chaos(t *testing.T, rnd *rand.Rand) State {
 		r.a.sea = append(r.a.sea, us[len(r.a.sea)%len(us)])
 	}
 	r.a.older, r.b.older = rnd.IntN(2) == 0, rnd.IntN(2) == 0
+	if rnd.IntN(2) == 0 {
+		r.a.older, r.b.older = false, rnd.IntN(4) == 0
+		r.link([]string{"services.example", "leaf.example", "hub.example"}[:1+rnd.IntN(3)]...)
+	}
 	strangeUsers(r, rnd, some)
 	chance := 2 + rnd.IntN(60)
 	strange := func(i *fakeIrcd) func(string) fault {
@@ -93,6 +104,7 @@ func chaos(t *testing.T, rnd *rand.Rand) State {
 		}
 	}
 	r.a.fault, r.b.fault = strange(r.a), strange(r.b)
+	stuck := strangeLinks(r, rnd, chance)
 	r.sessions.before = func(call string) {
 		if rnd.IntN(4*chance) == 0 {
 			time.Sleep(time.Duration(rnd.IntN(8000)) * time.Millisecond)
@@ -126,10 +138,40 @@ func chaos(t *testing.T, rnd *rand.Rand) State {
 		t.Errorf("%v", r.sessions.wrong)
 	}
 	r.owners()
+	r.linksAreWellBut(report, *stuck)
 	if t.Failed() {
 		t.Logf("%+v", report)
 	}
-	return report.State
+	return report
+}
+
+// strangeLinks lets the links be trouble of their own; the answer is whether a call of theirs was slow.
+func strangeLinks(r *rig, rnd *rand.Rand, chance int) (stuck *bool) {
+	stuck = new(bool)
+	r.links.before = func(string) {
+		if rnd.IntN(4*chance) == 0 {
+			*stuck = true
+			time.Sleep(time.Duration(rnd.IntN(15000)) * time.Millisecond)
+		}
+	}
+	r.links.fails = func(call, link string) error {
+		if rnd.IntN(chance) == 0 {
+			return errors.New("it does not come")
+		}
+		return nil
+	}
+	for _, i := range []*fakeIrcd{r.a, r.b} {
+		if len(i.blocks) == 0 {
+			continue
+		}
+		switch rnd.IntN(8) {
+		case 0:
+			i.blocks = i.blocks[:1]
+		case 1:
+			i.caps = "other"
+		}
+	}
+	return stuck
 }
 
 // strangeUsers lets some users be trouble of their own.
@@ -165,9 +207,9 @@ func chaoticMove(r *rig, rnd *rand.Rand) Report {
 	if kind == KindDrain {
 		from, _ := r.c.find("main", "a")
 		to, _ := r.c.find("main", "b")
-		m, err = r.c.start(Request{Kind: kind, Pool: "main", From: "a", To: "b", Strict: rnd.IntN(4) == 0}, from, to)
+		m, err = r.c.start(Request{Kind: kind, Pool: "main", From: "a", To: "b", Strict: rnd.IntN(4) == 0, AllowVisible: rnd.IntN(4) == 0}, from, to)
 	} else {
-		m, err = r.c.Hold(Request{Kind: kind, Pool: "main", From: "a"})
+		m, err = r.c.Hold(Request{Kind: kind, Pool: "main", From: "a", AllowVisible: rnd.IntN(4) == 0})
 	}
 	if err != nil {
 		return Report{State: StateReverted, Attempted: 0}

@@ -76,6 +76,7 @@ type fakeLinks struct {
 	barred bool
 	held   *fakeHeld
 	ircd   func(backendName string) *fakeIrcd
+	turn   chan struct{}
 	before func(call string)             // may hang, or sleep
 	fails  func(call, link string) error // Hold, Cut, Replay
 	wrong  []string                      // calls that the contract forbids
@@ -91,10 +92,13 @@ type fakeHeld struct {
 	since              time.Time
 }
 
+// called is the one thread of this proxy: what comes later waits for what hangs.
 func (l *fakeLinks) called(call string) {
+	l.turn <- struct{}{}
 	if l.before != nil {
 		l.before(call)
 	}
+	<-l.turn
 }
 
 func (l *fakeLinks) fail(call, link string) error {

@@ -16,6 +16,7 @@ const (
 	greetTime  = 2 * time.Second  // for a process to see that a link of before has ended
 	replayTime = 15 * time.Second // for one link to be played into a process: 100,000 users behind it, with room
 	liveTime   = 10 * time.Second // for COMMIT's marker to come, and what waited to go in
+	linkTime   = time.Second      // for what takes a moment: clients may wait for it
 )
 
 // linkTrouble is an error of one server link: without it the step would have been taken.
@@ -87,11 +88,11 @@ func goLive(h HeldLinks, quits []backend.Quit) []backend.LinkEnd {
 
 // linksOf and the following take a moment, and are bounded all the same.
 func linksOf(h HeldLinks) (all []backend.Link) {
-	briefly(proxyTime, func() { all = h.Links() })
+	briefly(linkTime, func() { all = h.Links() })
 	return all
 }
 
 func endsOf(h HeldLinks) (all []backend.LinkEnd) {
-	briefly(proxyTime, func() { all = h.Ends() })
+	briefly(linkTime, func() { all = h.Ends() })
 	return all
 }

@@ -76,8 +76,11 @@ func (l *linkage) rows(ends []backend.LinkEnd) []LinkRow {
 	return rows
 }
 
-// tellLinks puts into the report how it stands with the links.
+// tellLinks puts into the report how it stands with the links; nil: that is not known.
 func (x *run) tellLinks(ends []backend.LinkEnd) {
+	if ends == nil && x.links.held != nil {
+		return
+	}
 	rows := x.links.rows(ends)
 	x.m.update(func(r *Report) { r.Links = rows })
 }
@@ -89,6 +92,16 @@ func (x *run) endLinks(cause error) {
 		return
 	}
 	x.links.held = nil
-	briefly(proxyTime, func() { held.End(cause) })
-	x.tellLinks(endsOf(held))
+	briefly(linkTime, func() { held.End(cause) })
+	if ends := endsOf(held); ends != nil {
+		x.tellLinks(ends)
+		return
+	}
+	x.m.update(func(r *Report) {
+		for i := range r.Links {
+			if row := &r.Links[i]; row.State == LinkHeld {
+				row.State, row.Cause = LinkGivenUp, "it is not known what became of it: the proxy does not answer"
+			}
+		}
+	})
 }

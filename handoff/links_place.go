@@ -18,21 +18,21 @@ var errFewerLinks = errors.New("server links were given up")
 // partLinks closes the old process's side, which has let its users go.
 func (x *run) partLinks() {
 	if x.links.held != nil {
-		briefly(proxyTime, x.links.held.Part)
+		briefly(linkTime, x.links.held.Part)
 	}
 }
 
 // unplayLinks closes what a try that has failed has played.
 func (x *run) unplayLinks() {
 	if x.links.held != nil {
-		briefly(proxyTime, x.links.held.Unplay)
+		briefly(linkTime, x.links.held.Unplay)
 	}
 }
 
 // giveUpLink is the end of one link; the peers of the others are told when they are live.
 func (x *run) giveUpLink(name string, cause error) {
 	x.log.Warn("a server link is given up; its server is split from the network and may link anew", "link", name, "err", cause)
-	briefly(proxyTime, func() { x.links.held.GiveUp(name, cause) })
+	briefly(linkTime, func() { x.links.held.GiveUp(name, cause) })
 	x.tellLinks(endsOf(x.links.held))
 }
 

@@ -83,7 +83,7 @@ func (x *run) resumeLinks() {
 	if held == nil {
 		return
 	}
-	briefly(proxyTime, held.Resume)
+	briefly(linkTime, held.Resume)
 	x.links.state = LinkResumed
 	x.endLinks(errors.New("the move was undone"))
 }
@@ -113,7 +113,7 @@ func (c *Coordinator) linksOf(b *backend.Backend) []backend.Link {
 		return nil
 	}
 	var links []backend.Link
-	briefly(proxyTime, func() { links = c.opt.Links.Of(b.FullName()) })
+	briefly(linkTime, func() { links = c.opt.Links.Of(b.FullName()) })
 	return links
 }
 

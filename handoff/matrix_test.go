@@ -68,6 +68,17 @@ func inTheWay(r *rig, at call, what trouble) *troubles {
 			x.sleep()
 		}
 	}
+	r.links.before = func(name string) {
+		if x.comes("links "+name) && (what == hangs || what == slow) {
+			x.sleep()
+		}
+	}
+	r.links.fails = func(name, _ string) error {
+		if what == fails && x.now("links "+name) {
+			return errors.New("it does not come")
+		}
+		return nil
+	}
 	r.sessions.fails = func(name string) error {
 		if what == fails && x.now("proxy "+name) {
 			return errors.New("a loop is stuck")
@@ -155,6 +166,7 @@ func (r *rig) moveOf(restart bool) (Report, error) {
 // callsOf lists the calls of a move in which nothing goes wrong.
 func callsOf(t *testing.T, restart bool) (calls []call) {
 	in(t, func(t *testing.T, r *rig) {
+		r.link("services.example", "leaf.example")
 		x := inTheWay(r, call{}, "")
 		if report, err := r.moveOf(restart); err != nil || report.State != StateDone {
 			t.Fatalf("%+v, %v", report, err)
@@ -167,7 +179,7 @@ func callsOf(t *testing.T, restart bool) (calls []call) {
 func TestEveryCallInTrouble(t *testing.T) {
 	for _, restart := range []bool{false, true} {
 		for _, at := range callsOf(t, restart) {
-			ours := strings.HasPrefix(at.name, "proxy") || at.name == "disk"
+			ours := strings.HasPrefix(at.name, "proxy") || strings.HasPrefix(at.name, "links") || at.name == "disk"
 			for _, what := range []trouble{hangs, slow, fails, breaks, late, dies} {
 				if ours && what != hangs && what != slow && what != fails {
 					continue
@@ -181,6 +193,7 @@ func TestEveryCallInTrouble(t *testing.T) {
 }
 
 func inTrouble(t *testing.T, r *rig, restart bool, at call, what trouble) {
+	r.link("services.example", "leaf.example")
 	x := inTheWay(r, at, what)
 	x.revive = restart // a service manager does that
 	report, err := r.moveOf(restart)
@@ -220,6 +233,7 @@ func inTrouble(t *testing.T, r *rig, restart bool, at call, what trouble) {
 		t.Errorf("%v", r.sessions.wrong)
 	}
 	r.owners()
+	r.linksAreWellBut(report, what == hangs && strings.HasPrefix(at.name, "links"))
 }
 
 // A cancel at every call: obeyed, or refused with what is true; never both, and never neither.

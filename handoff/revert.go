@@ -35,7 +35,6 @@ func (x *run) revert(why error) {
 func (x *run) goBack() (all bool) {
 	defer x.calm()
 	x.resume()
-	x.resumeLinks()
 	all = true
 	for _, r := range x.proxy.thaw(x.frozenNow()) {
 		all = all && r.Cause != backend.CauseTimeout
@@ -48,6 +47,7 @@ func (x *run) goBack() (all bool) {
 			x.note(event{what: wentBack, u: r.U, moved: r})
 		}
 	}
+	x.resumeLinks()
 	return all
 }
 

@@ -49,7 +49,7 @@ func newRig(t *testing.T, us ...string) *rig {
 	t.Helper()
 	r := &rig{t: t, a: newFakeIrcd("a", us...), b: newFakeIrcd("b"), sessions: newFakeSessions("main/a", us...), dir: t.TempDir()}
 	r.sessions.ircd = func(name string) *fakeIrcd { return map[string]*fakeIrcd{"main/a": r.a, "main/b": r.b}[name] }
-	r.links = &fakeLinks{ircd: r.sessions.ircd}
+	r.links = &fakeLinks{ircd: r.sessions.ircd, turn: make(chan struct{}, 1)}
 	for _, u := range us {
 		r.sessions.streams[u] = r.a.open(u)
 	}
