@@ -26,8 +26,8 @@ func (x *run) finish(to *backend.Backend, epoch string) {
 	x.reopenAll(to)
 	x.calm()
 	live()
-	var err error
-	if !briefly(answerTime, func() { err = to.Pool().SetServing(to.Name()) }) {
+	err, inTime := soon(answerTime, func() error { return to.Pool().SetServing(to.Name()) })
+	if !inTime {
 		err = fmt.Errorf("the disk does not answer within %v", answerTime)
 	}
 	if err != nil {

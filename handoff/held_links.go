@@ -87,12 +87,12 @@ func goLive(h HeldLinks, quits []backend.Quit) []backend.LinkEnd {
 }
 
 // linksOf and the following take a moment, and are bounded all the same.
-func linksOf(h HeldLinks) (all []backend.Link) {
-	briefly(linkTime, func() { all = h.Links() })
+func linksOf(h HeldLinks) []backend.Link {
+	all, _ := soon(linkTime, h.Links)
 	return all
 }
 
-func endsOf(h HeldLinks) (all []backend.LinkEnd) {
-	briefly(linkTime, func() { all = h.Ends() })
+func endsOf(h HeldLinks) []backend.LinkEnd {
+	all, _ := soon(linkTime, h.Ends)
 	return all
 }

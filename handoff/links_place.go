@@ -32,8 +32,9 @@ func (x *run) unplayLinks() {
 // giveUpLink is the end of one link; the peers of the others are told when they are live.
 func (x *run) giveUpLink(name string, cause error) {
 	x.log.Warn("a server link is given up; its server is split from the network and may link anew", "link", name, "err", cause)
-	briefly(linkTime, func() { x.links.held.GiveUp(name, cause) })
-	x.tellLinks(endsOf(x.links.held))
+	held := x.links.held
+	briefly(linkTime, func() { held.GiveUp(name, cause) })
+	x.tellLinks(endsOf(held))
 }
 
 // fitLinks looks whether the process of a try can have the links at all. If not they are held on, since the next try may be elsewhere, and are
@@ -161,8 +162,9 @@ func (x *run) liveLinks(epoch string) (wait func()) {
 	quits := x.quits(epoch)
 	go func() { ends <- goLive(held, quits) }()
 	return func() {
-		if live := <-ends; live != nil {
-			x.links.state = LinkLive
+		live := <-ends
+		x.links.state = LinkLive // who has no cause at the end
+		if live != nil {
 			x.tellLinks(live)
 		}
 		x.endLinks(errors.New("it did not go on in time"))

@@ -112,8 +112,7 @@ func (c *Coordinator) linksOf(b *backend.Backend) []backend.Link {
 	if c.opt.Links == nil {
 		return nil
 	}
-	var links []backend.Link
-	briefly(linkTime, func() { links = c.opt.Links.Of(b.FullName()) })
+	links, _ := soon(linkTime, func() []backend.Link { return c.opt.Links.Of(b.FullName()) })
 	return links
 }
 

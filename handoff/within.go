@@ -27,12 +27,19 @@ func within[T any](ctx context.Context, f func() T) (T, error) {
 	return none, context.Cause(ctx)
 }
 
-// briefly is within for what takes a moment, and is not worth more than d of anybody's time. False: it was not done in time.
+// briefly is within for what takes a moment, and is not worth more than d of anybody's time. False: it was not done in time. f is then still under way,
+// and must not write what the caller reads: see soon.
 func briefly(d time.Duration, f func()) bool {
+	_, inTime := soon(d, func() struct{} { f(); return struct{}{} })
+	return inTime
+}
+
+// soon is briefly for what has one.
+func soon[T any](d time.Duration, f func() T) (got T, inTime bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), d)
 	defer cancel()
-	_, err := within(ctx, func() struct{} { f(); return struct{}{} })
-	return err == nil
+	got, err := within(ctx, f)
+	return got, err == nil
 }
 
 // disk does one thing after the other beside who asks for it, so that the order is kept and nobody has to wait.
