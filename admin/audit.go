@@ -73,6 +73,9 @@ func (a audit) moveEnded(r handoff.Report) {
 		"result", string(r.State), "attempted", r.Attempted, "moved", r.Moved, "reverted", r.Reverted, "failed", r.Failed,
 		"left", r.Left, "reopened", r.Reopened, "pause_p50_ms", r.Pause.P50, "pause_p99_ms", r.Pause.P99, "pause_max_ms", r.Pause.Max,
 		"held_lines", r.HeldLines, "warnings", len(r.Warnings), "duration", r.Ended.Sub(r.Started)}
+	for _, l := range r.Links {
+		attrs = append(attrs, "link."+l.Link, words(string(l.State), l.Cause))
+	}
 	if r.Undone() {
 		attrs = append(attrs, "cancelled", true)
 	}

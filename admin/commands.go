@@ -248,6 +248,7 @@ func (s *Server) reload(ctx context.Context, _ ReloadRequest, _ Peer) (Done, err
 func whole(p handoff.Plan) *handoff.Plan {
 	p.Warnings, p.Conflicts, p.Refusals = orEmpty(p.Warnings), orEmpty(p.Conflicts), orEmpty(p.Refusals)
 	p.CapsLost, p.ISupport = orEmpty(p.CapsLost), orEmpty(p.ISupport)
+	p.Held, p.Unheld = orEmpty(p.Held), orEmpty(p.Unheld)
 	return &p
 }
 

@@ -174,6 +174,13 @@ func partly(r *handoff.Report) {
 	r.Warnings = []handoff.Warning{{Session: "inst-2", Code: "no-mode", Key: "m.cloak", Text: "not \x1b[31mkept"}}
 }
 
+// split is a move of which one server link has gone along and one has not.
+func split(r *handoff.Report) {
+	done(r)
+	r.Links = []handoff.LinkRow{{Link: "services.example", SID: "00S", State: handoff.LinkLive, Away: 812.4, Kept: 99},
+		{Link: "leaf.example", SID: "00B", State: handoff.LinkGivenUp, Cause: "it is \x1b[31mgone"}}
+}
+
 func reverted(r *handoff.Report) {
 	r.State, r.Ended, r.Attempted, r.Reverted, r.Error = handoff.StateReverted, r.Started.Add(time.Second), 5, 5, "push main/b: connection lost"
 }

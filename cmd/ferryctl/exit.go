@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -91,11 +92,13 @@ func moveCode(r handoff.Report) int {
 		return exitTimeout
 	case r.State == handoff.StateReverted || r.State == handoff.StateFailed:
 		return exitError
-	case r.Failed > 0 || r.Left > 0:
+	case r.Failed > 0 || r.Left > 0 || r.State.Ended() && slices.ContainsFunc(r.Links, givenUp):
 		return exitPartly
 	}
 	return exitDone
 }
+
+func givenUp(l handoff.LinkRow) bool { return l.State == handoff.LinkGivenUp }
 
 // usageArgs makes an argument check's error one of usage.
 func usageArgs(check cobra.PositionalArgs) cobra.PositionalArgs {

@@ -51,6 +51,8 @@ func TestExitCodes(t *testing.T) {
 		{"limit", nil, "show sessions --limit 0", 2, nil, []string{"--limit 0 is not possible"}},
 		{"partly", func(d *daemon) { d.onDrain = []change{partly} }, "drain main/a", 4,
 			[]string{"done", "inst-4   carol  failed   conflict  nick-in-use: bob has it", "inst-9   -      left     gone", "no-mode  inst-2", "not ?[31mkept"}, nil},
+		{"a link given up", func(d *daemon) { d.onDrain = []change{split} }, "drain main/a", 4,
+			[]string{"LINK              SID  STATE", "services.example  00S  live      812.4ms  99    -", "leaf.example      00B  given-up  0.0ms    0     it is ?[31mgone"}, nil},
 		{"refused", func(d *daemon) { d.refuse = refused }, "drain main/a", 5, nil,
 			[]string{"refused: main/a is the last usable backend of its pool", "instead: ferryctl restart it in place"}},
 		{"hold without driver", nil, "hold web/c", 5, nil, []string{"refused: backend web/c has no driver", "instead: ferryctl drain web/c"}},
@@ -66,6 +68,9 @@ func TestExitCodes(t *testing.T) {
 			d.plan = handoff.Plan{Warnings: []handoff.Warning{{Code: "no-mode"}}, CapsLost: []string{"batch"}}
 		},
 			"drain main/a --dry-run", 0, []string{"no-mode", "does not offer: batch"}, nil},
+		{"dry run with links", func(d *daemon) {
+			d.plan = handoff.Plan{Links: 2, Held: []string{"services.example"}, Unheld: []string{"leaf.example"}, Conflicts: []handoff.Warning{{Code: "link", Link: "hub.example"}}}
+		}, "drain main/a --dry-run", 5, []string{"server link that would go along: services.example", "server link that would not: leaf.example", "link      -        hub.example"}, nil},
 		{"strict dry run with a warning", func(d *daemon) { d.plan = handoff.Plan{Warnings: []handoff.Warning{{Code: "no-mode"}}} }, "drain main/a --dry-run --strict", 5, nil, nil},
 		{"timeout", func(d *daemon) { d.onDrain = []change{timedOut} }, "drain main/a --timeout 1s", 124, []string{"the deadline of the move is over"}, nil},
 		{"hold", func(d *daemon) { d.onHold = []change{at(handoff.StepFreeze), parked} }, "hold main/a", 0, []string{"parked", "release or cancel it before moves.park"}, nil},

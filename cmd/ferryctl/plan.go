@@ -41,6 +41,12 @@ func (c *ctl) writePlan(w io.Writer, p handoff.Plan, note string) {
 	g.add("USERS", "CHANNELS", "NOT REGISTERED", "PAST US", "LINKS")
 	g.add(strconv.Itoa(p.Users), strconv.Itoa(p.Channels), strconv.Itoa(p.Unregistered), strconv.Itoa(p.Unmovable), strconv.Itoa(p.Links))
 	g.write(w)
+	for _, name := range p.Held {
+		fmt.Fprintln(w, "server link that would go along: "+clean(name))
+	}
+	for _, name := range p.Unheld {
+		fmt.Fprintln(w, "server link that would not: "+clean(name))
+	}
 	for _, lost := range p.CapsLost {
 		fmt.Fprintln(w, "capability that the destination does not offer: "+clean(lost))
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strconv"
@@ -42,6 +43,7 @@ func (c *ctl) writeResult(w io.Writer, m admin.Move) {
 		strconv.Itoa(m.Reopened), millis(m.Pause.P50), millis(m.Pause.P99), millis(m.Pause.Max), strconv.Itoa(m.HeldLines))
 	g.write(w)
 	writeNamed(w, m.Named)
+	writeLinks(w, m.Links)
 	writeWarnings(w, "WARNING", m.Warnings)
 }
 
@@ -99,6 +101,20 @@ func writeNamed(w io.Writer, named []handoff.Named) {
 	g.write(w)
 }
 
+// writeLinks tells what became of the server links; the cause comes last, it is a sentence.
+func writeLinks(w io.Writer, links []handoff.LinkRow) {
+	if len(links) == 0 {
+		return
+	}
+	fmt.Fprintln(w)
+	var g grid
+	g.add("LINK", "SID", "STATE", "AWAY", "KEPT", "CAUSE")
+	for _, l := range links {
+		g.add(clean(l.Link), dash(clean(l.SID)), string(l.State), millis(l.Away), strconv.FormatInt(l.Kept, 10), dash(clean(l.Cause)))
+	}
+	g.write(w)
+}
+
 func writeWarnings(w io.Writer, head string, warnings []handoff.Warning) {
 	if len(warnings) == 0 {
 		return
@@ -107,7 +123,7 @@ func writeWarnings(w io.Writer, head string, warnings []handoff.Warning) {
 	var g grid
 	g.add(head, "SESSION", "CHANNEL", "KEY", "TEXT")
 	for _, x := range warnings {
-		g.add(x.Code, dash(x.Session), dash(clean(x.Channel)), dash(clean(x.Key)), clean(x.Text))
+		g.add(x.Code, dash(x.Session), dash(clean(cmp.Or(x.Channel, x.Link))), dash(clean(x.Key)), clean(x.Text))
 	}
 	g.write(w)
 }

@@ -179,7 +179,7 @@ func (d *daemon) startRooms(cfg config.Config) (err error) {
 	for _, in := range interrupted {
 		d.reopenTo(in)
 		d.log.Error("a move of an earlier daemon has no end; its clients are gone, its journal is kept",
-			"move", in.ID, "kind", string(in.Kind), "pool", in.Pool, "from", in.From, "to", in.To, "users", in.Users, "released", in.Released, "journal", in.Path)
+			"move", in.ID, "kind", string(in.Kind), "pool", in.Pool, "from", in.From, "to", in.To, "users", in.Users, "released", in.Released, "links", in.Links, "journal", in.Path)
 	}
 	moves.Forget(interrupted, forgetTime)
 	return nil

@@ -68,8 +68,12 @@ func (d *daemon) interruptedMoves() (warnings []string) {
 		if in.Released {
 			how = fmt.Sprintf("when its %d users were to leave or had left", in.Users)
 		}
-		warnings = append(warnings, fmt.Sprintf("the daemon before this one ended in the middle of %s, %s; their connections ended with it (delete %s when it is not needed any more)",
-			what, how, in.Path))
+		ended := "their connections ended with it"
+		if len(in.Links) > 0 {
+			ended += ", and so did the server links of " + strings.Join(in.Links, ", ")
+		}
+		warnings = append(warnings, fmt.Sprintf("the daemon before this one ended in the middle of %s, %s; %s (delete %s when it is not needed any more)",
+			what, how, ended, in.Path))
 	}
 	return warnings
 }
