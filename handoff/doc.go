@@ -30,6 +30,15 @@
 // of the move's users: then nobody of them is live there, whatever else it does. A refused connect, a missing socket or another process at
 // the address is none: the question is asked on. What a peer names (u=) is looked up in the move before anything is done to it.
 //
+// # Server links
+//
+// The links of a server are held as its clients are, in the proxy's care (Links): all that it has, or none, since what one peer would not know of another
+// breaks their network. Up to the point of no return, trouble with one undoes the move and names it; if the operator allows that others see the
+// move, it is begun anew with all links left alone. Behind it a link that cannot come into the ircd is given up, both its connections closed: an
+// ordinary split, named with its cause, which the other peers are told when they are live; no user waits for it. A peer never gets a byte that is
+// not behind the marker of the process that has committed the users: no marker, no byte. Each link of a move ends in one of three ways: live, resumed with the process of before, or
+// given up.
+//
 // # What waits for whom
 //
 // Each question to an ircd, to the disk and to the proxy has a time of its own, and ends with the move's context: max_pause and the deadline
@@ -71,6 +80,29 @@
 //	                                                         whose sessions are closed. Else failed: ERROR to the clients, the
 //	                                                         journal is kept
 //	splice   one stream gives no LIVE, or was lost           that session is closed with an ERROR line and named; the others go on
+//	prepare  the fence does not come on a link, a peer has   reverted, naming it: the links are raw again, and what its peer said goes in; with
+//	         just gone                                       --allow-visible begun anew, all links left alone, as in the next three
+//	pull     a link is not up in the source, or one that is  reverted likewise
+//	         not held is; EXPORT's marker does not come
+//	push     before RELEASE: GREET refuses a link, a fence   reverted likewise: what was played is closed, and links of the source go on
+//	         is not answered, PREPARE misses it
+//	push     before RELEASE: a user's id is taken            as any conflict of one user
+//	push     after RELEASED: GREET refuses a link, a fence   that link is given up, the others go on in the same try; if the process does not
+//	         is not answered                                 answer STATUS the try has failed, not the link
+//	push     after RELEASED: PREPARE misses a link           it is given up, and the try made again at once without it
+//	push     after RELEASED: another server has linked       all are given up: its users could not be made known to the peers
+//	         itself to the process
+//	push     after RELEASED: the process has another name,   they are held until it has committed the users, and then given up: as long as it has
+//	         sid or linkcaps, cannot hold links, or is       not, the next try may be elsewhere
+//	         linked to others
+//	commit   COMMIT's marker does not come on a link         that link is given up; its users are live all the same
+//	commit   an exported user was taken out, or stays in     the peers are told that he quits, behind the marker
+//	         an old process that is not the new one
+//	any      a peer says more than its bound, or ends        that link is given up then and there, or at the latest when the others are live
+//	any      the ircd does not come back, the park time is   the links end as the users do: with whom takes these, or given up
+//	         over
+//	any      the links' keeper hangs                         it is left alone: before RELEASE reverted, after it given up, for what it does not say
+//	any      the daemon ends                                 links end with it, and with them what was kept; the next start names them
 //	any      cancel before RELEASE has left                  reverted
 //	any      cancel while the journal has the users          they are pushed back into the old backend; a try that is under way ends
 //	any      cancel while nobody knows, or behind COMMITTED  refused, and says which

@@ -62,8 +62,12 @@ func guardBothLinked(from *backend.Backend, to string, src, dst protocol.Hello) 
 		return slices.ContainsFunc(dst.Linked, equals(name)) || strings.EqualFold(name, dst.Name)
 	})
 	if len(lacks) > 0 || src.Links > dst.Links {
+		without := "some of them"
+		if len(lacks) > 0 {
+			without = servers(src, lacks)
+		}
 		return &Refused{Reason: fmt.Sprintf("%s is linked to %s and %s to %s: there the users would be without %s, and other servers would see them go and come",
-			from.FullName(), servers(src, src.Linked), to, servers(dst, dst.Linked), servers(src, lacks)),
+			from.FullName(), servers(src, src.Linked), to, servers(dst, dst.Linked), without),
 			Hint: "link it first, ferryctl restart the backend in place, or say --allow-visible"}
 	}
 	return &Refused{Reason: fmt.Sprintf("%s and %s are two servers of a network (linked to %s and to %s), whose users would see the users go and come",
@@ -79,7 +83,11 @@ func pastUs(h protocol.Hello, held []backend.Link) []string {
 
 // servers names servers that an ircd is linked to; one that does not tell their names has a number of them.
 func servers(h protocol.Hello, names []string) string {
-	if len(names) == 0 {
+	switch {
+	case len(names) > 0:
+	case h.Links == 1:
+		return "one server"
+	default:
 		return fmt.Sprintf("%d servers", h.Links)
 	}
 	said := make([]string, 0, maxNamed+1)

@@ -11,7 +11,7 @@ import (
 
 // Times of links within a move.
 const (
-	fenceTime  = 2 * time.Second  // for an ircd to read what was passed to it
+	fenceTime  = 5 * time.Second  // for an ircd to read what was passed to it, what was kept in a move just before included; no client waits for it
 	markTime   = 2 * time.Second  // for EXPORT's marker to come
 	greetTime  = 2 * time.Second  // for a process to see that a link of before has ended
 	replayTime = 15 * time.Second // for one link to be played into a process: 100,000 users behind it, with room

@@ -9,11 +9,11 @@ import (
 // Links is what a move asks of those who hold the server links (HANDOFF/1, section 14); cmd wires the two, as it does Sessions. All may be
 // called from any goroutine.
 type Links interface {
-	// Of lists the links of the backend ("pool/name") that are up and raw: what either side says is passed.
+	// Of lists the links of the backend ("pool/name") that are up: what either side says is passed, or, behind a move, what was kept still goes in.
 	Of(backend string) []backend.Link
 
-	// Hold keeps what the peers of all links of the backend say from now on, each from a line's end on, and returns when its ircd has
-	// read all that was passed before (a fence on each link, at once). What the ircd says is still passed. Until the HeldLinks are at their
+	// Hold keeps what the peers of all links of the backend say, each from a line's end on, as soon as what was kept in a move before has gone in, and
+	// returns when its ircd has read all that was passed (a fence on each link, at once). What the ircd says is still passed. Until the HeldLinks are at their
 	// end nobody new is linked through here with the backend: who dials waits or is closed, and so is a link whose handshake is under way.
 	// An error names the link, and nothing has changed then; ctx is the time for all. A backend without links has HeldLinks that are empty.
 	Hold(ctx context.Context, backend string) (HeldLinks, error)

@@ -161,12 +161,12 @@ func (x *run) takeOut(ctx context.Context) error {
 	if err := x.prepare(ctx); err != nil {
 		return x.at(ctx, StepPrepare, err)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, x.limits.MaxPause, fmt.Errorf("%w (%v)", ErrPause, x.limits.MaxPause))
-	defer cancel()
 	if err := x.holdLinks(ctx); err != nil {
-		return x.at(ctx, StepFreeze, err)
+		return x.at(ctx, StepPrepare, err)
 	}
 	x.hurry()
+	ctx, cancel := context.WithTimeoutCause(ctx, x.limits.MaxPause, fmt.Errorf("%w (%v)", ErrPause, x.limits.MaxPause))
+	defer cancel()
 	if err := x.freeze(ctx); err != nil {
 		return x.at(ctx, StepFreeze, err)
 	}
