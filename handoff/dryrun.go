@@ -105,17 +105,20 @@ func (c *Coordinator) rehearse(ctx context.Context, plan *Plan, r Request, from,
 	plan.tellLinks(source, held)
 	plan.Unmovable, plan.Links = source.Unmovable, source.Links
 	plan.CapsLost, plan.ISupport = missing(source.Caps, target.Caps), differing(source.ISupport, target.ISupport)
-	return c.rehearseRecords(ctx, plan, src, dst, to, refs)
+	return c.rehearseRecords(ctx, plan, src, dst, to, refs, held)
 }
 
 // rehearseRecords lets the destination build what the source would give, and drop it.
-func (c *Coordinator) rehearseRecords(ctx context.Context, plan *Plan, src, dst Party, to *backend.Backend, refs []backend.SessionRef) error {
+func (c *Coordinator) rehearseRecords(ctx context.Context, plan *Plan, src, dst Party, to *backend.Backend, refs []backend.SessionRef, held []backend.Link) error {
 	tx := token(16)
 	const lease = 30 * time.Second // a rehearsal that is given up frees its nicks by then
-	if err := dst.Import(ctx, tx, token(16), lease, "", false); err != nil {
+	if err := dst.Import(ctx, tx, token(16), lease, "", len(held) > 0); err != nil {
 		return &Error{StepPush, plan.To, err}
 	}
 	defer c.abandon(dst, to, tx)
+	if err := c.rehearseLinks(ctx, plan, dst, to, tx, held); err != nil {
+		return &Error{StepPush, plan.To, err}
+	}
 	ask := protocol.ExportRequest{Tx: tx, Peek: true}
 	for _, ref := range refs {
 		ask.Select = append(ask.Select, protocol.Selection{U: ref.U})
@@ -140,6 +143,21 @@ func (c *Coordinator) rehearseRecords(ctx context.Context, plan *Plan, src, dst 
 		return &Error{StepPush, plan.To, err}
 	}
 	plan.Warnings, plan.Conflicts = warnings(prepared.Warns), warnings(prepared.Conflicts)
+	return nil
+}
+
+// rehearseLinks asks the destination how each peer would introduce itself: its configuration must know them all.
+func (c *Coordinator) rehearseLinks(ctx context.Context, plan *Plan, dst Party, to *backend.Backend, tx string, held []backend.Link) error {
+	for _, l := range held {
+		_, err := dst.Greet(ctx, tx, selectionOf(l))
+		if _, ok := said(err); !ok && err != nil {
+			return err
+		}
+		if err != nil {
+			c.refuses(plan, &Refused{Reason: fmt.Sprintf("%s does not take the server link of %s: %v", to.FullName(), l.Name, err),
+				Hint: "give it the link blocks of " + plan.Pool + "/" + plan.From})
+		}
+	}
 	return nil
 }
 

@@ -57,6 +57,29 @@ func TestDryRunSaysWhatTheMoveWouldAndLeavesNothing(t *testing.T) {
 	})
 }
 
+// A dry run says which links go along, and whether the destination knows them all.
+func TestDryRunTellsOfLinks(t *testing.T) {
+	in(t, func(t *testing.T, r *rig) {
+		r.link("services.example", "leaf.example")
+		plan := r.dryRun(t)
+		if !slices.Equal(plan.Held, []string{"services.example", "leaf.example"}) || len(plan.Unheld)+len(plan.Refusals)+len(plan.Conflicts) > 0 || plan.Links != 2 {
+			t.Errorf("%+v", plan)
+		}
+		r.b.blocks = []string{"services.example"}
+		if plan = r.dryRun(t); len(plan.Refusals) != 1 || !strings.Contains(plan.Refusals[0], "main/b does not take the server link of leaf.example: handoff unknown-link") {
+			t.Errorf("%+v", plan)
+		}
+		r.links.peers[0].raw = false
+		if plan = r.dryRun(t); len(plan.Held) > 0 || !slices.Equal(plan.Unheld, []string{"leaf.example", "services.example"}) || len(plan.Refusals) != 1 {
+			t.Errorf("%+v", plan)
+		}
+		r.links.peers[0].raw = true
+		if len(r.links.wrong) > 0 || len(r.b.servers) > 0 || len(r.a.source) > 0 {
+			t.Errorf("it has changed something: %v", r.links.wrong)
+		}
+	})
+}
+
 func TestDryRunOfOneIrcdInTwoBackends(t *testing.T) {
 	in(t, func(t *testing.T, r *rig) {
 		r.b = r.a

@@ -16,7 +16,7 @@ import (
 // committed or aborted. It is a text file of HANDOFF/1 lines (mode 0600, in a directory of mode 0700, since queues are chat text):
 //
 //	MOVE id= kind= pool= from= to= tx= epoch= was=      was: the admin state of from before the command; synced, and the directory too
-//	CHAN, LIST, USER, MEMB, DATA            as the source gave them
+//	CHAN, LIST, USER, MEMB, DATA            as the source gave them; LINK, BURST, REMOTE too. The password of a link is in none of these
 //	RELEASE tx=                             synced before RELEASE is sent
 //	RELEASED tx=
 //	IMPORT tx= to=                          each try to place the users

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -478,6 +479,10 @@ func TestDaemonEndsWhileLinksAreHeld(t *testing.T) {
 		defer cancel()
 		if err := r.c.Close(ctx); err != nil {
 			t.Fatal(err)
+		}
+		kept, err := os.ReadFile(journals(t, r.dir)[0])
+		if text := string(kept); err != nil || !strings.Contains(text, "BURST l=leaf.example d=user") || strings.Contains(text, "open") {
+			t.Errorf("the journal: %q, %v", text, err)
 		}
 		if got := states(m.Report()); got != "services.example given-up, leaf.example given-up" {
 			t.Errorf("%+v", m.Report())

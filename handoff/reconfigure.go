@@ -55,7 +55,7 @@ func changedBackend(old, next config.Pool) string {
 		}
 		same := false
 		for _, n := range next.Backends {
-			same = same || n.Name == b.Name && n.Handoff == b.Handoff && reflect.DeepEqual(n.TLS, b.TLS)
+			same = same || n.Name == b.Name && n.Handoff == b.Handoff && reflect.DeepEqual(n.TLS, b.TLS) && reflect.DeepEqual(n.Servers, b.Servers)
 		}
 		if !same {
 			return "backend " + b.Name

@@ -18,6 +18,7 @@ func TestReconfigureLeavesAMoveWhatItNeeds(t *testing.T) {
 		"source removed":          {func(p *config.Pool) { p.Backends = p.Backends[1:] }, "backend a"},
 		"destination removed":     {func(p *config.Pool) { p.Backends = p.Backends[:1] }, "backend b"},
 		"another control address": {func(p *config.Pool) { p.Backends[0].Handoff += "x" }, "backend a"},
+		"another servers' port":   {func(p *config.Pool) { p.Backends[0].Servers = &config.Servers{Address: "127.0.0.1:1"} }, "backend a"},
 		"no driver any more":      {func(p *config.Pool) { p.Backends[1].Handoff, p.Backends[1].Address = "", "127.0.0.1:1" }, "backend b"},
 		"TLS on control":          {func(p *config.Pool) { p.Backends[0].TLS = &config.BackendTLS{CA: "x"} }, "backend a"},
 		"topology":                {func(p *config.Pool) { p.Topology = config.Linked }, "pools.main.topology"},
