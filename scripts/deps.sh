@@ -19,6 +19,8 @@ sic|sic|e2e: sic stays through moves
 haproxy|haproxy|e2e: HAProxy as the balancer before us
 openssl|openssl|e2e: OpenSSL as a client over TLS
 gnutls-cli|gnutls-bin|e2e: GnuTLS as a client over TLS
+anope|anope|e2e: links with Anope are held
+atheme-services|atheme-services|e2e: links with Atheme are held
 mmdebstrap|mmdebstrap debian-archive-keyring|e2e: InspIRCd 4
 chromium|chromium fonts-dejavu-core|e2e: the status page in a browser
 /lib/systemd/systemd|systemd|e2e: the units under systemd
@@ -34,6 +36,8 @@ g++|g++|bench: users of InspIRCd replaced
 # What is run out of a root of Debian 13, because Debian 12 has it in older versions only (scripts/trixie.sh): packages | without them
 trixie_test='
 inspircd inspircd-dev g++ libfmt-dev|e2e: InspIRCd 4
+anope|e2e: links with a newer Anope are held
+atheme-services|e2e: links with a newer Atheme are held
 '
 
 # Packages that conflict with others here, which are unpacked aside and run from there by tests in a mount namespace:

@@ -1,0 +1,213 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// peer is what is linked to the ircd whose users are moved.
+type peer struct {
+	name     string
+	services *servicesKind // nil: none
+	leaf     bool
+}
+
+// linkNet is a network: InspIRCd with links, each peer behind a tap, and ircferry between, or nothing.
+type linkNet struct {
+	t       *testing.T
+	v       *inspVersion
+	direct  bool
+	hubs    []*nativeInspIRCd
+	servers []int               // the hubs' ports for servers
+	behind  []*linkTap          // before each of those ports
+	taps    map[string]*linkTap // between a peer and ircferry
+	f       *ferry
+
+	services *servicesProc
+	leaf     *leafIRCd
+	root     *irc // an operator of the hub
+}
+
+// newHub is an InspIRCd with the links of our snippet; conf is more of its configuration.
+func (v *inspVersion) newHub(t *testing.T, name, conf string) (hub *nativeInspIRCd, servers int) {
+	t.Helper()
+	hub, servers = v.new(t, name), freePort(t)
+	links := strings.NewReplacer("7000", fmt.Sprint(servers), `<module name="spanningtree">`, "").Replace(readFile("../configs/inspircd/links.conf"))
+	writeFile(t, filepath.Join(hub.dir, "links.conf"), links)
+	text := strings.ReplaceAll(readFile(hub.conf), `<sasl target="services.test">`, "")
+	writeFile(t, hub.conf, text+`<include file="`+hub.dir+`/links.conf">`+"\n"+v.networkModules()+conf)
+	return hub, servers
+}
+
+// networkModules are those that a network with services has besides.
+func (v *inspVersion) networkModules() string {
+	var b strings.Builder
+	b.WriteString(`<options serverpingfreq="10s" pingwarning="3s">` + "\n")
+	for _, name := range strings.Fields(v.either("mlock topiclock servprotect cban shun rmode", "cban shun rmode")) {
+		fmt.Fprintf(&b, "<module name=%q>\n", name)
+	}
+	return b.String()
+}
+
+// leafIRCd is another server of the network: an InspIRCd without our module.
+type leafIRCd struct {
+	t    *testing.T
+	dir  string
+	conf string
+	port int
+	args []string
+	proc *process
+}
+
+// newLeaf makes the configuration of a leaf whose link leads to a port; run starts it.
+func (v *inspVersion) newLeaf(t *testing.T, hub int) *leafIRCd {
+	t.Helper()
+	v.need(t)
+	l := &leafIRCd{t: t, dir: shortDir(t), port: freePort(t)}
+	l.conf = filepath.Join(l.dir, "inspircd.conf")
+	text := strings.NewReplacer("@RUN@", l.dir, "@MODULES@", v.modules, "@NAME@", leafName, "@SID@", leafSID, "@LOG@", v.either("default", "normal"),
+		"@PORT@", fmt.Sprint(l.port), `<include file="`+"@RUN@"+`/handoff.conf">`, "", `<sasl target="services.test">`, "").
+		Replace(readFile(v.either("testdata/inspircd-handoff.conf", "testdata/inspircd-handoff-4.conf")))
+	link := strings.NewReplacer("irc.example", hubName, "7101", fmt.Sprint(hub), "60s", "1s", `<module name="spanningtree">`, "").Replace(readFile("../configs/inspircd/leaf.conf"))
+	writeFile(t, l.conf, text+link+v.networkModules()+`<uline server="`+servicesName+`" silent="yes"><services server="`+servicesName+`" silent="yes"><sasl target="`+servicesName+`">`+"\n")
+	l.args = []string{v.wrapper(t, l.dir), "--config=" + l.conf, "--nofork", "--runasroot"}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the log of the leaf:\n%s", lastLines(readFile(filepath.Join(l.dir, "ircd.log")), 30))
+		}
+	})
+	return l
+}
+
+func (l *leafIRCd) run() {
+	l.t.Helper()
+	l.proc = start(l.t, nil, l.args[0], l.args[1:]...)
+	awaitPort(l.t, l.port, l.proc)
+}
+
+// newNet starts a network. With direct nothing is between the ircd and its peers but the taps.
+func newNet(t *testing.T, v *inspVersion, p peer, hubs int, direct bool) *linkNet {
+	t.Helper()
+	n := &linkNet{t: t, v: v, direct: direct, taps: make(map[string]*linkTap)}
+	for k := range hubs {
+		hub, servers := v.newHub(t, string(rune('a'+k)), "")
+		n.hubs, n.servers = append(n.hubs, hub), append(n.servers, servers)
+		n.behind = append(n.behind, newLinkTap(t, servers))
+		hub.run()
+	}
+	names := p.links()
+	listens := make(map[string]int)
+	for _, name := range names {
+		listens[name] = n.servers[0]
+		if !direct {
+			listens[name] = freePort(t)
+		}
+		n.taps[name] = newLinkTap(t, listens[name])
+	}
+	if !direct {
+		n.startFerry(names, listens)
+	}
+	if p.leaf {
+		n.leaf = v.newLeaf(t, n.taps[leafName].port)
+		n.leaf.run()
+	}
+	if p.services != nil {
+		n.services = p.services.start(t, n.taps[servicesName].port)
+	}
+	n.awaitLinks()
+	return n
+}
+
+func (p peer) links() (names []string) {
+	if p.services != nil {
+		names = append(names, servicesName)
+	}
+	if p.leaf {
+		names = append(names, leafName)
+	}
+	return names
+}
+
+// awaitLinks returns when all links are up and their bursts through.
+func (n *linkNet) awaitLinks() {
+	n.t.Helper()
+	for name := range n.taps {
+		for _, up := range []bool{true, false} {
+			n.taps[name].saw(name, up, 0, ` (ENDBURST|EOB)$`)
+		}
+	}
+	n.root = n.login("root")
+	n.root.send("OPER root rootpw")
+	n.root.expect(" 381 ")
+	for name := range n.taps {
+		eventually(n.t, 30*time.Second, name+" is in LINKS", func() bool {
+			return strings.Contains(strings.Join(n.root.ask("LINKS"), "\n"), name)
+		})
+	}
+}
+
+// startFerry has a listener for clients, and one for each link.
+func (n *linkNet) startFerry(names []string, listens map[string]int) {
+	n.t.Helper()
+	n.f = &ferry{t: n.t, dir: shortDir(n.t), port: freePort(n.t)}
+	var backends []string
+	for k, hub := range n.hubs {
+		backends = append(backends, fmt.Sprintf("{name: %s, handoff: %q, servers: {address: \"127.0.0.1:%d\"}}", hub.name, hub.handoff(), n.behind[k].port))
+	}
+	links := "    links:\n"
+	for _, name := range names {
+		links += fmt.Sprintf("      - {name: %s, listen: \"127.0.0.1:%d\"}\n", name, listens[name])
+	}
+	text := config(n.f.dir, n.f.port, "", backends...)
+	n.f.writeConfig(strings.Replace(text, "state: ", links+"state: ", 1))
+	n.f.run(nil)
+}
+
+// login is a user of the hub, through ircferry if it is there.
+func (n *linkNet) login(nick string) *irc {
+	n.t.Helper()
+	port := n.hubs[0].port
+	if !n.direct {
+		port = n.f.port
+	}
+	return login(n.t, port, "127.0.0.1", nick)
+}
+
+// there is a user of the leaf.
+func (n *linkNet) there(nick string) *irc {
+	n.t.Helper()
+	return login(n.t, n.leaf.port, "127.0.0.1", nick)
+}
+
+// ask is all that comes until the ircd has read a command. What it asks of other servers for comes later: see irc.expect.
+func (c *irc) ask(line string) []string {
+	c.t.Helper()
+	begin := c.count()
+	c.send(line)
+	c.fence()
+	lines := c.since(begin)
+	if len(lines) > 0 {
+		lines = lines[:len(lines)-1] // of the fence
+	}
+	return lines
+}
+
+// skip forgets what has come until now: expect looks at what comes from here on.
+func (c *irc) skip() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.seen = len(c.lines)
+}
+
+// says sends and waits for the answer.
+func (c *irc) says(line, want string) string {
+	c.t.Helper()
+	c.skip()
+	c.send(line)
+	return c.expect(want)
+}
