@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -39,16 +40,24 @@ func startTalkers(t *testing.T, port, clients, channels int) *talkers {
 // startMixed is startTalkers with half of the clients on TLS, if there is a listener for them.
 func startMixed(t *testing.T, port int, secure *secured, clients, channels int) *talkers {
 	t.Helper()
+	return startTalking(t, clients, channels, func(n int) (string, *tls.Config) {
+		if secure != nil && n%4 < 2 { // of those with capabilities and of those without
+			return secure.addr(), secure.config()
+		}
+		return fmt.Sprintf("127.0.0.1:%d", port), nil
+	})
+}
+
+// startTalking is startTalkers with an address, and TLS or not, for each client.
+func startTalking(t *testing.T, clients, channels int, at func(n int) (string, *tls.Config)) *talkers {
+	t.Helper()
 	w := &talkers{t: t, oracle: ircclient.NewOracle()}
 	w.ctx, w.cancel = context.WithCancel(context.Background())
 	t.Cleanup(func() { w.stop(); w.goAway() })
 	for n := range clients {
 		ear := w.oracle.Receiver(fmt.Sprintf("user%d", n), nil)
-		to, options := fmt.Sprintf("127.0.0.1:%d", port), ircclient.Options{Closed: ear.Closed}
-		if secure != nil && n%4 < 2 { // of those with capabilities and of those without
-			to, options.TLS = secure.addr(), secure.config()
-		}
-		c, err := ircclient.Dial(t.Context(), to, options)
+		to, secure := at(n)
+		c, err := ircclient.Dial(t.Context(), to, ircclient.Options{Closed: ear.Closed, TLS: secure})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -72,6 +81,7 @@ func startMixed(t *testing.T, port int, secure *secured, clients, channels int) 
 	if t.Failed() {
 		t.FailNow()
 	}
+	w.meet(channels)
 	for n, c := range w.clients {
 		w.flows = append(w.flows, w.oracle.Flow(c.Nick, room(n, channels)))
 	}
@@ -91,6 +101,27 @@ func startMixed(t *testing.T, port int, secure *secured, clients, channels int) 
 	}
 	w.talkOn(clients * 10)
 	return w
+}
+
+// meet returns when everybody's server knows of all who are in a channel: they may be at several.
+func (w *talkers) meet(channels int) {
+	w.t.Helper()
+	for n, c := range w.clients {
+		members := (len(w.clients) - n%channels + channels - 1) / channels
+		eventually(w.t, 20*time.Second, room(n, channels)+" is full", func() bool {
+			lines, err := c.Ask("NAMES " + room(n, channels))
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			there := 0
+			for _, l := range lines {
+				if l.Command() == "353" {
+					there += len(strings.Fields(l.Param(3)))
+				}
+			}
+			return there == members
+		})
+	}
 }
 
 func room(n, channels int) string { return fmt.Sprintf("#room%d", n%channels) }

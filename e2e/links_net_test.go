@@ -31,6 +31,9 @@ type linkNet struct {
 	services *servicesProc
 	leaf     *leafIRCd
 	root     *irc // an operator of the hub
+
+	withServices *servicesCast // who try things
+	withLeaf     *leafCast
 }
 
 // newHub is an InspIRCd with the links of our snippet; conf is more of its configuration.
@@ -171,11 +174,14 @@ func (n *linkNet) startFerry(names []string, listens map[string]int) {
 // login is a user of the hub, through ircferry if it is there.
 func (n *linkNet) login(nick string) *irc {
 	n.t.Helper()
-	port := n.hubs[0].port
-	if !n.direct {
-		port = n.f.port
+	return login(n.t, n.port(), "127.0.0.1", nick)
+}
+
+func (n *linkNet) port() int {
+	if n.direct {
+		return n.hubs[0].port
 	}
-	return login(n.t, port, "127.0.0.1", nick)
+	return n.f.port
 }
 
 // there is a user of the leaf.

@@ -32,8 +32,8 @@ type servicesKind struct {
 	missing string // why it is not here
 	write   func(k *servicesKind, t *testing.T, dir string, uplink int) (args []string)
 
-	// What its commands are, and how it answers.
-	registerChannel, lock, access, status, loggedIn, kick, topic, akill string
+	// Its commands where they differ, with who it is about or the channel.
+	registerChannel, lock, access, status, loggedIn, topic, kill, akill string
 	linked                                                              string // in its log, once for each link
 }
 
@@ -41,12 +41,12 @@ type servicesKind struct {
 var allServices = sync.OnceValue(func() []*servicesKind {
 	var kinds []*servicesKind
 	for _, root := range []string{"", "trixie"} {
-		anope := &servicesKind{name: "anope", root: root, write: (*servicesKind).writeAnope, linked: "Successfully linked to uplink",
-			registerChannel: "REGISTER %s the channel", lock: "MODE %s LOCK ADD +K", access: "QOP %s ADD %s", status: "STATUS %s", loggedIn: "STATUS %s 3",
-			kick: "KICK %s %s out", topic: "TOPIC %s SET %s", akill: "AKILL ADD +1h *@%s spam"}
-		atheme := &servicesKind{name: "atheme", root: root, write: (*servicesKind).writeAtheme, linked: "connected",
-			registerChannel: "REGISTER %s", lock: "SET %s MLOCK +K", access: "FLAGS %[1]s %[2]s +AOot", status: "ACC %s", loggedIn: "%s ACC 3",
-			kick: "KICK %s %s out", topic: "TOPIC %s %s", akill: "AKILL ADD *@%s !T 60 spam"}
+		anope := &servicesKind{name: "anope", root: root, write: (*servicesKind).writeAnope, linked: "Successfully connected to uplink",
+			registerChannel: "ChanServ :REGISTER %s the channel", lock: "ChanServ :MODE %s LOCK ADD +p", access: "ChanServ :AOP %s ADD %s", status: "NickServ :STATUS %s", loggedIn: "STATUS %[1]s 3 %[1]s",
+			topic: "ChanServ :TOPIC %s SET %s", kill: "OperServ :KILL %s out", akill: "OperServ :AKILL ADD +1h *@%s spam"}
+		atheme := &servicesKind{name: "atheme", root: root, write: (*servicesKind).writeAtheme, linked: "connection to uplink established",
+			registerChannel: "ChanServ :REGISTER %s", lock: "ChanServ :SET %s MLOCK +ntp", access: "ChanServ :FLAGS %s %s +AOo", status: "NickServ :ACC %s", loggedIn: "%s ACC 3",
+			topic: "ChanServ :TOPIC %s %s", kill: "NickServ :GHOST %s secret99", akill: "OperServ :AKILL ADD *@%s !T 60 spam"}
 		for _, k := range []*servicesKind{anope, atheme} {
 			k.find()
 			kinds = append(kinds, k)
@@ -224,9 +224,9 @@ func (k *servicesKind) writeAtheme(t *testing.T, dir string, uplink int) []strin
 		`loadmodule "modules/backend/opensex";`, "loadmodule \"modules/protocol/inspircd\";\nloadmodule \"modules/backend/opensex\";",
 		`loadmodule "modules/`, `loadmodule "`+found[0]+`/`,
 		`name = "services.int";`, `name = "`+servicesName+`";`, `numeric = "00A";`, `numeric = "`+servicesSID+`";`, `services\.int`, servicesName,
-		`(?s)uplink "irc6.*?\};`, "", `(?s)uplink "irc.example.net".*?\};`, ours, `casemapping = rfc1459`, `casemapping = ascii`, `recontime = \d+`, `recontime = 5`,
+		`(?s)uplink "irc6.*?\};`, "", `(?s)uplink "irc.example.net".*?\};`, ours, `casemapping = rfc1459`, `casemapping = ascii`, `flood_msgs = \d+`, `flood_msgs = 0`, `recontime = \d+`, `recontime = 5`,
 		`(?s)logfile [^}]*\};`, "", `(?s)operator "[^}]*\};`, `operator "boss" { operclass = "sra"; };`,
 		`$`, fmt.Sprintf("\nlogfile \"%s/log/all.log\" { all; };\n", dir))
 	writeFile(t, filepath.Join(dir, "atheme.conf"), text)
-	return []string{"-n", "-c", dir + "/atheme.conf", "-p", dir + "/atheme.pid", "-l", dir + "/log/main.log", "-D", dir + "/var"}
+	return []string{"-n", "-c", dir + "/atheme.conf", "-p", dir + "/atheme.pid", "-l", dir + "/var/main.log", "-D", dir + "/var"}
 }

@@ -190,9 +190,13 @@ func (p *linkTap) saw(name string, up bool, n int, line string) string {
 }
 
 // count is how many lines the last connection of a server has carried.
-func (p *linkTap) count(name string) int {
-	if conns := p.of(name); len(conns) > 0 {
-		return len(conns[len(conns)-1].lines)
+func (p *linkTap) count(name string) (lines int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.conns {
+		if c.name == name {
+			lines = len(c.lines)
+		}
 	}
-	return 0
+	return lines
 }

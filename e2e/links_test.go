@@ -3,17 +3,66 @@
 package e2e
 
 import (
+	"crypto/tls"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
 	"testing"
+	"time"
 )
 
 // TestLinksDirect tries networks without ircferry, so that a red test elsewhere is known to be about ircferry.
 func TestLinksDirect(t *testing.T) {
+	linked(t, func(t *testing.T, v *inspVersion, p peer) {
+		n := newNet(t, v, p, 1, true)
+		n.works()
+		n.works()
+	})
+}
+
+// TestLinks: users talk on both sides of held links while the ircd is restarted and replaced, and nobody sees anything of it: no client, and no peer.
+func TestLinks(t *testing.T) {
+	moves, _ := strconv.Atoi(os.Getenv("IRCFERRY_LINKS_MOVES"))
+	linked(t, func(t *testing.T, v *inspVersion, p peer) { linksUnseen(t, v, p, max(moves, 1)) })
+}
+
+func linksUnseen(t *testing.T, v *inspVersion, p peer, moves int) {
+	n := newNet(t, v, p, 2, false)
+	n.works()
+	before := n.state()
+	w := n.talk()
+	for range moves {
+		r := n.hubs[0].restart(n.f)
+		t.Logf("restart: pause p50 %.0f ms, max %.0f ms, of it %d ms InspIRCd's own start", r.PauseMS.P50, r.PauseMS.Max, n.hubs[0].starting.Milliseconds())
+		w.talkOn(1000)
+	}
+	for k := range moves {
+		n.f.replace(k)
+		w.talkOn(1000)
+	}
+	extra := n.peerLines(w)
+	w.closing(fmt.Sprintf("ircd=inspircd-%s peer=%s restarts=%d replaces=%d peer_lines=%d", v.release, p.name, moves, moves, extra))
+	sameState(t, before, n.state())
+	n.works()
+}
+
+// linked runs a test with each InspIRCd under each kind of peer.
+func linked(t *testing.T, test func(t *testing.T, v *inspVersion, p peer)) {
+	t.Helper()
 	onBoth(t, func(t *testing.T, v *inspVersion) {
 		for _, p := range peers() {
 			t.Run(p.name, func(t *testing.T) {
 				t.Parallel()
-				n := newNet(t, v, p, 1, true)
-				t.Log(n.root.ask("LINKS"))
+				switch {
+				case p.services != nil && p.services.missing != "":
+					t.Skip(p.services.missing)
+				case p.cannotLink(v):
+					noLink(t, v, p)
+					t.Skipf("InspIRCd %s refuses %s: protocol 1202 is too old for it", v.release, p.name)
+				default:
+					test(t, v, p)
+				}
 			})
 		}
 	})
@@ -25,5 +74,80 @@ func peers() []peer {
 	for _, k := range allServices() {
 		all = append(all, peer{name: k.String(), services: k})
 	}
-	return all
+	newest := allServices()[2]
+	return append(all, peer{name: "leaf+" + newest.String(), leaf: true, services: newest})
+}
+
+// cannotLink: Atheme 7.2, the newest, speaks protocol 1202, and InspIRCd 4 none before 1205.
+func (p peer) cannotLink(v *inspVersion) bool {
+	return p.services != nil && p.services.name == "atheme" && v.major == 4
+}
+
+// noLink proves it.
+func noLink(t *testing.T, v *inspVersion, p peer) {
+	t.Helper()
+	hub, servers := v.newHub(t, "a", "")
+	hub.run()
+	s := p.services.start(t, newLinkTap(t, servers).port)
+	eventually(t, 20*time.Second, "services are refused", func() bool { return strings.Contains(s.log(), "version 1202 which is too old") })
+}
+
+// works tries all that the network's users do across its links.
+func (n *linkNet) works() {
+	n.t.Helper()
+	if n.services != nil {
+		if n.withServices == nil {
+			n.withServices = newServicesCast(n)
+		}
+		n.withServices.works()
+	}
+	if n.leaf != nil {
+		if n.withLeaf == nil {
+			n.withLeaf = newLeafCast(n)
+		}
+		n.withLeaf.works()
+	}
+}
+
+// state is what no move may change.
+func (n *linkNet) state() map[string][]string {
+	if n.withLeaf == nil {
+		return nil
+	}
+	return n.withLeaf.state()
+}
+
+// talk is of 50 users of the hub, and of 20 at the leaf with them, if there is one.
+func (n *linkNet) talk() *talkers {
+	n.t.Helper()
+	const here, there = 50, 20
+	clients := here
+	if n.leaf != nil {
+		clients += there
+	}
+	return startTalking(n.t, clients, 5, func(k int) (string, *tls.Config) {
+		if k < here {
+			return fmt.Sprintf("127.0.0.1:%d", n.port()), nil
+		}
+		return fmt.Sprintf("127.0.0.1:%d", n.leaf.port), nil
+	})
+}
+
+// peerLines ends the talk and answers how many lines peers got that no ircd has said to them live. Whatever differs else fails.
+func (n *linkNet) peerLines(w *talkers) (extra int) {
+	n.t.Helper()
+	w.stop()
+	w.oracle.Settle(slack)
+	n.quiet()
+	for name := range n.taps {
+		toPeer, toIRCd := n.streams(name)
+		extra += len(toPeer.extra)
+		if !toPeer.clean() {
+			n.t.Errorf("to %s: %v", name, toPeer)
+		}
+		if !toIRCd.clean() {
+			n.t.Errorf("from %s: %v", name, toIRCd)
+		}
+	}
+	return extra
 }
