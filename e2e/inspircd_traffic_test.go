@@ -45,11 +45,12 @@ func startMixed(t *testing.T, port int, secure *secured, clients, channels int) 
 			return secure.addr(), secure.config()
 		}
 		return fmt.Sprintf("127.0.0.1:%d", port), nil
-	})
+	}, nil)
 }
 
-// startTalking is startTalkers with an address, and TLS or not, for each client.
-func startTalking(t *testing.T, clients, channels int, at func(n int) (string, *tls.Config)) *talkers {
+// startTalking is startTalkers with an address, and TLS or not, for each client. ready, if there is one, returns when nobody else has more to say to a
+// client that has come.
+func startTalking(t *testing.T, clients, channels int, at func(n int) (string, *tls.Config), ready func(*ircclient.Client) error) *talkers {
 	t.Helper()
 	w := &talkers{t: t, oracle: ircclient.NewOracle()}
 	w.ctx, w.cancel = context.WithCancel(context.Background())
@@ -74,6 +75,10 @@ func startTalking(t *testing.T, clients, channels int, at func(n int) (string, *
 				t.Errorf("register %d: %v", n, err)
 			} else if err := c.Join(room(n, channels)); err != nil {
 				t.Errorf("join %d: %v", n, err)
+			} else if ready != nil {
+				if err := ready(c); err != nil {
+					t.Errorf("client %d is not ready: %v", n, err)
+				}
 			}
 		})
 	}

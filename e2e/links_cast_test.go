@@ -130,6 +130,7 @@ func newLeafCast(n *linkNet) *leafCast {
 	c.ann.says("JOIN #deep", " 366 ")
 	c.met(c.ann, c.bob)
 	c.bob.says("JOIN #deep", " 366 ")
+	c.met(c.bob, c.ann)
 	c.ann.says("MODE #deep +o bob", " MODE #deep +o :bob")
 	c.met(c.ann, c.bob)
 	c.bob.says("MODE #deep +b *!*@bob.example", " MODE #deep +b")
@@ -274,7 +275,7 @@ func (c *leafCast) state() map[string][]string {
 	all := make(map[string][]string)
 	for _, who := range []*irc{c.ann, c.bob} {
 		for _, question := range []string{"WHOIS ann", "WHOIS bob", "WHOIS dan", "WHOIS oper", "NAMES #deep", "NAMES #delay", "MODE #deep", "MODE #deep b", "MODE #delay", "TOPIC #deep",
-			"LINKS", "LIST", "MODE #leafonly", "WHO #deep"} {
+			"LINKS", "LIST #deep", "MODE #leafonly", "WHO #deep"} {
 			all[who.nick+"> "+question] = c.answer(who, question)
 		}
 	}

@@ -5,6 +5,7 @@ package e2e
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -169,6 +170,23 @@ func (n *linkNet) startFerry(names []string, listens map[string]int) {
 	text := config(n.f.dir, n.f.port, "", backends...)
 	n.f.writeConfig(strings.Replace(text, "state: ", links+"state: ", 1))
 	n.f.run(nil)
+	proc := n.f.proc
+	n.t.Cleanup(func() {
+		if n.t.Failed() {
+			n.t.Logf("what ircferry logged of links and moves:\n%s", linesWith(proc.out.String(), "component=link", "component=handoff", "component=move", "level=WARN", "level=ERROR"))
+		}
+	})
+}
+
+// linesWith are those that have one of the words in them.
+func linesWith(text string, words ...string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		if slices.ContainsFunc(words, func(w string) bool { return strings.Contains(line, w) }) {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
 }
 
 // login is a user of the hub, through ircferry if it is there.

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ircferry/ircferry/internal/ircclient"
 )
 
 // TestLinksDirect tries networks without ircferry, so that a red test elsewhere is known to be about ircferry.
@@ -130,7 +132,20 @@ func (n *linkNet) talk() *talkers {
 			return fmt.Sprintf("127.0.0.1:%d", n.port()), nil
 		}
 		return fmt.Sprintf("127.0.0.1:%d", n.leaf.port), nil
-	})
+	}, n.welcomed)
+}
+
+// welcomed returns when services have said to a newcomer what they say to all.
+func (n *linkNet) welcomed(c *ircclient.Client) error {
+	if n.services == nil {
+		return nil
+	}
+	question := fmt.Sprintf(n.services.kind.status, c.Nick)
+	if err := c.Send("PRIVMSG " + question); err != nil {
+		return err
+	}
+	_, err := c.Await(strings.Fields(strings.TrimPrefix(question, "NickServ :"))[0] + " ")
+	return err
 }
 
 // peerLines ends the talk and answers how many lines peers got that no ircd has said to them live. Whatever differs else fails.
