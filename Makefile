@@ -97,6 +97,11 @@ e2e-inspircd: build modules ## ten restarts of InspIRCd 3 and 4 in place under 1
 		$(GO) test -tags e2e -count=1 -timeout $(E2E_TIMEOUT) -run '^TestInspIRCdTenRestarts$$' ./e2e/; \
 	status=$$?; cat bin/closing && exit $$status
 
+e2e-links: build modules ## ten restarts and ten replaces of InspIRCd 3 and 4 with Anope, Atheme or a leaf linked to it, and a closing line for each pair
+	@rm -f bin/closing-links; IRCFERRY_BIN=$(CURDIR)/bin IRCFERRY_CLOSING=$(CURDIR)/bin/closing-links IRCFERRY_LINKS_MOVES=$(or $(LINKS_MOVES),10) \
+		$(GO) test -tags e2e -count=1 -parallel $(E2E_PARALLEL) -timeout 30m -run '^TestLinks$$' ./e2e/; \
+	status=$$?; sort bin/closing-links && exit $$status
+
 SANITIZERS := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize=vptr -Wno-maybe-uninitialized
 sanitize: build ## the tests of InspIRCd with the module under AddressSanitizer and UBSan; fails on a report
 	@$(MAKE) --no-print-directory MODULE_OUT=$(CURDIR)/bin/sanitized CXXFLAGS='$(SANITIZERS)' modules

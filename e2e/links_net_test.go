@@ -27,6 +27,7 @@ type linkNet struct {
 	servers []int               // the hubs' ports for servers
 	behind  []*linkTap          // before each of those ports
 	taps    map[string]*linkTap // between a peer and ircferry
+	control []*tap              // before the hubs' control sockets
 	f       *ferry
 
 	services *servicesProc
@@ -103,6 +104,7 @@ func newNet(t *testing.T, v *inspVersion, p peer, hubs int, direct bool) *linkNe
 		n.hubs, n.servers = append(n.hubs, hub), append(n.servers, servers)
 		n.behind = append(n.behind, newLinkTap(t, servers))
 		hub.run()
+		n.control = append(n.control, newTap(t, hub.handoff()))
 	}
 	names := p.links()
 	listens := make(map[string]int)
@@ -161,7 +163,7 @@ func (n *linkNet) startFerry(names []string, listens map[string]int) {
 	n.f = &ferry{t: n.t, dir: shortDir(n.t), port: freePort(n.t)}
 	var backends []string
 	for k, hub := range n.hubs {
-		backends = append(backends, fmt.Sprintf("{name: %s, handoff: %q, servers: {address: \"127.0.0.1:%d\"}}", hub.name, hub.handoff(), n.behind[k].port))
+		backends = append(backends, fmt.Sprintf("{name: %s, handoff: %q, servers: {address: \"127.0.0.1:%d\"}}", hub.name, n.control[k].handoff(), n.behind[k].port))
 	}
 	links := "    links:\n"
 	for _, name := range names {
@@ -173,7 +175,7 @@ func (n *linkNet) startFerry(names []string, listens map[string]int) {
 	proc := n.f.proc
 	n.t.Cleanup(func() {
 		if n.t.Failed() {
-			n.t.Logf("what ircferry logged of links and moves:\n%s", linesWith(proc.out.String(), "component=link", "component=handoff", "component=move", "level=WARN", "level=ERROR"))
+			n.t.Logf("what ircferry logged of links and moves:\n%s", linesWith(proc.out.String(), "component=link", "component=handoff"))
 		}
 	})
 }

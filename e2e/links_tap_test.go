@@ -30,7 +30,7 @@ type linkTap struct {
 // tapAct is done before a line is passed.
 type tapAct struct {
 	line *regexp.Regexp
-	act  func()
+	act  func() (pass bool)
 }
 
 // tapConn is one connection through a tap. Its fields are the tap's, under its mutex.
@@ -95,8 +95,7 @@ func (p *linkTap) relay(c *tapConn, to, from net.Conn, up bool) {
 	lines := bufio.NewReaderSize(from, 1<<16)
 	for {
 		line, err := lines.ReadString('\n')
-		if line != "" {
-			p.record(c, strings.TrimRight(line, "\r\n"), up)
+		if line != "" && p.record(c, strings.TrimRight(line, "\r\n"), up) {
 			if _, failed := io.WriteString(to, line); failed != nil {
 				err = failed
 			}
@@ -111,13 +110,14 @@ func (p *linkTap) relay(c *tapConn, to, from net.Conn, up bool) {
 	_ = to.(*net.TCPConn).CloseWrite()
 }
 
-func (p *linkTap) record(c *tapConn, text string, up bool) {
+// record answers whether the line is to be passed.
+func (p *linkTap) record(c *tapConn, text string, up bool) bool {
 	p.mu.Lock()
 	if m := introduces.FindStringSubmatch(text); m != nil && up && c.name == "" {
 		c.name = m[1]
 	}
 	c.lines = append(c.lines, tapLine{time.Now(), up, text})
-	var act func()
+	var act func() bool
 	for n, a := range p.at {
 		if a.line.MatchString(text) {
 			act = a.act
@@ -126,16 +126,21 @@ func (p *linkTap) record(c *tapConn, text string, up bool) {
 		}
 	}
 	p.mu.Unlock()
-	if act != nil {
-		act()
-	}
+	return act == nil || act()
 }
 
-// when has act done, once, before the next line that matches is passed on.
-func (p *linkTap) when(line string, act func()) {
+// when has act done, once, before the next line that matches is passed on, which is not done if act answers false.
+func (p *linkTap) when(line string, act func() (pass bool)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.at = append(p.at, tapAct{regexp.MustCompile(line), act})
+}
+
+// done reports whether all that when was told has been done.
+func (p *linkTap) done() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.at) == 0
 }
 
 // leadTo has all further connections lead to another port.

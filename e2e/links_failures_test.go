@@ -1,0 +1,232 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// fromLeaf is a line of the leaf's burst that is replayed into an ircd.
+const fromLeaf = `^:00B UID 00B`
+
+// TestLinksReverted: whatever goes wrong before the point of no return leaves all as it was: the move is taken back, and neither a user nor the peer
+// sees that there was one.
+func TestLinksReverted(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		begin func(n *linkNet)
+		told  string // in the move's error
+	}{
+		{"the fence does not come", func(n *linkNet) { n.behind[0].when(` PONG \S+ :?\S+ \S+$| PONG 00B \S+$`, never) }, leafName},
+		{"the marker of the cut does not come", func(n *linkNet) { n.behind[0].when(marks.String(), never) }, leafName},
+		{"the destination is killed while the link is replayed", func(n *linkNet) { n.behind[1].when(fromLeaf, n.killed(1)) }, ""},
+		{"the destination is killed at the replay's end", func(n *linkNet) { n.behind[1].when(`^:00B ENDBURST`, n.killed(1)) }, ""},
+		{"the destination is killed at PREPARED", func(n *linkNet) { n.control[1].at("PREPARED", n.killed(1)) }, ""},
+		{"the destination does not answer the replay's fence", func(n *linkNet) {
+			n.behind[1].when(fromLeaf, func() bool { n.hubs[1].proc.signal(syscall.SIGSTOP); return true })
+		}, leafName},
+	} {
+		onLeaf(t, c.name, func(t *testing.T, n *linkNet) {
+			w := n.talk()
+			c.begin(n)
+			out, code := n.f.ctl("-o", "json", "drain", "main/a", "--to", "b")
+			var r result
+			_ = json.Unmarshal([]byte(out), &r)
+			if code == 0 || r.State != "reverted" || !strings.Contains(r.Error, c.told) {
+				t.Errorf("exit %d, %s", code, out)
+			}
+			t.Logf("the move says: %s", r.Error)
+			w.talkOn(1000)
+			extra := n.peerLines(w)
+			w.closing(fmt.Sprintf("reverted peer_lines=%d", extra))
+			n.works()
+		})
+	}
+}
+
+// never is for a line that gets lost.
+func never() bool { return false }
+
+// killed kills a hub, and what a test waited for does not arrive.
+func (n *linkNet) killed(k int) func() bool {
+	return func() bool {
+		n.control[k].refuse()
+		n.hubs[k].proc.kill()
+		return false
+	}
+}
+
+// onLeaf runs a test with a leaf, on each version; on the first only if it is one of make test's.
+func onLeaf(t *testing.T, name string, test func(t *testing.T, n *linkNet)) {
+	t.Helper()
+	t.Run(name, func(t *testing.T) {
+		on := onFirst
+		if os.Getenv("IRCFERRY_LINKS_MOVES") != "" {
+			on = onBoth
+		}
+		on(t, func(t *testing.T, v *inspVersion) { test(t, newNet(t, v, peer{name: "leaf", leaf: true}, 2, false)) })
+	})
+}
+
+// TestLinksRestartedTwice: the ircd that comes up is killed while the link is replayed into it, and started once more: nobody sees anything of either.
+func TestLinksRestartedTwice(t *testing.T) {
+	for name, begin := range map[string]func(n *linkNet, kill func() bool){
+		"while the link is replayed": func(n *linkNet, kill func() bool) { n.behind[0].when(fromLeaf, kill) },
+		"at PREPARED":                func(n *linkNet, kill func() bool) { n.control[0].at("PREPARED", kill) },
+	} {
+		onLeaf(t, name, func(t *testing.T, n *linkNet) {
+			w := n.talk()
+			a := n.hubs[0]
+			again := make(chan struct{})
+			begin(n, func() bool {
+				a.proc.kill()
+				go func() { defer close(again); a.run() }()
+				return false
+			})
+			r := a.restart(n.f)
+			<-again
+			t.Logf("%+v", r)
+			w.talkOn(1000)
+			extra := n.peerLines(w)
+			w.closing(fmt.Sprintf("restarts=1 peer_lines=%d", extra))
+			n.works()
+		})
+	}
+}
+
+// TestLinksGivenUp: what goes wrong with a link behind the point of no return costs that link: an ordinary split, of which the peer comes back. The users
+// of both sides stay, and nobody is there who is not.
+func TestLinksGivenUp(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		text [2]string // of the configuration that the ircd comes back with
+		at   func(n *linkNet)
+	}{
+		{name: "the marker behind COMMIT does not come", at: func(n *linkNet) {
+			n.behind[0].when(`^:00B BURST `, func() bool { n.behind[0].when(marks.String(), never); return true })
+		}},
+		{name: "the ircd comes back with other modules", text: [2]string{`<module name="rmode">`, ""}},
+		{name: "the ircd comes back with another id", text: [2]string{`id="1AA"`, `id="2AA"`}},
+		{name: "the ircd comes back without the link", text: [2]string{`<link name="leaf.example"`, `<link name="other.example"`}},
+	} {
+		onLeaf(t, c.name, func(t *testing.T, n *linkNet) {
+			a := n.hubs[0]
+			ann, bob := n.login("ann"), n.there("bob")
+			ann.says("JOIN #deep", " 366 ")
+			bob.says("JOIN #deep", " 366 ")
+			ann.sees(":bob!")
+			if c.at != nil {
+				c.at(n)
+			}
+			for _, file := range []string{a.conf, a.dir + "/links.conf"} {
+				if text := readFile(file); c.text[0] != "" && strings.Contains(text, c.text[0]) {
+					writeFile(t, file, strings.ReplaceAll(text, c.text[0], c.text[1]))
+				}
+			}
+			a.restart(n.f)
+			ann.sees(":bob!bob@127.0.0.1 QUIT :")
+			bob.sees(":ann!ann@127.0.0.1 QUIT :")
+			ann.fence()
+			if names := strings.Join(ann.ask("NAMES #deep"), "\n"); strings.Contains(names, "bob") {
+				t.Errorf("a ghost: %s", names)
+			}
+			if names := strings.Join(bob.ask("NAMES #deep"), "\n"); strings.Contains(names, "ann") {
+				t.Errorf("a ghost: %s", names)
+			}
+			if strings.Contains(c.name, "without the link") || strings.Contains(c.name, "another id") {
+				return
+			}
+			ann.expect(":bob!bob@127.0.0.1 JOIN ")
+			bob.expect(":ann!ann@127.0.0.1 JOIN ")
+			n.works()
+		})
+	}
+}
+
+// TestLinksPeerEnds: a peer that ends while it is held is an ordinary split when its ircd is back: not before, and without a ghost.
+func TestLinksPeerEnds(t *testing.T) {
+	onLeaf(t, "killed", func(t *testing.T, n *linkNet) {
+		ann, bob := n.login("ann"), n.there("bob")
+		ann.says("JOIN #deep", " 366 ")
+		bob.says("JOIN #deep", " 366 ")
+		ann.sees(":bob!")
+		n.control[0].at("RELEASED", func() bool { n.leaf.proc.kill(); return true })
+		n.hubs[0].restart(n.f)
+		ann.sees(":bob!bob@127.0.0.1 QUIT :")
+		if names := strings.Join(ann.ask("NAMES #deep"), "\n"); strings.Contains(names, "bob") {
+			t.Errorf("a ghost: %s", names)
+		}
+		n.leaf.run()
+		bob = n.there("bob")
+		bob.says("JOIN #deep", " 366 ")
+		ann.sees(":bob!bob@127.0.0.1 JOIN ")
+		n.works()
+	})
+}
+
+// TestLinksFerryKilled: ircferry is killed while it holds a link: the peer sees a split, and comes back when ircferry is. Nobody who was
+// there before is a ghost.
+func TestLinksFerryKilled(t *testing.T) {
+	onLeaf(t, "while the ircd restarts", func(t *testing.T, n *linkNet) {
+		ann, bob := n.login("ann"), n.there("bob")
+		ann.says("JOIN #deep", " 366 ")
+		bob.says("JOIN #deep", " 366 ")
+		bob.sees(":ann!")
+		a := n.hubs[0]
+		go n.f.ctl("restart", "main/a", "--exec", fmt.Sprintf("kill %d", a.proc.cmd.Process.Pid))
+		<-a.proc.done
+		n.f.proc.kill()
+		bob.sees(":ann!ann@127.0.0.1 QUIT :")
+		a.run()
+		n.f.run(nil)
+		ann = n.login("ann")
+		ann.says("JOIN #deep", " 366 ")
+		ann.sees(":bob!")
+		if names := strings.Join(bob.ask("NAMES #deep"), "\n"); strings.Count(names, "ann") != 1 {
+			t.Errorf("not one ann: %s", names)
+		}
+		n.root = n.login("root")
+		n.root.says("OPER root rootpw", " 381 ")
+		n.works()
+	})
+}
+
+// TestLinksMuchMeanwhile: five megabytes from a peer while the ircd is away arrive behind its return, in order, and all of them.
+func TestLinksMuchMeanwhile(t *testing.T) {
+	onLeaf(t, "5 MB", func(t *testing.T, n *linkNet) {
+		const lines = 12_500
+		ann, bob := n.login("ann"), n.there("bob")
+		ann.says("JOIN #deep", " 366 ")
+		bob.says("JOIN #deep", " 366 ")
+		ann.sees(":bob!")
+		a := n.hubs[0]
+		old, back := a.proc, make(chan struct{})
+		go func() {
+			defer close(back)
+			<-old.done
+			for k := range lines {
+				bob.send(fmt.Sprintf("PRIVMSG #deep :%06d %s", k, strings.Repeat("x", 390)))
+			}
+			bob.fence()
+			a.run()
+		}()
+		begin := ann.count()
+		n.f.move("restart", "main/a", "--exec", fmt.Sprintf("kill %d", old.cmd.Process.Pid))
+		<-back
+		live := time.Now()
+		ann.sees(fmt.Sprintf(":%06d ", lines-1))
+		t.Logf("all there %v after the move's end", time.Since(live).Round(time.Millisecond))
+		for k, line := range ann.since(begin) {
+			if !strings.Contains(line, fmt.Sprintf(" PRIVMSG #deep :%06d x", k)) {
+				t.Fatalf("line %d is %.80q", k, line)
+			}
+		}
+		n.works()
+	})
+}
