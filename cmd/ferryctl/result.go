@@ -43,7 +43,7 @@ func (c *ctl) writeResult(w io.Writer, m admin.Move) {
 		strconv.Itoa(m.Reopened), millis(m.Pause.P50), millis(m.Pause.P99), millis(m.Pause.Max), strconv.Itoa(m.HeldLines))
 	g.write(w)
 	writeNamed(w, m.Named)
-	writeLinks(w, m.Links)
+	writeMoveLinks(w, m.Links)
 	writeWarnings(w, "WARNING", m.Warnings)
 }
 
@@ -101,8 +101,8 @@ func writeNamed(w io.Writer, named []handoff.Named) {
 	g.write(w)
 }
 
-// writeLinks tells what became of the server links; the cause comes last, it is a sentence.
-func writeLinks(w io.Writer, links []handoff.LinkRow) {
+// writeMoveLinks tells what became of the server links; the cause comes last, it is a sentence.
+func writeMoveLinks(w io.Writer, links []handoff.LinkRow) {
 	if len(links) == 0 {
 		return
 	}
