@@ -136,6 +136,9 @@ func TestNothingGoesBehindTheEnd(t *testing.T) {
 	if !l.End(d.Loop) || l.More() {
 		t.Error("closed: there is an end to come, or more")
 	}
+	if err := l.Send(d.Loop, []byte("x")); err != nil || d.slot.BackendIn != 0 {
+		t.Errorf("closed: %v, and %d bytes count", err, d.slot.BackendIn)
+	}
 	if err := l.Raw(d.Loop, []byte("x")); err != nil {
 		t.Errorf("closed: %v, want it to be forgotten", err)
 	}
@@ -203,6 +206,79 @@ func TestBackendIsEndedInOrder(t *testing.T) {
 	}
 }
 
+// An edge says what there is to do.
+func TestEvents(t *testing.T) {
+	d := newDesk(t)
+	l, _ := d.leg(Client)
+	for _, c := range []struct {
+		ev           loop.Events
+		full         bool
+		room         bool
+		more, ending bool
+	}{
+		{loop.Readable, false, false, true, false},
+		{loop.Readable, true, false, true, false},
+		{loop.Writable, false, false, false, false},
+		{loop.Writable, true, true, false, false},
+		{loop.Readable | loop.Writable, true, true, true, false},
+		{loop.Readable | loop.PeerEnded, false, false, true, true},
+		{loop.Broken, false, false, true, true},
+		{loop.HangUp, false, false, true, true},
+	} {
+		l.flags = watched
+		if c.full {
+			l.flags |= full
+		}
+		if room := l.Event(c.ev); room != c.room || l.More() != c.more || l.Ending() != c.ending || l.Full() != (c.full && !c.room) {
+			t.Errorf("%+v: room %v, more %v, ending %v, full %v", c, room, l.More(), l.Ending(), l.Full())
+		}
+	}
+}
+
+// Behind a short read there may still be the end, if the kernel has it.
+func TestShortReadBeforeTheEnd(t *testing.T) {
+	for name, read := range map[string]func(*Leg, *desk) Got{
+		"read":    func(l *Leg, d *desk) Got { return l.Read(d.Loop, wire.StagingSize) },
+		"discard": func(l *Leg, d *desk) Got { return l.Discard(d.Loop) },
+	} {
+		d := newDesk(t)
+		l, c := d.leg(Client)
+		l.LookAgain()
+		if got := read(l, d); got.Read != 0 || l.More() {
+			t.Errorf("%s of nothing: %+v, more %v", name, got, l.More())
+		}
+		c.Write([]byte("x"))
+		l.Event(d.poll(l.FD(), unix.POLLIN))
+		if got := read(l, d); got.Read != 1 || l.More() {
+			t.Errorf("%s: %+v, more %v", name, got, l.More())
+		}
+		c.Write([]byte("y"))
+		c.CloseWrite()
+		for !l.Ending() {
+			l.Event(d.poll(l.FD(), unix.POLLIN))
+		}
+		if got := read(l, d); got.Read != 1 || got.End != NotYet || !l.More() {
+			t.Errorf("%s before the end: %+v, more %v", name, got, l.More())
+		}
+		if got := read(l, d); got.End != FIN || l.More() {
+			t.Errorf("%s of the end: %+v, more %v", name, got, l.More())
+		}
+	}
+}
+
+// What a closed leg had in the arena is given back.
+func TestCloseGivesBack(t *testing.T) {
+	d := newDesk(t)
+	l, _, _ := d.secured(Client)
+	d.fill(l)
+	before := d.arena.Stats()
+	l.Close(d.Loop)
+	after := d.arena.Stats()
+	if d.slot.ToClient.Len() != 0 || before.TLS != 1 || after.TLS != 0 {
+		t.Errorf("%d bytes wait; %d annexes, and before %d", d.slot.ToClient.Len(), after.TLS, before.TLS)
+	}
+}
+
 // What is read and forgotten still tells how it ended.
 func TestDiscard(t *testing.T) {
 	d := newDesk(t)
@@ -266,10 +342,12 @@ func TestReadBehindTheEnd(t *testing.T) {
 	d := newDesk(t)
 	l, c := d.leg(Client)
 	l.NoMore()
-	c.Write([]byte("x"))
+	c.Write([]byte("xy"))
 	l.Event(d.poll(l.FD(), unix.POLLIN))
-	if got := l.Read(d.Loop, wire.StagingSize); got.Read != 1 || got.Data != nil || got.End != NotYet {
-		t.Errorf("a byte: %+v", got)
+	for _, room := range []int{1, 2} {
+		if got := l.Read(d.Loop, room); got.Read != 1 || got.Data != nil || got.End != NotYet || got.Full != (room == 1) {
+			t.Errorf("a byte, with room for %d: %+v", room, got)
+		}
 	}
 	c.CloseWrite()
 	l.Event(d.poll(l.FD(), unix.POLLIN))

@@ -29,7 +29,9 @@ const patience = 10 * time.Second
 type desk struct {
 	t testing.TB
 	*Loop
-	slot *wire.Slot
+	arena  *wire.Arena
+	slot   *wire.Slot
+	secret []byte // of the peer, of TLS 1.3
 }
 
 type nobody struct{}
@@ -54,7 +56,7 @@ func newDesk(t testing.TB) *desk {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close(); a.Close() })
-	return &desk{t, &Loop{Loop: l, Shard: a.Shard(0)}, slot}
+	return &desk{t: t, Loop: &Loop{Loop: l, Shard: a.Shard(0)}, arena: a, slot: slot}
 }
 
 // leg is an open leg and its peer.
@@ -167,8 +169,8 @@ func TestReadTakesNoMoreThanItMay(t *testing.T) {
 	l, c := d.leg(Client)
 	c.Write([]byte("ATTACHED u=1\nrest"))
 	l.Event(d.poll(l.FD(), unix.POLLIN))
-	if got := l.Read(d.Loop, 13); string(got.Data) != "ATTACHED u=1\n" || !got.Full {
-		t.Errorf("%q, full %v", got.Data, got.Full)
+	if got := l.Read(d.Loop, 13); string(got.Data) != "ATTACHED u=1\n" || !got.Full || !l.More() {
+		t.Errorf("%q, full %v, more %v", got.Data, got.Full, l.More())
 	}
 	if got := l.Read(d.Loop, 13); string(got.Data) != "rest" || got.Full || l.More() {
 		t.Errorf("%q, full %v, more %v", got.Data, got.Full, l.More())
@@ -210,6 +212,12 @@ func TestOfferCountsWhatWasTaken(t *testing.T) {
 	sent := pattern(1 << 20)
 	if err := d.Shard.AppendLines(q, sent); err != nil {
 		t.Fatal(err)
+	}
+	if err := l.OfferQueue(d.Loop, q, 100); err != nil || l.Full() || d.slot.BackendIn != 100 {
+		t.Errorf("a few bytes: %v, full %v, counted %d", err, l.Full(), d.slot.BackendIn)
+	}
+	if n, err := l.Offer(d.Loop, nil); n != 0 || err != nil {
+		t.Errorf("nothing: %d, %v", n, err)
 	}
 	for !l.Full() {
 		if err := l.OfferQueue(d.Loop, q, q.Len()); err != nil {
@@ -353,6 +361,7 @@ func (d *desk) shake(l *Leg, c *net.TCPConn, cert tls.Certificate, begin func() 
 			if r.Err != nil {
 				d.t.Fatal(r.Err)
 			}
+			d.secret = bytes.Clone(r.Params.In.Secret)
 			if err := l.Secure(d.Loop, &r.Params, h.Rest()); err != nil {
 				d.t.Fatal(err)
 			}
@@ -489,8 +498,10 @@ func TestTellIsAllOrNothing(t *testing.T) {
 
 	e := newDesk(t)
 	secure, peer, tcp := e.secured(Backend)
-	if !secure.Tell(e.Loop, []byte("WEBIRC pw\r\n")) || string(<-reading(peer, 11)) != "WEBIRC pw\r\n" {
-		t.Error("a preface over TLS did not go")
+	for _, preface := range []string{"WEBIRC pw\r\n", "and more\r\n"} {
+		if !secure.Tell(e.Loop, []byte(preface)) || string(<-reading(peer, len(preface))) != preface {
+			t.Errorf("%q over TLS did not go", preface)
+		}
 	}
 	tcp.SetLinger(0)
 	tcp.Close()

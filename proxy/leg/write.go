@@ -139,9 +139,6 @@ func (l *Leg) put(lp *Loop, p []byte) error {
 	if err := lp.Shard.Append(q, p); err != nil {
 		return err
 	}
-	if l.has(full) {
-		return nil
-	}
 	_, err := l.Flush(lp)
 	return err
 }
