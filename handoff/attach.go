@@ -82,7 +82,7 @@ func (x *run) whoseFault(ctx context.Context, got streams, to *backend.Backend, 
 	}
 	all := fmt.Errorf("attach sessions to %s: %d of %d streams were not taken, the first: %s (%s)", to.FullName(), len(got.refused),
 		len(got.refused)+len(got.attached), first, got.refused[first])
-	if len(got.attached) == 0 && len(got.refused) > 1 || len(got.refused) > len(got.attached) && !x.last && len(got.refused) > 1 {
+	if most := len(got.refused) > max(len(got.attached), 1); most && (len(got.attached) == 0 || !x.last) {
 		return all
 	}
 	asked, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerTime)
