@@ -9,8 +9,8 @@ import (
 	"github.com/ircferry/ircferry/admin"
 )
 
-// writeLinks lists the server links of all pools, if there are any.
-func writeLinks(w io.Writer, pools []admin.Pool) {
+// writeServerLinks lists the server links of all pools, if there are any.
+func writeServerLinks(w io.Writer, pools []admin.Pool) {
 	var g grid
 	g.add("SERVER LINK", "POOL", "STATE", "BACKEND", "ID", "PROTO", "KEPT", "GIVENUP", "REFUSED")
 	for _, p := range pools {

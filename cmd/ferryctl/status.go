@@ -43,7 +43,7 @@ func (c *ctl) writeStatus(w io.Writer, st admin.Status) {
 	writeListeners(w, st.Listeners)
 	fmt.Fprintln(w)
 	writePools(w, st.Pools)
-	writeLinks(w, st.Pools)
+	writeServerLinks(w, st.Pools)
 	fmt.Fprintln(w)
 	fmt.Fprintf(w, "SESSIONS  %d%s\n", st.Sessions.Total, states(st.Sessions))
 	if len(st.Moves) > 0 {
