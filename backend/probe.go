@@ -62,13 +62,13 @@ func (p prober) probe(ctx context.Context, pool config.Pool, c config.Backend) {
 		return // config.Verify says so
 	}
 	if c.Native() {
-		p.native(ctx, pl)
+		p.native(ctx, pool, pl)
 	} else {
 		p.relay(ctx, pl)
 	}
 }
 
-func (p prober) native(ctx context.Context, pl plan) {
+func (p prober) native(ctx context.Context, pool config.Pool, pl plan) {
 	hi, f, err := pl.dialControl(ctx, network(), nil, "check")
 	switch {
 	case protocol.HasCode(err, protocol.CodeVersion):
@@ -94,6 +94,7 @@ func (p prober) native(ctx context.Context, pl plan) {
 		p.add(config.SeverityWarning, "%s %s %s", h.Software, h.Version, text)
 	}
 	p.caps(h.Caps)
+	p.links(pool, pl.conf, h)
 	if !config.HasErrors(*p.found) {
 		who := whoMay(pl.conf.Handoff)
 		if who != "" {

@@ -13,6 +13,7 @@ import (
 	"github.com/ircferry/ircferry/backend"
 	"github.com/ircferry/ircferry/internal/certs"
 	"github.com/ircferry/ircferry/internal/config"
+	"github.com/ircferry/ircferry/proxy/link"
 )
 
 // probeTime bounds the live part of a check: two seconds for a socket that answers nothing, some backends at a time.
@@ -25,6 +26,7 @@ func newCheckCommand() *cobra.Command {
 		Short: "say what is wrong with a configuration, and what the backends answer; changes nothing",
 		Long: "Read the file as run and reload do, say what cannot be on this machine, and ask every backend with a handoff socket who it is.\n" +
 			"An ircd without the driver is asked as a user would: a client from 192.0.2.0/24 registers, looks at its own address, and quits.\n" +
+			"Where links lead to is connected to, and said which server protocol and whose certificate is there.\n" +
 			"Exit code 0: it can be used (warnings are printed); 1: it cannot, or --strict and there are warnings.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -47,6 +49,7 @@ func check(ctx context.Context, out io.Writer, path string, strict, offline bool
 		ctx, cancel := context.WithTimeout(ctx, probeTime)
 		defer cancel()
 		found = append(found, backend.Probe(ctx, cfg)...)
+		found = append(found, link.Probe(ctx, cfg)...)
 	}
 	errs, warns := 0, 0
 	for _, f := range found {

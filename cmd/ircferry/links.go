@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/ircferry/ircferry/admin"
+	"github.com/ircferry/ircferry/backend"
 	"github.com/ircferry/ircferry/handoff"
 	"github.com/ircferry/ircferry/proxy/link"
 )
@@ -13,8 +15,8 @@ import (
 type serverLinks struct{ *link.Set }
 
 // Hold implements handoff.Links.
-func (s serverLinks) Hold(ctx context.Context, backend string) (handoff.HeldLinks, error) {
-	held, err := s.Set.Hold(ctx, backend)
+func (s serverLinks) Hold(ctx context.Context, name string) (handoff.HeldLinks, error) {
+	held, err := s.Set.Hold(ctx, name)
 	if err != nil {
 		return nil, err
 	}
@@ -43,4 +45,15 @@ func (d *daemon) linkPictures(pool string) (all []admin.Link) {
 		all = append(all, l)
 	}
 	return all
+}
+
+// holdRefusal says why a hold of a backend would be refused; nil: it would not be, there is nobody to be held, or it is in a move.
+func (d *daemon) holdRefusal(b *backend.Backend) *handoff.Refused {
+	inMove := slices.ContainsFunc(d.moves.Moves(), func(r handoff.Report) bool {
+		return !r.State.Ended() && r.Pool == b.Pool().Name() && (r.From == b.Name() || r.To == b.Name())
+	})
+	if !b.Native() || b.Sessions() == 0 || inMove {
+		return nil
+	}
+	return d.moves.HoldRefusal(b)
 }

@@ -113,6 +113,8 @@ func (d *daemon) backendPicture(b *backend.Backend, pool *backend.Pool) admin.Ba
 	out.Stream, out.Warnings = st.Stream, backendWarnings(st)
 	if b.Oper() != backend.Up {
 		out.Cause = st.Cause
+	} else if r := d.holdRefusal(b); r != nil {
+		out.Warnings = append(out.Warnings, "a hold or restart would be refused: "+r.Reason+"; "+r.Hint)
 	}
 	if !b.Native() {
 		return out

@@ -48,6 +48,19 @@ func (t *LinkTLS) pair() (tls.Certificate, error) {
 	return pair, nil
 }
 
+// OwnFingerprint is that of Cert: what the other end has to know.
+func (t *LinkTLS) OwnFingerprint() (Fingerprint, error) {
+	pair, err := t.pair()
+	if err != nil {
+		return "", err
+	}
+	leaf, err := x509.ParseCertificate(pair.Certificate[0])
+	if err != nil {
+		return "", fmt.Errorf("tls.cert: %w", err)
+	}
+	return FingerprintOf(leaf), nil
+}
+
 // known looks for the other end's certificate among those of the configuration.
 func (t *LinkTLS) known(s tls.ConnectionState) error {
 	if len(s.PeerCertificates) == 0 {

@@ -173,13 +173,15 @@ func dial(ctx context.Context, address string, secure *tls.Config) (net.Conn, er
 	return handshake(ctx, tls.Client(c, secure))
 }
 
+var errHandshake = errors.New("TLS handshake")
+
 // handshake shakes hands, and closes the connection if that fails.
 func handshake(ctx context.Context, c *tls.Conn) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTime)
 	defer cancel()
 	if err := c.HandshakeContext(ctx); err != nil {
 		c.Close()
-		return nil, fmt.Errorf("TLS handshake: %w", err)
+		return nil, fmt.Errorf("%w: %w", errHandshake, err)
 	}
 	return c, nil
 }
