@@ -22,10 +22,10 @@ const waitTime = time.Minute
 // speakTime is what a connection beside a held link has to say a first line.
 const speakTime = 10 * time.Second
 
-// Of lists the links of a backend ("pool/name") that are up and raw.
+// Of lists the links of a backend ("pool/name") that are up with it, also those that are fed what was kept in a move of before.
 func (s *Set) Of(full string) (all []backend.Link) {
 	for _, l := range s.all() {
-		if i := l.picture(); i.Backend == full && i.State == Raw && holdable(i.Proto) {
+		if i := l.picture(); i.Backend == full && (i.State == Raw || i.State == Flushing) && holdable(i.Proto) {
 			all = append(all, backend.Link{Name: i.Name, SID: i.SID, Proto: i.Proto, Backend: full})
 		}
 	}

@@ -96,7 +96,8 @@ func (l *link) resume() {
 	}
 	l.letGo()
 	if l.state != Raw { // else it was not held yet
-		l.drain()
+		l.enter(Flushing)
+		l.feed()
 		l.work()
 	}
 }

@@ -171,7 +171,6 @@ func TestARestartIsUnseen(t *testing.T) {
 			h.End(nil)
 			peer.expect(":00AAAAAAD QUIT :gone  x", ":00A SINFO version :InspIRCd-3 two", ":00AAAAAAC MODE 00AAAAAAC -o")
 			ircd.expect(":00S PRIVMSG #sea :1", ":00S PRIVMSG #sea :2", ":00SAAAAAB PRIVMSG #sea :3", another)
-			ircd.fence(d)
 			if len(ends) != 1 || ends[0].Cause != nil || ends[0].Link.Proto != d.proto || ends[0].Link.SID != "00S" {
 				t.Errorf("ends: %+v", ends)
 			}
@@ -214,7 +213,6 @@ func TestResumeLosesNothing(t *testing.T) {
 			}
 			peer.expect(behind...)
 			ircd.expect(":00S PRIVMSG #sea :kept")
-			ircd.fence(anope)
 			ircd.say(":00A METADATA * ircferry :late", ":00A PRIVMSG #sea :on")
 			peer.expect(":00A PRIVMSG #sea :on")
 			r.until("raw again", func() bool { return r.state("services.example") == Raw })
@@ -305,8 +303,35 @@ func TestFiveMegabytesAreKeptInOrder(t *testing.T) {
 		}
 		i++
 	}
-	ircd.fence(anope)
 	r.until("raw again", func() bool { return r.state("services.example") == Raw })
+}
+
+// A peer that does not stop talking has its link raw all the same as soon as what waits is one piece.
+func TestABusyLinkBecomesRaw(t *testing.T) {
+	r := newRig(t)
+	peer, ircd := r.linked(anope)
+	h := r.hold(anope, ircd)
+	r.cut(h, peer, ircd, "tx1")
+	h.Part()
+	peer.say(strings.TrimSuffix(strings.Repeat(":00S PRIVMSG #sea :much\n", 2*maxPiece/24), "\n"))
+	r.until("it is kept", func() bool { return h.Ends()[0].Kept > maxPiece })
+	ircd = r.replay(anope, h, "tx2", "InspIRCd-3 one")
+	r.live(h, ircd, "tx2")
+	h.End(nil)
+	if of := r.set.Of("main/a"); r.state("services.example") != Flushing || len(of) != 1 {
+		t.Errorf("it is %s, and %v are listed", r.state("services.example"), of)
+	}
+	for fences := 0; r.state("services.example") != Raw; {
+		if l := ircd.next(); strings.Contains(l, " PING ") {
+			if fences++; fences > 3 {
+				t.Fatal("it is still fed")
+			}
+			waits := r.set.Links()[0].Kept
+			peer.say(":00S PRIVMSG #sea :and on") // before the answer, each time
+			r.until("it waits too", func() bool { return r.set.Links()[0].Kept > waits })
+			ircd.pong(anope, l)
+		}
+	}
 }
 
 // More than hold is a split of that link, and the others hear of it.
@@ -364,7 +389,6 @@ func TestAPeerThatLeavesSplitsAtLive(t *testing.T) {
 			ends := r.live(h, ircd, "tx2")
 			h.End(nil)
 			ircd.expect(":00S QUIT :last words")
-			ircd.fence(anope)
 			ircd.ended()
 			if len(ends) != 1 || ends[0].Cause == nil {
 				t.Errorf("ends: %+v", ends)

@@ -43,6 +43,7 @@ func (l *link) live(splits []split, quits []backend.Quit) {
 	l.backend = l.to
 	l.log = l.port.set.log.With("link", l.conf.Name, "backend", l.backend)
 	l.letGo()
-	l.drain()
+	l.enter(Flushing)
+	l.feed()
 	l.work()
 }

@@ -53,20 +53,20 @@ func (l *link) pace(next func(n int) []byte, done func()) {
 	l.ask(func() { l.pace(next, done) })
 }
 
-// drain passes what was kept, and makes the link raw.
-func (l *link) drain() {
-	l.enter(Flushing)
-	l.pace(func(n int) []byte {
+// feed passes what was kept, piece by piece, and makes the link raw with the last: what a busy peer says meanwhile is no more than it is at other times.
+func (l *link) feed() {
+	l.ircd.pass(l.kept.take(maxPiece - fenceRoom))
+	if l.kept.size > 0 {
 		l.late.Reset(fenceTime)
-		return l.kept.take(n)
-	}, func() {
-		l.late.Stop()
-		l.kept = kept{}
-		l.enter(Raw)
-		if l.peer.ended {
-			l.end(EndPeer, l.peer.err())
-		}
-	})
+		l.ask(l.feed)
+		return
+	}
+	l.late.Stop()
+	l.kept = kept{}
+	l.enter(Raw)
+	if l.peer.ended {
+		l.end(EndPeer, l.peer.err())
+	}
 }
 
 // tooLate ends a link whose ircd does not take what was kept.
