@@ -322,3 +322,6 @@ func (e *end) answerAll(must func(string, <-chan error), done <-chan error) {
 	}
 	must("replay", over)
 }
+
+// withLeaf adds the link of leaf.example.
+func withLeaf(p *config.Pool) { p.Links = append(p.Links, leafLink) }

@@ -283,7 +283,9 @@ func (s *Set) Close(ctx context.Context) error {
 	s.mu.Unlock()
 	s.cancel()
 	for _, l := range s.all() {
-		l.do(ctx, func() { l.end(EndShutdown, nil) })
+		told, cancel := context.WithTimeout(context.Background(), soon)
+		l.do(told, func() { l.end(EndShutdown, nil) })
+		cancel()
 	}
 	done := make(chan struct{})
 	go func() { s.running.Wait(); close(done) }()
