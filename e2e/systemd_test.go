@@ -74,14 +74,19 @@ func (m *machine) start() {
 			m.t.Skipf("no systemd can be started here: %s", lastLines(m.proc.out.String(), 1))
 		default:
 		}
-		children := strings.Fields(readFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", m.proc.cmd.Process.Pid)))
-		if len(children) != 1 || strings.TrimSpace(readFile("/proc/"+children[0]+"/comm")) != "systemd" {
+		pid := m.child()
+		if pid == "" || strings.TrimSpace(readFile("/proc/"+pid+"/comm")) != "systemd" {
 			return false
 		}
-		m.pid = children[0]
+		m.pid = pid
 		state, _ := m.run("systemctl is-system-running")
 		return strings.TrimSpace(state) == "running"
 	})
+}
+
+// child is process 1 of the machine, or "" as long as there is none.
+func (m *machine) child() string {
+	return strings.TrimSpace(readFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", m.proc.cmd.Process.Pid)))
 }
 
 // removeCgroups removes what systemd has made; that can be done when the last process is gone.
@@ -99,7 +104,12 @@ func (m *machine) removeCgroups() {
 // run runs a command of the shell in the machine and returns what it printed, and its exit code.
 func (m *machine) run(command string) (out string, code int) {
 	m.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), slack) // a Cleanup asks, too
+	return m.runWithin(slack, command)
+}
+
+func (m *machine) runWithin(limit time.Duration, command string) (out string, code int) {
+	m.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), limit) // a Cleanup asks, too
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "nsenter", "-t", m.pid, "-m", "-p", "-u", "-i", "-C", "-r", "-w",
 		"env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "sh", "-c", command)

@@ -8,7 +8,7 @@
 #   SOURCE_DATE_EPOCH=N     the date of all in it; without it the commit's
 #   GOARCH=arm64            another architecture than this machine's
 #   DIST=DIR                where to, instead of dist
-#   DEB_COMPRESS=gzip       how dpkg-deb compresses it; default xz
+#   DEB_COMPRESS=none       how dpkg-deb compresses it; default xz
 #   DEBFULLNAME, DEBEMAIL   whom the package names as its maintainer
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

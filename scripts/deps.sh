@@ -38,6 +38,7 @@ trixie_test='
 inspircd inspircd-dev g++ libfmt-dev|e2e: InspIRCd 4
 anope|e2e: links with a newer Anope are held
 atheme-services|e2e: links with a newer Atheme are held
+systemd-standalone-sysusers lintian mandoc bash-completion zsh fish|e2e: the Debian package in a clean root
 '
 
 # Packages that conflict with others here, which are unpacked aside and run from there by tests in a mount namespace:
