@@ -85,6 +85,49 @@ func TestFieldDescriptorsUsedUp(t *testing.T) {
 	login(t, f.port, "127.0.0.1", "ben").fence()
 }
 
+// Users who wait for their ircd's restart get their new streams although new clients have come in meanwhile, up to the last descriptor.
+func TestFieldDescriptorsInARestart(t *testing.T) {
+	a := startEmbedded(t, "a")
+	f := newFerry(t, "", a.backend())
+	f.writeConfig("loops: 2\n" + readFile(f.configFile()))
+	f.proc = start(t, nil, "sh", "-c", `ulimit -n 200; exec "$@"`, "sh", binary("ircferry"), "run", "-c", f.configFile())
+	awaitPort(t, f.port, f.proc)
+	const users = 60
+	var all []*irc
+	for i := range users {
+		all = append(all, login(t, f.port, "127.0.0.1", fmt.Sprintf("user%d", i)))
+	}
+	old := a.proc
+	var idle []net.Conn
+	restarted := make(chan struct{})
+	go func() {
+		defer close(restarted)
+		<-old.done
+		for range 2 * users {
+			c, err := net.DialTimeout("tcp", fmt.Sprintf("127.0.0.1:%d", f.port), slack)
+			if err != nil {
+				t.Error(err)
+				break
+			}
+			idle = append(idle, c)
+		}
+		eventually(t, 20*time.Second, "descriptors are used up", func() bool { return strings.Contains(f.proc.out.String(), "descriptors are used up") })
+		a.run()
+	}()
+	r := f.move("restart", "main/a", "--exec", fmt.Sprintf("kill %d", old.cmd.Process.Pid))
+	<-restarted
+	if r.Moved != users {
+		t.Errorf("%+v", r)
+	}
+	for _, c := range all {
+		c.fence()
+	}
+	for _, c := range idle {
+		_ = c.Close()
+	}
+	eventually(t, 20*time.Second, "the end of it in the log", func() bool { return strings.Contains(f.proc.out.String(), "descriptors are back") })
+}
+
 func get(t *testing.T, url string) (code int, body string) {
 	t.Helper()
 	client := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}

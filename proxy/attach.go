@@ -125,7 +125,7 @@ func (w *worker) attachFreed(to *attachTo) {
 
 func (s *session) attachDial() {
 	a := &s.mv.attached
-	fd, errno := s.w.socketTo(backend.Opening{Addr: a.to.Stream, Native: true})
+	fd, errno := s.socket(backend.Opening{Addr: a.to.Stream, Native: true})
 	if errno == 0 {
 		errno = a.Connect(s.w.legs, fd, a.to.Stream, s.key(portAttached))
 	}
@@ -241,6 +241,9 @@ func (s *session) closeAttached() {
 	a := &s.mv.attached
 	a.Close(s.w.legs)
 	a.first.Reset()
+	if s.parks() {
+		s.keepPlace()
+	}
 }
 
 // dropAttached closes the stream of a move, if there is one.

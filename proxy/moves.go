@@ -30,6 +30,7 @@ type moving struct {
 	pace     int    // bytes that are still to go out slowly
 
 	attached attached
+	place    int // the descriptor that is kept for the next stream; 0: none
 	rq       []byte
 
 	counting  bool // what is read of the client now had waited

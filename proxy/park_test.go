@@ -2,7 +2,9 @@ package proxy
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -281,4 +283,47 @@ func TestGateTakesBackWhoIsConnecting(t *testing.T) {
 	r.Ungate("main")
 	server, _ = b.opened()
 	server.expect("NICK ann\r\n")
+}
+
+// A parked session keeps the place of its next stream, whatever becomes of the streams that are tried, and gives it back with its end.
+func TestParkedSessionKeepsADescriptor(t *testing.T) {
+	r, a, b := moves(t, config.Listener{})
+	x, y := r.user(a, "ann"), r.user(a, "ben")
+	places := func() (n int) {
+		var all atomic.Int32
+		r.onAll(ctxOf(t), func(w *worker) {
+			w.each(func(s *session) {
+				if s.mv != nil && s.mv.place > 0 {
+					all.Add(1)
+				}
+			})
+		})
+		return int(all.Load())
+	}
+	is := func(what string, want int) {
+		t.Helper()
+		r.eventually(what, func() bool { return places() == want })
+	}
+	before, _ := r.Descriptors()
+	if fs, err := r.Freeze(ctxOf(t), "main/a"); err != nil || len(fs) != 2 {
+		t.Fatal(fs, err)
+	}
+	is("none is kept in a freeze", 0)
+	r.Park([]string{x.u, y.u}, "irc.a")
+	is("each keeps one in a park", 2)
+	if now, _ := r.Descriptors(); now < before-1 { // loops close what is old later
+		t.Errorf("%d descriptors in use, %d before the park", now, before)
+	}
+	one(t, r.Attach(ctxWithin(t, 50*time.Millisecond), []string{x.u}, backend.AttachTo{Backend: "main/b", Stream: netip.MustParseAddrPort("127.0.0.1:1"), Tx: "t", Tok: "t"}), backend.CauseTimeout)
+	is("a stream that came to nothing gives it back to the session", 2)
+	server := r.attach(x, b)
+	is("a stream takes it", 1)
+	server.Close()
+	is("a stream that is lost gives it back", 2)
+	r.End([]string{y.u}, backend.CauseOperator, "bye")
+	y.client.expectLine("ERROR ")
+	y.client.Close()
+	is("and a session that ends, too", 1)
+	r.attach(x, b)
+	is("a stream takes it again", 0)
 }

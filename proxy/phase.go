@@ -103,6 +103,9 @@ func (s *session) over() bool { return s.state == stateOver || s.state == stateF
 // held reports whether a move has the session: it stays until the move lets it go, whatever its client does.
 func (s *session) held() bool { return s.state == StateFrozen || s.state == StateParked }
 
+// parks reports whether the session is parked.
+func (s *session) parks() bool { return s.state == StateParked }
+
 // relays reports whether the session relays.
 func (s *session) relays() bool { return s.state == StateRelay }
 

@@ -17,7 +17,7 @@ func (dialing) timeOver(s *session) { s.dialFailed(unix.ETIMEDOUT) }
 
 // dial begins to connect to the stream address of reg.
 func (s *session) dial() {
-	fd, errno := s.w.socketTo(s.reg.stream)
+	fd, errno := s.socket(s.reg.stream)
 	if errno == 0 && fd >= s.w.p.top { // the rest of the reserve is not for streams
 		loop.Close(fd)
 		s.w.sockets.Pause()

@@ -175,6 +175,7 @@ func (mv *moving) held(p []byte) {
 // endMove forgets a move, unless something of it is still to go out slowly.
 func (s *session) endMove() {
 	if s.mv != nil && s.mv.batch == nil && s.mv.attached.state == attachNone && !s.has(pacing) {
+		s.leavePlace()
 		s.mv = nil
 	}
 }

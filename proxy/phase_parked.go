@@ -15,6 +15,7 @@ const parkAwake = 10 * time.Second
 
 func (s *session) park(serverName string) {
 	s.dropBackend()
+	s.keepPlace()
 	s.mv.server = serverName
 	s.enter(StateParked)
 	if s.has(dismissed) {

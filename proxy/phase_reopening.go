@@ -79,6 +79,7 @@ func (s *session) reopenRetry() {
 		return
 	}
 	s.dropBackend()
+	s.keepPlace()
 	s.setPeer(to)
 	s.freshSlot()
 	r.first.Reset()

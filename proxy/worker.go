@@ -121,6 +121,7 @@ func (w *worker) bury(s *session) {
 		s.backend.Reset(w.legs)
 	}
 	s.dropBackend()
+	s.leavePlace()
 	s.closeClient()
 	s.release()
 	s.tally().ended[s.reason].Add(1)
