@@ -181,9 +181,7 @@ func (v *inspVersion) wrapper(t *testing.T, dir string) string {
 		return v.program
 	}
 	path := filepath.Join(dir, "inspircd")
-	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+env+"exec "+strings.Join(words, " ")+" \"$@\"\n"), 0o700); err != nil {
-		t.Fatal(err)
-	}
+	writeProgram(t, path, "#!/bin/sh\n"+env+"exec "+strings.Join(words, " ")+" \"$@\"\n", 0o700)
 	return path
 }
 

@@ -183,6 +183,17 @@ func writeFile(t *testing.T, path, text string) {
 	}
 }
 
+// writeProgram writes a file that is to be run. No process may be forked while it is open: it would have it open, too, until it is another program, and
+// what somebody writes cannot be run (ETXTBSY).
+func writeProgram(t *testing.T, path, text string, mode os.FileMode) {
+	t.Helper()
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	if err := os.WriteFile(path, []byte(text), mode); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func readFile(path string) string {
 	data, _ := os.ReadFile(path)
 	return string(data)

@@ -48,9 +48,7 @@ func (m *machine) put(path, text string) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		m.t.Fatal(err)
 	}
-	if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
-		m.t.Fatal(err)
-	}
+	writeProgram(m.t, path, text, 0o755)
 }
 
 // start starts systemd and returns when it answers, or skips the test where that cannot be.

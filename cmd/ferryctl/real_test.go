@@ -70,7 +70,10 @@ admin: {socket: %[2]s}
 http: {address: ""}
 `, dir, f.socket)
 	for path, text := range map[string]string{"ircferry.yaml": conf, "restart.sh": f.restartScript()} {
-		if err := os.WriteFile(filepath.Join(dir, path), []byte(text), 0o700); err != nil {
+		syscall.ForkLock.RLock() // a child would have it open until it is another program, and what is written cannot be run
+		err := os.WriteFile(filepath.Join(dir, path), []byte(text), 0o700)
+		syscall.ForkLock.RUnlock()
+		if err != nil {
 			t.Fatal(err)
 		}
 	}
