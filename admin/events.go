@@ -15,6 +15,7 @@ const (
 	EventCommand  EventKind = "command"  // an operator's changing command
 	EventListener EventKind = "listener" // accepting or not
 	EventCert     EventKind = "cert"     // reloaded, broken, mended, expiring; the object is its file
+	EventLink     EventKind = "link"     // a server link: up, held, live, resumed, ended, given_up
 	EventDaemon   EventKind = "daemon"   // start, reload, stop
 	EventDropped  EventKind = "dropped"  // so many events before this one are lost to this reader
 )

@@ -167,7 +167,7 @@ func (d *daemon) startRooms(cfg config.Config) (err error) {
 	if err != nil {
 		return err
 	}
-	d.links = link.NewSet(link.Options{Backends: d.backends, Log: d.log.With("component", "link"), Registerer: d.registry})
+	d.links = link.NewSet(link.Options{Backends: d.backends, Log: d.log.With("component", "link"), Registerer: d.registry, Tell: d.linkNotice})
 	moves, interrupted, err := handoff.New(handoff.Options{Sessions: d.proxy, Links: serverLinks{d.links}, Backends: d.backends, Driver: native.Driver{Instance: d.instance},
 		Journals: filepath.Join(cfg.State, "moves"), Limits: d.limits, Log: d.log.With("component", "handoff"),
 		Paused: d.metrics.SessionPause, Hurry: new(collector).hurry})

@@ -57,3 +57,8 @@ func (d *daemon) holdRefusal(b *backend.Backend) *handoff.Refused {
 	}
 	return d.moves.HoldRefusal(b)
 }
+
+// linkNotice tells those who follow the events what became of a link.
+func (d *daemon) linkNotice(n link.Notice) {
+	d.events.Publish(admin.Event{Time: time.Now(), Kind: admin.EventLink, Object: n.Link, Word: n.Word, Text: n.Text})
+}

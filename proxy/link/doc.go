@@ -1,5 +1,5 @@
 // Package link holds the connections of linked servers and services: peer <-> ircferry <-> ircd. As long as nothing happens it passes what either side says; when a
-// move changes the ircd, the peer is held and hears nothing of it (HANDOFF/1, section 14).
+// move changes the ircd, the peer is held and hears nothing of it (HANDOFF/1, section 14). What is known of the server protocol is in dialect.go, and nowhere else.
 //
 // # Who owns what
 //
@@ -8,13 +8,40 @@
 // clients' event loops are for; the stream is small enough to be put on a leg of those loops later.
 //
 // A Set has the listeners and all links; a door is a listening socket, and a port what the configuration says of a link. Each connection that comes in has a
-// goroutine (port.serve) that checks who it is, dials the other side, and then is the link's loop.
+// goroutine (port.serve) that checks who it is, dials the other side, and then is the link's loop. Held are the links of one move; state.go has the
+// states with their diagram.
+//
+// # A move, step by step
+//
+//	Hold     the peer's lines are kept from a line's end on; a fence says that the ircd has read all before
+//	Cut      what the ircd says up to its marker is passed; what is behind it is not read: it may have to be passed yet
+//	Replay   the peer is introduced to the new process, with what is remembered of it (memory.go) behind the servers of the burst, in pieces that are
+//	         answered (pace.go); what the process says is dropped
+//	Live     behind the marker: the peer is told of splits, quits and another version, then what the process says; it is given what was kept
 //
 // # What is promised
 //
 //   - What is passed is passed unchanged and in order, in whole lines, but for the last half line of an end.
+//   - From the marker of the export to that of the commit the peer gets answers to its PINGs, and no other byte. No marker, no byte.
+//   - A peer is read all the time, up to its bound. While nobody holds it, who does not read makes the other side wait: about maxWaiting bytes lie here.
 //   - Passwords and lines are in no log and no error.
-//   - Who does not read makes the other side wait: at most maxWaiting bytes lie here.
+//
+// # What happens when something fails
+//
+//	what                                        outcome
+//	no fence, no marker of the export           an error; Resume goes on with the process of before, and nothing is lost
+//	the old process ends before its marker      an ordinary split of that link, and the error of Cut
+//	a replay fails: no answer, closed, another  an error; the peer is held on, and the replay may be made again
+//	name or id
+//	no marker of the commit                     given up
+//	the peer says more than hold                given up
+//	the peer leaves                             held on; its FIN is passed when the link is live: a split that users see as one
+//	the peer connects anew                      the same; the new connection is refused, and may come again when the move is over
+//	another connection comes                    waits for the end of the move, a minute at most
+//	the ircd does not take what was kept        closed on both sides
+//
+// Given up is a FIN on both sides: services that get an ERROR end themselves. The peers of other links are told that this server has split, when
+// they are live: else they would take its next link for a second one.
 //
 // A link ends with the daemon: it cannot be handed to another process yet. Peers see a split then, and come back.
 package link

@@ -29,6 +29,16 @@ type rig struct {
 	pool     config.Pool
 	log      *logText
 	ircds    map[string]net.Listener // the servers ports, by the backend's name
+
+	mu   sync.Mutex
+	told []string // words of notices
+}
+
+// words are what was told of links.
+func (r *rig) words() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return strings.Join(r.told, " ")
 }
 
 // logText is what was logged.
@@ -95,7 +105,11 @@ func newRig(t *testing.T, change ...func(*config.Pool)) *rig {
 	for _, b := range r.backends.Backends() {
 		r.until("backend up", func() bool { return b.Oper() == backend.Up })
 	}
-	r.set = NewSet(Options{Backends: r.backends, Log: slog.New(slog.NewTextHandler(r.log, nil))})
+	r.set = NewSet(Options{Backends: r.backends, Log: slog.New(slog.NewTextHandler(r.log, nil)), Tell: func(n Notice) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.told = append(r.told, n.Word)
+	}})
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()

@@ -23,6 +23,7 @@ func (l *link) hold(done func(error)) {
 	l.waiter, l.left = done, nil
 	l.enter(Holding)
 	l.held = l.since
+	l.notice("held", "")
 	l.ask(func() { l.answer(nil) })
 }
 
@@ -96,6 +97,7 @@ func (l *link) resume() {
 	}
 	l.letGo()
 	if l.state != Raw { // else it was not held yet
+		l.notice("resumed", "with "+l.backend)
 		l.enter(Flushing)
 		l.feed()
 		l.work()

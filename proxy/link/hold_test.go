@@ -179,6 +179,9 @@ func TestARestartIsUnseen(t *testing.T) {
 			ircd.expect(":00S PRIVMSG #sea :4")
 			ircd.say(":00A PRIVMSG #sea :5")
 			peer.expect(":00A PRIVMSG #sea :5")
+			if got, want := r.words(), "up held live"; got != want {
+				t.Errorf("told: %s, want %s", got, want)
+			}
 			for _, secret := range []string{"secretpass", "otherpass", "topsecret", "PRIVMSG"} {
 				if strings.Contains(r.log.String(), secret) {
 					t.Errorf("the log has %s: %s", secret, r.log)

@@ -254,6 +254,7 @@ func (l *link) linked() {
 	if !holdable(l.peer.who.proto) {
 		l.log.Warn("the peer's server protocol is none that can be held: a move would split it", "proto", l.peer.who.proto)
 	}
+	l.notice("up", fmt.Sprintf("%s, protocol %d, with %s", l.peer.who.sid, l.peer.who.proto, l.backend))
 	l.enter(Raw)
 }
 

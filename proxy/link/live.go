@@ -2,6 +2,7 @@ package link
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/ircferry/ircferry/backend"
 )
@@ -43,6 +44,7 @@ func (l *link) live(splits []split, quits []backend.Quit) {
 	l.backend = l.to
 	l.log = l.port.set.log.With("link", l.conf.Name, "backend", l.backend)
 	l.letGo()
+	l.notice("live", fmt.Sprintf("with %s after %s, %d bytes were kept", l.backend, time.Since(l.held).Round(time.Millisecond), l.kept.size))
 	l.enter(Flushing)
 	l.feed()
 	l.work()

@@ -27,12 +27,15 @@ type Options struct {
 	Log      *slog.Logger // nil: discard
 
 	Registerer prometheus.Registerer // nil: no metrics
+
+	Tell func(Notice) // told what becomes of links; called by their loops, so it must not block; nil: nobody is
 }
 
 // Set is the server links of all pools. Its methods may be called from any goroutine.
 type Set struct {
 	backends *backend.Set
 	log      *slog.Logger
+	tell     func(Notice)
 	ctx      context.Context // of what is not a link yet
 	cancel   func()
 	running  sync.WaitGroup // loops, connections, and what leads to them
@@ -60,6 +63,9 @@ func NewSet(opt Options) *Set {
 	s := &Set{backends: opt.Backends, log: opt.Log, ports: map[string]*port{}, doors: map[string]*door{}, under: map[string]int{}}
 	s.prefix = "ircferry." + rand.Text()[:12] + "."
 	s.bars, s.unbarred, s.told = map[string]int{}, make(chan struct{}), map[string]told{}
+	if s.tell = opt.Tell; s.tell == nil {
+		s.tell = func(Notice) {}
+	}
 	s.metrics = newMetrics(s, opt.Registerer)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s

@@ -5,6 +5,16 @@ import (
 	"time"
 )
 
+// Notice is one thing that became of a link.
+type Notice struct {
+	Link string // "pool/name"
+	Word string // up | held | live | resumed | ended | given_up
+	Text string // for a person
+}
+
+// notice tells it.
+func (l *link) notice(word, text string) { l.port.set.tell(Notice{l.port.key(), word, text}) }
+
 // tellAgain is how long the log is spared after a line about refused connections of one link: a peer may try several times a second.
 const tellAgain = 10 * time.Second
 
@@ -35,9 +45,18 @@ func (s *Set) refused(p *port, from net.Addr, why Refusal, err error) {
 // ended tells of a link that is no more. It is called by its loop.
 func (s *Set) ended(l *link, why End, err error, up bool) {
 	s.metrics.ended(l, why)
-	log := l.log.Info
+	log, word, text := l.log.Info, "ended", string(why)
 	if why == EndGivenUp || why == EndFence {
 		log = l.log.Error
+	}
+	if why == EndGivenUp {
+		word, text = "given_up", string(l.cause)
+	}
+	if err != nil {
+		text += ": " + err.Error()
+	}
+	if up {
+		l.notice(word, text)
 	}
 	log("link ended", "reason", string(why), "cause", string(l.cause), "err", err, "was_up", up, "after", time.Since(l.since).Round(time.Millisecond))
 }
