@@ -26,7 +26,7 @@ const speakTime = 10 * time.Second
 func (s *Set) Of(full string) (all []backend.Link) {
 	for _, l := range s.all() {
 		if i := l.picture(); i.Backend == full && (i.State == Raw || i.State == Flushing) && holdable(i.Proto) {
-			all = append(all, backend.Link{Name: i.Name, SID: i.SID, Proto: i.Proto, Backend: full})
+			all = append(all, i.link())
 		}
 	}
 	slices.SortFunc(all, func(a, b backend.Link) int { return cmp.Compare(a.Name, b.Name) })

@@ -189,6 +189,7 @@ func TestGiveUpIsOfOneLink(t *testing.T) {
 	again.Link = "leaf.example"
 	replayed := background(func() error { return h.Replay(r.ctx(), again) })
 	leafIrcd = r.accept("a")
+	leafIrcd.say("SERVER irc.example otherpass 0 00A :An ircd")
 	leafIrcd.answerAll(r.must, replayed)
 	leafIrcd.say(":00A METADATA * ircferry :tx2", ":00A PRIVMSG #sea :on")
 	h.Live(r.ctx(), nil)

@@ -41,8 +41,7 @@ const soon = 5 * time.Second
 func newHeld(s *Set, full string, links []*link) *Held {
 	h := &Held{set: s, backend: full, links: links, fates: map[*link]*fate{}}
 	for _, l := range links {
-		i := l.picture()
-		k := backend.Link{Name: i.Name, SID: i.SID, Proto: i.Proto, Backend: full}
+		k := l.picture().link()
 		h.fates[l] = &fate{link: k, end: backend.LinkEnd{Link: k}}
 	}
 	return h

@@ -270,6 +270,22 @@ func TestWithoutTheMarkerNotAByteIsPassed(t *testing.T) {
 	h.End(nil)
 }
 
+// A peer that does not read keeps no replay from being made: what the ircd says then is not for it.
+func TestAPeerThatDoesNotReadHoldsUpNoReplay(t *testing.T) {
+	r := newRig(t)
+	peer, ircd := r.linked(anope)
+	h := r.hold(anope, ircd)
+	r.cut(h, peer, ircd, "tx1")
+	h.Part()
+	l := r.set.all()[0]
+	ping := strings.TrimSuffix(strings.Repeat(":00S PING 00A xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\n", 1000), "\n")
+	for !l.peer.full() {
+		peer.say(ping)
+	}
+	r.replay(anope, h, "tx2", "new")
+	h.End(errors.New("over"))
+}
+
 // Five megabytes that services say meanwhile arrive in order, in pieces that are each answered.
 func TestFiveMegabytesAreKeptInOrder(t *testing.T) {
 	r := newRig(t)
@@ -414,6 +430,7 @@ func TestAReplayThatFailsIsMadeAgain(t *testing.T) {
 		{"closed", "closed the connection", func(ircd *end) { ircd.Conn.(*net.TCPConn).CloseWrite() }},
 		{"another name", "server other.example", func(ircd *end) { ircd.say("SERVER other.example x 0 00A :x") }},
 		{"another id", "id 00X", func(ircd *end) { ircd.say("SERVER irc.example x 0 00X :x") }},
+		{"no name", "did not say which server", func(ircd *end) { ircd.fence(anope) }},
 		{"taken back", "taken back", func(ircd *end) { h.Unplay() }},
 	} {
 		done := background(func() error { return h.Replay(r.ctx(), r.replayOf("tx2")) })

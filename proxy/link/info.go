@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/ircferry/ircferry/backend"
 	"github.com/ircferry/ircferry/internal/config"
 )
 
@@ -29,6 +30,12 @@ type Info struct {
 	Refused    uint64    // connections
 
 	conf config.Link
+	said string // Name as the peer writes it
+}
+
+// link is what moves know of it.
+func (i Info) link() backend.Link {
+	return backend.Link{Name: i.said, SID: i.SID, Proto: i.Proto, Backend: i.Backend}
 }
 
 func (i Info) key() string { return i.Pool + "/" + i.Name }
@@ -42,7 +49,7 @@ func (l *link) publish() {
 		held = l.held
 	}
 	l.info = Info{Pool: l.port.pool, Name: l.conf.Name, Dial: l.conf.Dial, From: l.from, SID: l.peer.who.sid, Proto: l.peer.who.proto, Backend: l.backend,
-		Server: l.us.name, State: l.state, Since: l.since, Held: held, Kept: l.kept.size, Hold: int64(l.conf.Hold), conf: l.conf}
+		Server: l.us.name, State: l.state, Since: l.since, Held: held, Kept: l.kept.size, Hold: int64(l.conf.Hold), conf: l.conf, said: l.peer.who.name}
 }
 
 func (l *link) picture() Info {

@@ -104,7 +104,8 @@ func (l *link) fromPeer() <-chan []byte {
 
 // fromIrcd is the same of the ircd.
 func (l *link) fromIrcd() <-chan []byte {
-	if l.ircd == nil || l.ircd.ended || l.paused || l.peer.full() {
+	dropped := l.state == Replaying || l.state == Swallowing
+	if l.ircd == nil || l.ircd.ended || l.paused || l.peer.full() && !dropped {
 		return nil
 	}
 	return l.ircd.received()

@@ -23,6 +23,10 @@ func (l *link) replay(s stream, r backend.Replay, done func(error)) {
 	l.enter(Replaying)
 	l.ircd.pass(r.Open)
 	l.ask(func() {
+		if !l.same() {
+			l.unplay(errors.New("it did not say which server it is"))
+			return
+		}
 		l.pace(pieces(next), func() {
 			l.ircd.pass(r.Close)
 			l.ask(l.replayed)
