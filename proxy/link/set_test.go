@@ -228,3 +228,35 @@ func value(t *testing.T, reg *prometheus.Registry, name, label string) float64 {
 	t.Errorf("there is no %s", name)
 	return 0
 }
+
+// A second connection of a link goes to the ircd, which refuses it itself; shown is the one that is up.
+func TestASecondConnectionIsTheIrcdsToRefuse(t *testing.T) {
+	r := newRig(t)
+	peer, ircd := r.linked(anope)
+	second := r.dial("services.example")
+	again := r.accept("a")
+	second.say(anope.hello()...)
+	again.expect(anope.hello()...)
+	if i := r.set.Links(); len(i) != 1 || i[0].State != Raw || i[0].From != peer.LocalAddr().String() {
+		t.Errorf("%+v", i)
+	}
+	again.say("ERROR :Server services.example already exists")
+	again.Close()
+	second.expect("ERROR :Server services.example already exists")
+	second.ended()
+	peer.say(":00S PRIVMSG #sea :on")
+	ircd.expect(":00S PRIVMSG #sea :on")
+	var more []*end
+	for range maxConnections - 1 {
+		more = append(more, r.dial("services.example"))
+		r.accept("a")
+	}
+	r.dial("services.example").ended()
+	r.until("it is told", func() bool { return strings.Contains(r.log.String(), "reason=many") })
+	if i := r.set.Links(); i[0].Refused != 1 {
+		t.Errorf("%+v", i)
+	}
+	for _, e := range more {
+		e.Close()
+	}
+}
