@@ -18,7 +18,7 @@ type link struct {
 	backend string      // "pool/name"
 	from    string      // the peer's address
 	log     *slog.Logger
-	asks    chan func() // what others want of the loop
+	asks    chan ask
 	over    chan struct{}
 
 	state      State
@@ -53,7 +53,7 @@ type link struct {
 // newLink makes the link of two connections. run is its loop.
 func newLink(p *port, conf config.Link, backend, from string, peer, ircd stream) *link {
 	l := &link{port: p, conf: conf, backend: backend, from: from, peer: &side{stream: peer}, ircd: &side{stream: ircd}, since: time.Now(),
-		log: p.set.log.With("link", conf.Name, "backend", backend), asks: make(chan func()), over: make(chan struct{}), late: time.NewTimer(fenceTime)}
+		log: p.set.log.With("link", conf.Name, "backend", backend), asks: make(chan ask), over: make(chan struct{}), late: time.NewTimer(fenceTime)}
 	l.late.Stop()
 	l.publish()
 	return l
@@ -72,20 +72,34 @@ func (l *link) run() {
 		case <-l.ircdRoom():
 		case <-l.late.C:
 			l.tooLate()
-		case f := <-l.asks:
-			f()
+		case a := <-l.asks:
+			a.f()
+			l.turned()
+			close(a.done)
+			continue
 		}
-		l.flush()
-		l.publish()
+		l.turned()
 	}
+}
+
+// turned is the end of each turn of the loop.
+func (l *link) turned() {
+	l.flush()
+	l.publish()
+}
+
+// ask is what somebody else wants of the loop; done is closed when it was carried out and others can see it.
+type ask struct {
+	f    func()
+	done chan struct{}
 }
 
 // do lets the loop carry out f, and reports whether it did. It is for other goroutines.
 func (l *link) do(ctx context.Context, f func()) error {
-	done := make(chan struct{})
+	a := ask{f, make(chan struct{})}
 	select {
-	case l.asks <- func() { defer close(done); f() }:
-		<-done
+	case l.asks <- a:
+		<-a.done
 		return nil
 	case <-l.over:
 		return errEnded
