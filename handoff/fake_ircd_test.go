@@ -47,6 +47,7 @@ type fakeIrcd struct {
 	caps     string   // linkcaps
 	blocks   []string // links that its configuration knows; none: it has no feat links
 	servers  map[string]*fakeServer
+	untold   string                 // link of which EXPORT tells nothing
 	stay     []string               // ids that LINK tells
 	recorded func(protocol.Message) // told of each record of an import
 	blames   map[string]int

@@ -44,6 +44,9 @@ func (i *fakeIrcd) exportLinksLocked(r protocol.ExportRequest, end *protocol.End
 	}
 	for _, l := range r.Links {
 		i.sayLocked(l.Name, "chat", "marker "+r.Tx)
+		if l.Name == i.untold {
+			continue
+		}
 		link := protocol.NewLink(l)
 		link.SetList("stay", i.stay)
 		records := []protocol.Message{link.Message, protocol.NewBurst(l.Name, "server "+l.Name).Message, protocol.NewBurst(l.Name, "user").Message,

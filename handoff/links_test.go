@@ -173,6 +173,7 @@ func TestTroubleOfALinkBeforeTheRelease(t *testing.T) {
 				return fault{}
 			}
 		}, "other.example: it is linked to the ircd past those that are held", false},
+		"untold": {func(r *rig) { r.a.untold = "leaf.example" }, "leaf.example: export: the source has told nothing of it", false},
 		"prepare": {func(r *rig) {
 			r.b.fault = func(verb string) fault {
 				if verb == "PREPARE" {
@@ -405,6 +406,72 @@ func TestLinksOfTriesThatFail(t *testing.T) {
 		}
 		r.owners()
 		r.linksAreWell(report)
+	})
+}
+
+// A process that ends while a link is played into it takes no link with it, and neither does the operator who says where else the users go.
+func TestLinksOutliveATry(t *testing.T) {
+	for name, disturb := range map[string]func(r *rig, m *Move){
+		"the process ends": func(r *rig, _ *Move) {
+			r.a.mu.Lock()
+			defer r.a.mu.Unlock()
+			r.a.start()
+		},
+		"a cancel": func(r *rig, m *Move) {
+			if err := r.c.Cancel(m.ID()); err != nil {
+				r.t.Error(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in(t, func(t *testing.T, r *rig) {
+				r.link("services.example", "leaf.example")
+				m, err := r.c.Hold(Request{Kind: KindHold, Pool: "main", From: "a"})
+				if err != nil {
+					t.Fatal(err)
+				}
+				<-m.Parked()
+				played := 0
+				r.links.before = func(call string) {
+					if call == "Replay" {
+						if played++; played == 2 {
+							disturb(r, m)
+						}
+					}
+				}
+				if _, err := r.c.Release("main", "a", "", "test"); err != nil {
+					t.Fatal(err)
+				}
+				report := r.await(m)
+				if report.State != StateDone || states(report) != "services.example live, leaf.example live" || played != 4 {
+					t.Errorf("played %d: %+v", played, report)
+				}
+				r.owners()
+				r.linksAreWell(report)
+			})
+		})
+	}
+}
+
+// Links that are held when nobody waits for that any more go on at once.
+func TestLinksThatAreHeldTooLate(t *testing.T) {
+	in(t, func(t *testing.T, r *rig) {
+		r.link("services.example")
+		r.links.late = true
+		r.links.before = func(call string) {
+			if call == "Hold" {
+				time.Sleep(time.Minute)
+			}
+		}
+		report, err := r.moveOf(true)
+		if err != nil || report.State != StateReverted {
+			t.Errorf("%+v, %v", report, err)
+		}
+		time.Sleep(2 * time.Minute)
+		if p := r.peer("services.example"); !p.raw || p.cause != nil || r.links.barred {
+			t.Errorf("raw %v, cause %v, barred %v", p.raw, p.cause, r.links.barred)
+		}
+		r.owners()
 	})
 }
 
