@@ -103,8 +103,8 @@ func newNet(t *testing.T, v *inspVersion, p peer, hubs int, direct bool) *linkNe
 		hub, servers := v.newHub(t, string(rune('a'+k)), "")
 		n.hubs, n.servers = append(n.hubs, hub), append(n.servers, servers)
 		n.behind = append(n.behind, newLinkTap(t, servers))
-		hub.run()
 		n.control = append(n.control, newTap(t, hub.handoff()))
+		hub.run()
 	}
 	names := p.links()
 	listens := make(map[string]int)

@@ -51,17 +51,23 @@ func between(came, said []string) (h heard) {
 	return h
 }
 
-// connsOf is the connections to the ircds of one link, over all hubs, in order.
+// connsOf is the connections to the ircds of one link, over all hubs, in order. Behind the first, one that has not become live is none of them.
 func (n *linkNet) connsOf(name string) (conns []tapConn) {
 	for _, tap := range n.behind {
 		conns = append(conns, tap.of(name)...)
 	}
 	slices.SortFunc(conns, func(a, b tapConn) int { return a.began.Compare(b.began) })
-	return conns
+	live := conns[:min(1, len(conns))]
+	for _, c := range conns[len(live):] {
+		if slices.ContainsFunc(c.lines, func(l tapLine) bool { return !l.up && marks.MatchString(l.text) }) {
+			live = append(live, c)
+		}
+	}
+	return live
 }
 
 // carried is the part of a connection to an ircd that is the peer's: all of the first up to the marker at its cut, and of those after it what stands
-// behind the marker that makes them live. One that has not come so far has no part.
+// behind the marker that makes them live.
 func carried(c tapConn, first, last bool) (lines []tapLine) {
 	var at []int
 	for n, l := range c.lines {
@@ -71,9 +77,6 @@ func carried(c tapConn, first, last bool) (lines []tapLine) {
 	}
 	begin, end := 0, len(c.lines)
 	if !first {
-		if len(at) == 0 {
-			return nil
-		}
 		begin = at[0] + 1
 		at = at[1:]
 	}
