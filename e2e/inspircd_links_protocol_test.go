@@ -78,7 +78,7 @@ func network(s *rawStream) map[string]string {
 	} {
 		var lines []string
 		for line := range strings.Lines(s.ask(ask)) {
-			if !strings.Contains(line, "fence") && !strings.Contains(line, " 250 ann ") && !strings.Contains(line, " 317 ann ") { // counts and seconds of the process
+			if !strings.Contains(line, "fence") && !strings.Contains(line, " 250 ") && !strings.Contains(line, " 317 ") { // counts and seconds of the process
 				line, _, _ = strings.Cut(line, "[Up: ") // of the process, in MAP
 				lines = append(lines, sorted(strings.TrimSpace(line)))
 			}
@@ -124,7 +124,10 @@ func inspIRCdHoldsLinks(t *testing.T, v *inspVersion, proto int) {
 	if hello, err := a.hello(); err != nil || !slices.Equal(hello.Linked, []string{"leaf.example"}) || hello.LinkCaps == "" || !slices.Contains(hello.Feat, protocol.FeatLinks) {
 		t.Fatalf("HELLO tells %+v, %v", hello, err)
 	}
-	before := network(ann)
+	before, plain := network(ann), network(ben) // an operator, and one who is shown no hidden server
+	if strings.Contains(plain["LINKS"], "child.example") || !strings.Contains(before["LINKS"], "child.example") {
+		t.Fatalf("LINKS shows\n%s\nand an operator\n%s", plain["LINKS"], before["LINKS"])
+	}
 	annID := h.ids("ann")["ann"]
 	membid := ""
 	if proto >= 1205 {
@@ -151,11 +154,8 @@ func inspIRCdHoldsLinks(t *testing.T, v *inspVersion, proto int) {
 	if got := p.fence(); len(got) > 0 {
 		t.Errorf("behind COMMIT's marker stands %q", got)
 	}
-	for ask, after := range network(ann) {
-		if after != before[ask] {
-			t.Errorf("%s was\n%s\nand is\n%s", ask, before[ask], after)
-		}
-	}
+	sameNetwork(t, before, network(ann))
+	sameNetwork(t, plain, network(ben))
 	if got := p.fence(); len(got) > 0 {
 		t.Errorf("what was asked is said to the peer: %q", got)
 	}
@@ -180,6 +180,15 @@ func inspIRCdHoldsLinks(t *testing.T, v *inspVersion, proto int) {
 	}
 	if id <= x.links["leaf.example"].Get("last") { // in this test no digit is reached
 		t.Errorf("a newcomer has id %s, and %s had been given", id, x.links["leaf.example"].Get("last"))
+	}
+}
+
+func sameNetwork(t *testing.T, before, after map[string]string) {
+	t.Helper()
+	for ask, answer := range after {
+		if answer != before[ask] {
+			t.Errorf("%s was\n%s\nand is\n%s", ask, before[ask], answer)
+		}
 	}
 }
 

@@ -57,7 +57,7 @@ namespace Handoff
 					continue;
 				}
 				ids[s.name] = s.server->GetId();
-				Say(":" + ids[s.parent] + " SERVER " + s.name + " " + ids[s.name] + " :" + s.desc);
+				Say(":" + ids[s.parent] + " SERVER " + s.name + " " + ids[s.name] + (s.hidden ? " hidden=1 :" : " :") + s.desc);
 			}
 		}
 

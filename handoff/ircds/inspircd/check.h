@@ -20,22 +20,6 @@
 
 namespace Handoff
 {
-	/** A WARN or a CONFLICT. */
-	struct Note
-	{
-		std::string u, c, code, key, text;
-		std::string link; // that it is about, if it is about one
-		Note(const std::string& U, const std::string& C, const std::string& Code, const std::string& Key, const std::string& Text, const std::string& Link = "")
-			: u(U), c(C), code(Code), key(Key), text(Text), link(Link) { }
-
-		Line Message(const std::string& verb, const std::string& tx) const
-		{
-			Line m(verb);
-			m.Add("tx", tx).Set("l", link).Set("u", u).Set("c", c).Add("code", code).Set("k", key).Set("text", text);
-			return m;
-		}
-	};
-
 	/** What PREPARE says of the records. */
 	class Checker
 	{
@@ -44,6 +28,7 @@ namespace Handoff
 		const std::string& kick;
 		const size_t silence; // the longest list: m_silence takes a longer one not at all
 		size_t newusers;
+		std::set<std::string> linknames;
 		Rehearsal rehearsal;
 		std::set<std::string, irc::insensitive_swo> nicknames, channames; // of this import, as casemapping has them
 		std::map<std::string, size_t> merged; // channels that live here, and their places in warns
@@ -73,13 +58,22 @@ namespace Handoff
 		}
 
 		/** After all records. */
+		void CheckAll()
+		{
+			if (network)
+				for (const ServerFacts& s : network->Servers())
+					if (s.Direct() && !linknames.count(s.name))
+						conflicts.push_back(Note("", "", "link", "", "it is linked, and none of the records is of it", s.name));
+			CheckLimit();
+		}
+
+	 private:
 		void CheckLimit()
 		{
 			if (ServerInstance->Users.GetLocalUsers().size() + newusers > ServerInstance->Config->SoftLimit)
 				conflicts.push_back(Note("", "", "limit", "", "<performance:softlimit> is " + ConvToStr(ServerInstance->Config->SoftLimit)));
 		}
 
-	 private:
 		void Warn(const Line& r, const std::string& code, const std::string& key, const std::string& text)
 		{
 			warns.push_back(Note(r.Get("u"), ChannelOf(r), code, key, text));
@@ -161,27 +155,12 @@ namespace Handoff
 			CheckKeys(r, known, OfChannel);
 		}
 
-		/** Whether what is behind a link is here as it was there. */
 		void CheckLink(const Line& r)
 		{
-			const std::string& name = r.Get("n");
-			const std::vector<ServerFacts> servers = network->Servers();
-			std::string why;
-			std::vector<User*> users;
-			const Behind behind(servers, std::vector<std::string>(1, name));
-			for (const auto& entry : ServerInstance->Users.GetUsers())
-				if (behind.Of(entry.second) != Behind::None)
-					users.push_back(entry.second);
-			if (!Network::Direct(servers, name, r.Get("sid")))
-				why = "no server of that name and id is linked directly";
-			else if (network->IsBursting(name))
-				why = "its burst is not at its end";
-			else if (users.size() != r.Num("users"))
-				why = ConvToStr(users.size()) + " users are behind it, and " + r.Get("users") + " were";
-			else if (r.Has(OwnKey + "saved") && Saved(users) > r.Num(OwnKey + "saved"))
-				why = "users behind it have lost their nicks to others";
+			linknames.insert(r.Get("n"));
+			const std::string why = LinkFault(*network, r);
 			if (!why.empty())
-				conflicts.push_back(Note("", "", "link", "", why, name));
+				conflicts.push_back(Note("", "", "link", "", why, r.Get("n")));
 			PassID(r.Get("last"));
 		}
 

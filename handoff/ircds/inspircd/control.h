@@ -328,42 +328,4 @@ namespace Handoff
 		Fault Attached(bool missing) const;
 		void Abort(const Line& line);
 	};
-
-	/** Whose sockets are no server links for certain. */
-	inline std::set<EventHandler*> Hub::NoLinks() const
-	{
-		std::set<EventHandler*> sockets(controls.begin(), controls.end());
-		sockets.insert(streamsocks.begin(), streamsocks.end());
-		for (LocalUser* const user : ServerInstance->Users.GetLocalUsers())
-			sockets.insert(&user->eh);
-		return sockets;
-	}
-
-	inline void Hub::CloseAll()
-	{
-		home.LetIn("m_handoff is unloaded");
-		Thaw();
-		Abort();
-		const std::set<StreamSock*> streams(streamsocks);
-		for (std::set<StreamSock*>::const_iterator i = streams.begin(); i != streams.end(); ++i)
-			(*i)->Drop();
-		const std::set<Control*> conns(controls);
-		for (std::set<Control*>::const_iterator i = conns.begin(); i != conns.end(); ++i)
-			(*i)->Drop(false);
-	}
-
-	inline void Hub::Sweep()
-	{
-		const uint64_t now = Now();
-		world.timed.Sweep();
-		home.Sweep(now);
-		if (import && now >= import->over)
-			Abort();
-		const std::set<StreamSock*> streams(streamsocks);
-		for (std::set<StreamSock*>::const_iterator i = streams.begin(); i != streams.end(); ++i)
-			(*i)->CheckTime(now);
-		const std::set<Control*> conns(controls);
-		for (std::set<Control*>::const_iterator i = conns.begin(); i != conns.end(); ++i)
-			(*i)->CheckTime(now);
-	}
 }

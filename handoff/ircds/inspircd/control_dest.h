@@ -38,6 +38,8 @@ namespace Handoff
 		if (hub.world.closing)
 			return Error(Fault("refused", "shutting down"), tx);
 		hub.import = new Import(hub.world, tx, line.Get("tok"), this, Now() + lease * 1000, line.Has("links"), line.Get("kick"));
+		if (hub.import->links)
+			hub.home.Importing(true);
 		hub.world.transactions.Note(tx).dest = "staging";
 		Answer("IMPORTING", tx);
 	}

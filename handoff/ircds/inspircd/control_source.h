@@ -126,7 +126,9 @@ namespace Handoff
 		const unsigned int remain = peek ? 0 : hub.source.Remain(coordinator);
 		if (remain)
 			end.Add("remain", remain);
-		end.Add("links", tally.links).Set("unheld", dump.Unheld());
+		if (tally.links)
+			end.Add("links", tally.links);
+		end.Set("unheld", dump.Unheld());
 		Send(end.Add("records", tally.records).Add("sum", tally.sum.Hex()));
 	}
 

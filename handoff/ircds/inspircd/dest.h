@@ -51,7 +51,7 @@ namespace Handoff
 			LeaveOut();
 			for (size_t i = 0; i < records.size(); ++i)
 				checker.Check(records[i]);
-			checker.CheckLimit();
+			checker.CheckAll();
 			warns.swap(checker.warns);
 			conflicts.swap(checker.conflicts);
 			nicks.swap(checker.nicks);

@@ -28,6 +28,7 @@ namespace Handoff
 
 		uint64_t until;        // servers are kept out until then; 0: they are not
 		bool held;             // links are to come back too: nobody registers before
+		bool importing;        // an import with links is open: servers are kept out too
 		unsigned int permits;  // connections that may come in all the same
 		uint64_t permitsuntil;
 
@@ -64,7 +65,7 @@ namespace Handoff
 		static Line Ids() { return Line("RELEASED").Add("last", LastGivenID()); }
 
 	 public:
-		Homecoming() : until(0), held(false), permits(0), permitsuntil(0) { }
+		Homecoming() : until(0), held(false), importing(false), permits(0), permitsuntil(0) { }
 
 		/** At the module's load, before anybody has connected if it is the process's start. wait: seconds. */
 		void Begin(unsigned long wait)
@@ -100,8 +101,7 @@ namespace Handoff
 				return;
 			until = 0;
 			held = false;
-			if (Module* const tree = Tree())
-				ServerInstance->Modules.Attach(I_OnBackgroundTimer, tree);
+			LetConnect();
 			WriteLog(std::string("Servers are let in: ") + why);
 		}
 
@@ -110,15 +110,19 @@ namespace Handoff
 		{
 			if (until && now >= until)
 				LetIn("the users have not come back in time");
-			else if (until)
+			else if (until || importing)
 				HoldConnects();
 		}
 
-		/** Keeps m_spanningtree from connecting to others by itself: it does so by its timer alone. */
-		static void HoldConnects()
+		/** While links are replayed no other server comes in: what it says would be swallowed on these, and their peers would never hear of it. */
+		void Importing(bool open)
 		{
-			if (Module* const tree = Tree())
-				ServerInstance->Modules.Detach(I_OnBackgroundTimer, tree);
+			importing = open;
+			permits = 0;
+			if (open)
+				HoldConnects();
+			else
+				LetConnect();
 		}
 
 		/** Whether clients have to wait with their registration. */
@@ -134,7 +138,7 @@ namespace Handoff
 		/** Whether a connection to a listener for servers may come in. */
 		bool MayConnect()
 		{
-			if (!until)
+			if (!until && !importing)
 				return true;
 			if (!permits || Now() >= permitsuntil)
 			{
@@ -143,6 +147,21 @@ namespace Handoff
 			}
 			permits--;
 			return true;
+		}
+
+	 private:
+		/** Keeps m_spanningtree from connecting to others by itself: it does so by its timer alone. */
+		static void HoldConnects()
+		{
+			if (Module* const tree = Tree())
+				ServerInstance->Modules.Detach(I_OnBackgroundTimer, tree);
+		}
+
+		void LetConnect() const
+		{
+			Module* const tree = Tree();
+			if (tree && !until && !importing)
+				ServerInstance->Modules.Attach(I_OnBackgroundTimer, tree);
 		}
 	};
 }

@@ -28,6 +28,14 @@ namespace Handoff
 		const Behind behind;
 		ModeHandler* const delayed; // or nullptr
 
+		static std::vector<ServerFacts> Servers(Network& network, bool all)
+		{
+			std::vector<ServerFacts> servers = network.Servers();
+			if (all)
+				network.FindHidden(servers);
+			return servers;
+		}
+
 		static std::vector<std::string> Names(const std::vector<HeldLink>& links)
 		{
 			std::vector<std::string> names;
@@ -38,7 +46,7 @@ namespace Handoff
 
 	 public:
 		LinkDump(Network& network, const std::vector<HeldLink>& Links)
-			: links(Links), servers(network.Servers()), behind(servers, Names(links))
+			: links(Links), servers(Servers(network, !Links.empty())), behind(servers, Names(links))
 			, delayed(ServerInstance->Modes.FindMode("delayjoin", MODETYPE_CHANNEL)) { }
 
 		/** Why the links cannot be told, if so. */

@@ -57,6 +57,7 @@
 #include "replayed.h"
 #include "rehearsal.h"
 #include "told.h"
+#include "note.h"
 #include "check.h"
 #include "users.h"
 #include "memberids.h"
@@ -71,6 +72,7 @@
 #include "control_links.h"
 #include "control_source.h"
 #include "control_dest.h"
+#include "sweep.h"
 
 /** Looks once a second for connections and leases whose time is over. */
 class SweepTimer : public Handoff::Ticker
@@ -187,6 +189,11 @@ class ModuleHandoff
 	void OnUserDisconnect(LocalUser* user) override
 	{
 		hub.world.streams.Forget(user);
+	}
+
+	ModResult OnNumeric(User*, const Numeric::Numeric& numeric) override
+	{
+		return hub.network.Takes(numeric) ? MOD_RES_DENY : MOD_RES_PASSTHRU;
 	}
 
 	// They wait, and are looked at again each second.

@@ -26,6 +26,7 @@ namespace Handoff
 		std::string name, parent, desc;
 		std::string link;      // the name of the directly linked server that it is behind: its own, or another
 		const Server* server;  // nullptr: it linked before this module was loaded, and has no user
+		bool hidden;           // from all but operators; told by Hidden only
 		bool Direct() const { return name == link; }
 	};
 
@@ -34,9 +35,10 @@ namespace Handoff
 	{
 		std::map<std::string, const Server*> known;
 		std::set<std::string> bursting;
+		std::set<std::string>* listed; // not nullptr: LINKS is being asked
 
 	 public:
-		Network(Module* mod) : ServerProtocol::LinkEventListener(mod) { }
+		Network(Module* mod) : ServerProtocol::LinkEventListener(mod), listed(nullptr) { }
 
 		void OnServerLink(const Server* server) override
 		{
@@ -76,6 +78,38 @@ namespace Handoff
 			return servers;
 		}
 
+		/** Finds out which servers are hidden. Nobody but m_spanningtree knows, and tells by LINKS only: a user asks who is no operator for the time
+		 * being. Those behind a hidden one are not listed either; nobody can tell whether they are hidden too. */
+		void FindHidden(std::vector<ServerFacts>& servers)
+		{
+			Module* const tree = ServerInstance->Modules.Find("m_spanningtree.so");
+			LocalUser* asking = nullptr;
+			for (LocalUser* const user : ServerInstance->Users.GetLocalUsers())
+				if (IsRegistered(user) && !user->quitting)
+					asking = user;
+			if (!tree || !asking || servers.empty())
+				return;
+			std::set<std::string> names;
+			std::string command("LINKS");
+			CommandBase::Params none;
+			OperRef oper;
+			std::swap(oper, asking->oper);
+			listed = &names;
+			tree->OnPreCommand(command, none, asking, true);
+			listed = nullptr;
+			std::swap(oper, asking->oper);
+			for (ServerFacts& s : servers)
+				s.hidden = !names.count(s.name) && (s.Direct() || names.count(s.parent));
+		}
+
+		/** Takes a numeric that answers LINKS, if it is asked. */
+		bool Takes(const Numeric::Numeric& numeric)
+		{
+			if (listed && numeric.GetNumeric() == 364)
+				listed->insert(numeric.GetParams()[0]);
+			return listed;
+		}
+
 		/** Whether a server of the name or the id is in the network. */
 		bool Has(const std::string& name, const std::string& sid)
 		{
@@ -104,7 +138,7 @@ namespace Handoff
 			{
 				const std::string& name = c->second->servername;
 				const auto server = known.find(name);
-				servers.push_back({ name, parent, c->second->description, link.empty() ? name : link, server == known.end() ? nullptr : server->second });
+				servers.push_back({ name, parent, c->second->description, link.empty() ? name : link, server == known.end() ? nullptr : server->second, false });
 				AddChildren(children, name, link.empty() ? name : link, servers);
 			}
 		}
@@ -149,4 +183,24 @@ namespace Handoff
 			return found == links.end() ? None : found->second;
 		}
 	};
+
+	/** Why what is behind a link is not here as its LINK record says; empty: it is. */
+	inline std::string LinkFault(Network& network, const Line& r)
+	{
+		static const std::string saved = OwnKey + "saved";
+		const std::string& name = r.Get("n");
+		const std::vector<ServerFacts> servers = network.Servers();
+		if (!Network::Direct(servers, name, r.Get("sid")))
+			return "no server of that name and id is linked directly";
+		if (network.IsBursting(name))
+			return "its burst is not at its end";
+		const Behind behind(servers, std::vector<std::string>(1, name));
+		std::vector<User*> users;
+		for (const auto& entry : ServerInstance->Users.GetUsers())
+			if (behind.Of(entry.second) != Behind::None)
+				users.push_back(entry.second);
+		if (users.size() != r.Num("users"))
+			return ConvToStr(users.size()) + " users are behind it, and " + r.Get("users") + " were";
+		return r.Has(saved) && Saved(users) > r.Num(saved) ? "users behind it have lost their nicks to others" : "";
+	}
 }

@@ -273,6 +273,8 @@ namespace Handoff
 		world.transactions.Note(import->tx).dest = "aborted";
 		std::map<std::string, StreamSock*> attached;
 		attached.swap(import->attached);
+		if (import->links)
+			home.Importing(false);
 		delete import;
 		import = nullptr;
 		for (std::map<std::string, StreamSock*>::iterator i = attached.begin(); i != attached.end(); ++i)
