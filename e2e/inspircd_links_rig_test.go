@@ -71,6 +71,23 @@ func (p *linkPeer) say(lines ...string) {
 	}
 }
 
+// sayPaced says many lines in pieces of at most 8,000 bytes: InspIRCd reads 10 KiB a turn, and an idle one turns once a second.
+func (p *linkPeer) sayPaced(lines []string) {
+	p.t.Helper()
+	size, begin := 0, 0
+	for i, line := range lines {
+		if size += len(line) + 1; size > 7900 {
+			p.say(lines[begin:i]...)
+			p.fence()
+			size, begin = len(line)+1, i
+		}
+	}
+	if begin < len(lines) {
+		p.say(lines[begin:]...)
+		p.fence()
+	}
+}
+
 // next is the next line of the ircd; io.EOF: it has closed.
 func (p *linkPeer) next() (string, error) {
 	_ = p.conn.SetReadDeadline(time.Now().Add(slack))
@@ -140,10 +157,7 @@ func (p *linkPeer) replay(port int, g protocol.Greeting, burst []string) {
 		p.t.Fatal(err)
 	}
 	p.fence()
-	for piece := range slices.Chunk(burst, 40) { // far below 8,000 bytes, as lines are here
-		p.say(piece...)
-		p.fence()
-	}
+	p.sayPaced(burst)
 	if _, err = p.conn.Write(g.Close); err != nil {
 		p.t.Fatal(err)
 	}

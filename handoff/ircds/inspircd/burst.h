@@ -37,10 +37,11 @@ namespace Handoff
 		std::string& out;
 		Tally& tally;
 		const std::string source; // the link's server, in front of a line
+		const std::string head;   // of a record
 
 	 public:
 		BurstWriter(const HeldLink& Held, std::string& Out, Tally& Tally)
-			: link(Held), out(Out), tally(Tally), source(":" + Held.sid + " ") { }
+			: link(Held), out(Out), tally(Tally), source(":" + Held.sid + " "), head("BURST l=" + Held.name + " d=") { }
 
 		/** The server itself, and those behind it, whose ids are known. */
 		void Servers(const std::vector<ServerFacts>& servers)
@@ -130,7 +131,14 @@ namespace Handoff
 	 private:
 		void Say(const std::string& line)
 		{
-			AppendRecord(out, Line("BURST").Add("l", link.name).Add("d", IsOneLine(line) ? line : OneLine(line)), tally);
+			std::string raw(head); // there are very many: no record is made of them first
+			raw.reserve(head.length() + line.length() * 5 / 4 + 16);
+			Escape(raw, IsOneLine(line) ? line : OneLine(line));
+			raw.push_back('\n');
+			if (raw.length() > MaxLine)
+				return AppendRecord(out, Line("BURST").Add("l", link.name).Add("d", OneLine(line)), tally);
+			tally.Add("BURST", raw);
+			out.append(raw);
 		}
 
 		static std::string OneLine(std::string line)

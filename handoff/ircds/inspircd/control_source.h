@@ -81,10 +81,10 @@ namespace Handoff
 			return Error(Fault("busy", "another export is open"), tx);
 		if (Look(tx).source != "unknown")
 			return Error(Fault("state", "the tx was exported before"), tx);
-		LinkSockets sockets(hub.NoLinks());
+		LinkSockets sockets(held.empty() ? std::unordered_set<EventHandler*>() : hub.NoLinks());
 		if (!held.empty() && !line.Has("peek"))
 			sockets.Settle();
-		const LinkDump dump(hub.network, held);
+		const LinkDump dump(hub.network, held, hub.world.epoch);
 		const Fault unknown = dump.Check();
 		if (unknown)
 			return Error(unknown, tx);

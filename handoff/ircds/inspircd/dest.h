@@ -115,9 +115,10 @@ namespace Handoff
 				for (size_t i = 0; i < records.size(); ++i)
 					if (records[i].verb == "USER")
 						Belongings(ids, static_cast<LocalUser*>(users[records[i].Get("u")]), records[i]);
-					else if (records[i].verb == "REMOTE")
-						RestoreRemote(records[i], ids);
 				live();
+				for (size_t i = 0; i < records.size(); ++i)
+					if (records[i].verb == "REMOTE")
+						RestoreRemote(records[i], ids);
 				Announce(network, tx, built, lost);
 			}
 			for (size_t i = 0; i < lost.size(); ++i)
@@ -297,7 +298,7 @@ namespace Handoff
 				known.insert(user->uuid);
 			for (const Line& r : records)
 			{
-				irc::spacesepstream stay(r.verb == "LINK" ? r.Get("stay") : "");
+				irc::spacesepstream stay(r.verb == "LINK" && r.Get(OwnKey + "epoch") == world.epoch ? r.Get("stay") : "");
 				for (std::string id; stay.GetToken(id); )
 					known.insert(id);
 			}

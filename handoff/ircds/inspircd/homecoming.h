@@ -73,7 +73,7 @@ namespace Handoff
 			const Line line = Read();
 			PassID(line.Get("last"));
 			const time_t at = line.Num("at"), now = ServerInstance->Time();
-			if (!wait || !line.Num("users") || ServerInstance->startup_time < at || now - at > Longest)
+			if (!wait || (!line.Num("users") && !line.Has("links")) || ServerInstance->startup_time < at || now - at > Longest)
 				return;
 			until = Now() + wait * 1000;
 			held = line.Has("links");

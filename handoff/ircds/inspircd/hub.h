@@ -40,7 +40,7 @@ namespace Handoff
 
 		~Hub() { delete import; }
 
-		std::set<EventHandler*> NoLinks() const;
+		std::unordered_set<EventHandler*> NoLinks() const;
 		bool BarsUsers() const { return home.BarsUsers() || (import && import->links); } // nobody registers: the ids are those of users who come back
 		void Abort();          // the open import
 		void Thaw();           // every end of a frozen world but RELEASE

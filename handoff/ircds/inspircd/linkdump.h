@@ -24,6 +24,7 @@ namespace Handoff
 	class LinkDump
 	{
 		const std::vector<HeldLink>& links;
+		const std::string& epoch;
 		const std::vector<ServerFacts> servers;
 		const Behind behind;
 		ModeHandler* const delayed; // or nullptr
@@ -45,8 +46,8 @@ namespace Handoff
 		}
 
 	 public:
-		LinkDump(Network& network, const std::vector<HeldLink>& Links)
-			: links(Links), servers(Servers(network, !Links.empty())), behind(servers, Names(links))
+		LinkDump(Network& network, const std::vector<HeldLink>& Links, const std::string& Epoch)
+			: links(Links), epoch(Epoch), servers(Servers(network, !Links.empty())), behind(servers, Names(links))
 			, delayed(ServerInstance->Modes.FindMode("delayjoin", MODETYPE_CHANNEL)) { }
 
 		/** Why the links cannot be told, if so. */
@@ -121,12 +122,12 @@ namespace Handoff
 	 private:
 		typedef std::unordered_map<User*, std::vector<Channel*>> Orders; // channels of users, in the order in which they are replayed
 
-		static Line LinkRecord(const HeldLink& link, const std::vector<User*>& users, const std::string& stay)
+		Line LinkRecord(const HeldLink& link, const std::vector<User*>& users, const std::string& stay) const
 		{
 			Line r("LINK");
 			r.Add("n", link.name).Add("sid", link.sid).Add("proto", link.proto).Add("users", users.size());
 			r.Add("last", LastGivenID()).Set("stay", stay);
-			return r.Add(OwnKey + "saved", Saved(users));
+			return r.Add(OwnKey + "saved", Saved(users)).Add(OwnKey + "epoch", epoch); // of the process in which those live who stay
 		}
 
 		static std::string Stay(const std::set<User*>& exported)

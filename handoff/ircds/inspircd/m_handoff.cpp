@@ -34,6 +34,7 @@
 #include <time.h>
 #include <unistd.h>
 #include <fstream>
+#include <unordered_set>
 
 #include "line.h"
 #include "compat.h"

@@ -24,7 +24,7 @@ namespace Handoff
 	 * stands to be written after something was said to the network, and on which nothing stood before. */
 	class LinkSockets
 	{
-		const std::set<EventHandler*> others; // that are none for certain
+		const std::unordered_set<EventHandler*> others; // that are none for certain
 		std::vector<StreamSocket*> sockets;
 
 		/** What can be a link: it is no client, no listener, and something stands on it to be written. */
@@ -51,7 +51,7 @@ namespace Handoff
 		}
 
 	 public:
-		LinkSockets(const std::set<EventHandler*>& Others) : others(Others) { }
+		LinkSockets(const std::unordered_set<EventHandler*>& Others) : others(Others) { }
 
 		/** Writes what stands on others already, as the engine would. A link that fails in this splits. */
 		void Settle()

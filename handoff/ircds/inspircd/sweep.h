@@ -21,9 +21,9 @@
 namespace Handoff
 {
 	/** Whose sockets are no server links for certain. */
-	inline std::set<EventHandler*> Hub::NoLinks() const
+	inline std::unordered_set<EventHandler*> Hub::NoLinks() const
 	{
-		std::set<EventHandler*> sockets(controls.begin(), controls.end());
+		std::unordered_set<EventHandler*> sockets(controls.begin(), controls.end());
 		sockets.insert(streamsocks.begin(), streamsocks.end());
 		for (LocalUser* const user : ServerInstance->Users.GetLocalUsers())
 			sockets.insert(&user->eh);
