@@ -25,9 +25,12 @@ func TestDetachClosesTheAttachedStream(t *testing.T) {
 	server = r.attach(x, b)
 	r.Detach([]string{x.u})
 	server.expectGone()
+	server = r.attach(x, b)
 	one(t, r.Thaw([]string{x.u}), "")
-	r.attach(x, b)
+	server.expectGone()
+	server = r.attach(x, b)
 	one(t, r.Thaw([]string{x.u}), "") // of one that is not frozen: its attached stream goes, and nothing else
+	server.expectGone()
 	x.toServer("PING x\r\n")
 }
 
@@ -450,4 +453,111 @@ func TestLastTrySaysWhyNobodyTakesAClient(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A move hears of an end at once, not when the client has read its last words.
+func TestMoveHearsOfAnEndAtOnce(t *testing.T) {
+	r, a, _ := moves(t, config.Listener{})
+	x := r.user(a, "ann")
+	r.freeze(x)
+	done := make(chan []backend.Moved, 1)
+	go func() { done <- r.ReadUp(ctxOf(t), []backend.Cut{{U: x.u, Out: x.out + 100}}) }()
+	r.eventually("it waits", func() bool {
+		waits := false
+		r.onAll(ctxOf(t), func(w *worker) { w.each(func(s *session) { waits = s.mv.batch != nil }) })
+		return waits
+	})
+	begin := time.Now()
+	r.End([]string{x.u}, backend.CauseBackendGone, "bye")
+	one(t, <-done, backend.CauseGone)
+	if took := time.Since(begin); took > lingerTime/2 {
+		t.Errorf("heard after %v", took)
+	}
+	x.client.expectLine("ERROR ")
+}
+
+// LIVE may come in pieces.
+func TestLiveInPieces(t *testing.T) {
+	r, a, b := moves(t, config.Listener{})
+	x := r.user(a, "ann")
+	r.freeze(x)
+	server := r.attach(x, b)
+	done := make(chan []backend.Moved, 1)
+	go func() { done <- r.Splice(ctxOf(t), "main/b", []backend.Splice{{U: x.u}}) }()
+	line := "LIVE u=" + x.u + "\n"
+	server.send(line[:6])
+	r.eventually("a part of it is read", func() bool {
+		n := 0
+		r.onAll(ctxOf(t), func(w *worker) {
+			w.each(func(s *session) {
+				if s.mv != nil {
+					n = s.mv.attached.first.Len()
+				}
+			})
+		})
+		return n == 6
+	})
+	server.send(line[6:])
+	one(t, <-done, "")
+	server.send(":irc PING x\r\n")
+	x.client.expect(":irc PING x\r\n")
+}
+
+// A reload may take the pool of a client away that waits for a backend.
+func TestPoolOfAWaitingClientIsTakenAway(t *testing.T) {
+	d := newIRCd(t)
+	r := newRig(t, rigOptions{loops: 1, backends: []config.Backend{{Name: "a", Address: d.addr(), Identity: config.IdentityNone}}})
+	r.up("main/a")
+	r.Gate("main")
+	client := r.dial()
+	client.send("NICK ann\r\n")
+	r.eventually("waiting client", func() bool { return r.Counts().Waiting == 1 })
+	if err := r.set.Apply(map[string]config.Pool{}); err != nil {
+		t.Fatal(err)
+	}
+	r.Ungate("main")
+	r.onAll(ctxOf(t), func(w *worker) {
+		w.each(func(s *session) {
+			if s.state != StateWaiting || s.deadline == 0 {
+				t.Errorf("%v until %v", s.state, s.deadline)
+			}
+			s.reg.since -= connectTime
+		})
+	})
+	client.expectLine("ERROR :Closing link: (ircferry) No server can be reached")
+}
+
+// At the gate nobody is tired of waiting: also not who waited for a backend before it was shut.
+func TestGateHasTime(t *testing.T) {
+	d := newIRCd(t)
+	r := newRig(t, rigOptions{loops: 1, backends: []config.Backend{{Name: "a", Address: d.addr(), Identity: config.IdentityNone}}})
+	r.up("main/a")
+	b, _ := r.set.Backend("main/a")
+	if err := b.SetAdmin(backend.Maint); err != nil {
+		t.Fatal(err)
+	}
+	client := r.dial()
+	client.send("NICK ann\r\n")
+	r.eventually("waiting client", func() bool { return r.Counts().Waiting == 1 })
+	deadline := func() (d time.Duration) {
+		r.onAll(ctxOf(t), func(w *worker) { w.each(func(s *session) { d = s.deadline }) })
+		return d
+	}
+	if deadline() == 0 {
+		t.Error("it waits without end")
+	}
+	r.Gate("other")
+	if deadline() == 0 {
+		t.Error("it waits at the gate of another pool")
+	}
+	r.Gate("main")
+	if d := deadline(); d != 0 {
+		t.Errorf("at the gate it waits until %v", d)
+	}
+	if err := b.SetAdmin(backend.Ready); err != nil {
+		t.Fatal(err)
+	}
+	r.Ungate("main")
+	r.Ungate("other")
+	d.next().expect("NICK ann\r\n")
 }

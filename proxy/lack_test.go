@@ -1,11 +1,14 @@
 package proxy
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 	"unsafe"
@@ -13,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ircferry/ircferry/backend"
+	"github.com/ircferry/ircferry/internal/certs/certtest"
 	"github.com/ircferry/ircferry/internal/config"
 	"github.com/ircferry/ircferry/proxy/loop"
 	"github.com/ircferry/ircferry/proxy/wire"
@@ -96,6 +100,74 @@ func TestSpliceWithoutRoomEndsTheSession(t *testing.T) {
 	server.expectEnd() // and no line
 	server.Close()
 	r.ended("memory")
+}
+
+// Without room for the line that says who a client is, nothing of the client is said.
+func TestNobodyIsIntroducedWithoutRoom(t *testing.T) {
+	password := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(password, []byte("pw\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d := newIRCd(t)
+	r := newRig(t, rigOptions{loops: 1, maxBytes: 8 << 20,
+		backends: []config.Backend{{Name: "a", Address: d.addr(), Identity: config.IdentityWebIRC, WebIRCPasswordFile: password, WebIRCAfter: "user"}}})
+	r.up("main/a")
+	client := r.dial()
+	client.send("NICK ann\r\nCAP LS\r\n")
+	r.eventually("held lines", func() bool {
+		all, _ := r.Sessions(ctxOf(t))
+		return len(all) == 1 && all[0].Held == len("NICK ann\r\nCAP LS\r\n")
+	})
+	giveBack := r.occupy(true)
+	r.turnTime(t, userTime)
+	client.expectGone()
+	r.ended("memory")
+	giveBack()
+	for {
+		select {
+		case c := <-d.accepted: // and those of health checks
+			if said, _ := io.ReadAll(newConn(t, c)); len(said) > 0 {
+				t.Errorf("the ircd was told %q", said)
+			}
+			continue
+		default:
+		}
+		break
+	}
+}
+
+// A client that leaves while its backend's TLS shakes hands gives its turn to the next.
+func TestWhoLeavesInAHandshakeGivesItsTurn(t *testing.T) {
+	pair := certtest.SelfSigned(t, certtest.Options{Names: []string{"irc.test"}})
+	var holding atomic.Bool
+	begun, release := make(chan bool, 1000), make(chan bool)
+	defer close(release)
+	d := newIRCdOver(t, &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+		if holding.Load() {
+			begun <- true
+			<-release
+		}
+		return &pair.Cert, nil
+	}})
+	ca, _ := pair.Write(t, t.TempDir(), "ca")
+	r := newRig(t, rigOptions{loops: 1, inter: time.Hour, backends: []config.Backend{{Name: "a", Address: d.addr(), Identity: config.IdentityNone,
+		TLS: &config.BackendTLS{CA: ca, ServerName: "irc.test"}}}})
+	r.up("main/a")
+	holding.Store(true)
+	clients := make([]*conn, shakingAtOnce)
+	for i := range clients {
+		clients[i] = r.dial()
+		clients[i].send("NICK ann\r\n")
+	}
+	r.eventually("all shake hands", func() bool { return len(begun) == len(clients) })
+	holding.Store(false)
+	next := r.dial()
+	next.send("NICK next\r\n")
+	r.eventually("another one waits", func() bool { return r.Counts().States["backend_handshake"] == len(clients)+1 })
+	for _, c := range clients {
+		c.reset()
+	}
+	d.next().expect("NICK next\r\n")
 }
 
 // A client whose descriptor cannot be watched is let go, with all that it held.

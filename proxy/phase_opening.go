@@ -49,7 +49,6 @@ func (s *session) openingLost() {
 func (s *session) opened() {
 	s.reg.holding = s.reg.stream.HoldForUser
 	s.slot().BackendIn, s.slot().BackendOut = 0, 0
-	s.errorAt = 0
 	s.reg.spoke = s.w.loop.Now()
 	s.enter(StateRelay)
 	s.registrationTime()
