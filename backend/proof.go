@@ -50,11 +50,9 @@ func (b *Backend) weighLocked(out outcome) (told string) {
 		}
 	}
 	switch {
-	case b.proof.doubt == was:
-		return ""
-	case b.proof.doubt == "":
+	case was != "" && b.proof.doubt == "":
 		return "is believed now"
-	case was == "":
+	case was == "" && b.proof.doubt != "":
 		return "not believed: " + b.proof.doubt
 	}
 	return ""

@@ -1,0 +1,134 @@
+package backend
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ircferry/ircferry/handoff/protocol"
+	"github.com/ircferry/ircferry/internal/config"
+)
+
+// The tests of this file are for mistakes that no other test noticed (make mutate).
+
+// Each way not to reach a backend has its severity and its way out.
+func TestProbeSaysWhyNobodyIsReached(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{syscall.EACCES, "error: k: unix:/run/x may not be used by uid"},
+		{syscall.ENOENT, "warning: k: unix:/run/x is not there"},
+		{syscall.ECONNREFUSED, "warning: k: nobody listens at unix:/run/x"},
+		{ErrTLS, "error: k: unix:/run/x: "},
+		{errors.New("something else"), "warning: k: unix:/run/x cannot be reached: dial: something else"},
+	} {
+		var found []config.Finding
+		prober{key: "k", found: &found}.unreached("unix:/run/x", fmt.Errorf("dial: %w", c.err))
+		if len(found) != 1 || !strings.HasPrefix(found[0].String(), c.want) {
+			t.Errorf("%v: %v, want %s", c.err, found, c.want)
+		}
+	}
+}
+
+// What cannot be a backend is told by the check of the configuration, and not asked.
+func TestProbePassesOverWhatCannotBe(t *testing.T) {
+	found := Probe(t.Context(), config.Config{Pools: one(config.Pool{Backends: []config.Backend{{Name: "a", Handoff: "nonsense"}}})})
+	if len(found) != 0 {
+		t.Errorf("%v", found)
+	}
+}
+
+// An address of the name that leads nowhere is told with its error, and the one that is used.
+func TestProbeTellsOfAddressesThatLeadNowhere(t *testing.T) {
+	a := attempts{{"[::1]:1", &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}}, {"192.0.2.1:1", syscall.EHOSTUNREACH}}
+	const want = "[::1]:1: connection refused; 192.0.2.1:1: no route to host"
+	if a.Error() != want || a.each() != want {
+		t.Errorf("%q", a.Error())
+	}
+	if text := a[:1].Error(); text != "dial tcp: connection refused" {
+		t.Errorf("one alone: %q", text)
+	}
+	var found []config.Finding
+	prober{found: &found}.elsewhere(withFailed(a))
+	if len(found) != 1 || !strings.Contains(found[0].Text, want) || found[0].Severity != config.SeverityWarning {
+		t.Errorf("%v", found)
+	}
+	found = nil
+	if (prober{found: &found}).elsewhere(withFailed(nil)); len(found) != 0 {
+		t.Errorf("%v", found)
+	}
+}
+
+func withFailed(failed attempts) (f found) {
+	f.failed = failed
+	return f
+}
+
+// What a native backend cannot prove.
+func TestWhatANativeBackendCannotProve(t *testing.T) {
+	proves, not := protocol.Hello{Feat: []string{protocol.FeatProof}}, protocol.Hello{}
+	for _, c := range []struct {
+		pl   plan
+		h    protocol.Hello
+		want string
+	}{
+		{plan{network: "unix"}, proves, ""},
+		{plan{network: "unix"}, not, "does not prove"},
+		{plan{network: "tcp"}, proves, "is believed without a secret"},
+		{plan{network: "tcp"}, not, "does not prove"},
+		{plan{network: "tcp", password: "pw"}, proves, ""},
+	} {
+		if got := c.pl.unproven(c.h); c.want == "" && got != "" || !strings.HasPrefix(got, c.want) {
+			t.Errorf("%+v: %q, want %q", c.pl, got, c.want)
+		}
+	}
+}
+
+// A backend that comes back with its sessions is checked anew before anybody is sent there.
+func TestRevivedBackendIsNotBelieved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld().all("a b")
+		s := w.newSet(t, "", one(relays(config.Linked, "a", "b")))
+		settle()
+		b := get(t, s, "b")
+		b.SessionDelta(1)
+		apply(t, s, one(relays(config.Linked, "a")))
+		w.set(where("b"), nil)
+		apply(t, s, one(relays(config.Linked, "a", "b")))
+		settle()
+		if get(t, s, "b") != b || b.Oper() != Down {
+			t.Errorf("%+v", b.Status())
+		}
+	})
+}
+
+// What a doubt becomes is told once.
+func TestIdentityIsToldWhenItChanges(t *testing.T) {
+	b := &Backend{}
+	b.plan.check.Type = config.CheckIRC
+	b.plan.check.Register = config.Duration(time.Hour)
+	asked := func(doubt string) outcome { return outcome{asked: true, at: time.Now(), opinion: opinion{doubt: doubt}} }
+	for i, c := range []struct {
+		out  outcome
+		want string
+	}{
+		{asked(""), ""},
+		{asked("another address"), "not believed: another address"},
+		{asked("another address"), ""},
+		{asked("a third"), ""},
+		{outcome{}, ""},
+		{outcome{err: errors.New("no")}, ""},
+		{asked(""), "is believed now"},
+		{asked(""), ""},
+	} {
+		if got := b.weighLocked(c.out); got != c.want {
+			t.Errorf("%d: %q, want %q", i, got, c.want)
+		}
+	}
+}
