@@ -113,7 +113,9 @@ func TestIdentityIsToldWhenItChanges(t *testing.T) {
 	b := &Backend{}
 	b.plan.check.Type = config.CheckIRC
 	b.plan.check.Register = config.Duration(time.Hour)
-	asked := func(doubt string) outcome { return outcome{asked: true, at: time.Now(), opinion: opinion{doubt: doubt}} }
+	asked := func(doubt string) outcome {
+		return outcome{asked: true, at: time.Now(), opinion: opinion{doubt: doubt}}
+	}
 	for i, c := range []struct {
 		out  outcome
 		want string
@@ -129,6 +131,71 @@ func TestIdentityIsToldWhenItChanges(t *testing.T) {
 	} {
 		if got := b.weighLocked(c.out); got != c.want {
 			t.Errorf("%d: %q, want %q", i, got, c.want)
+		}
+	}
+}
+
+// What an ircd has proven counts until it is another one.
+func TestReloadKeepsWhatIsProven(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		pool := func(address string, weight int) map[string]config.Pool {
+			p := relays(config.Linked, "a")
+			p.Check.Type = config.CheckHandoff
+			p.Backends[0] = config.Backend{Name: "a", Handoff: address, Weight: weight}
+			return one(p)
+		}
+		s := w.newSet(t, "", pool("tcp:127.0.0.1:7000", 100))
+		b := get(t, s, "a")
+		proven := func() bool {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			return b.plan.proven.Load()
+		}
+		if proven() {
+			t.Fatal("nothing was proven")
+		}
+		b.plan.proven.Store(true)
+		apply(t, s, pool("tcp:127.0.0.1:7000", 50))
+		if !proven() {
+			t.Error("a reload has forgotten it")
+		}
+		apply(t, s, pool("tcp:127.0.0.2:7000", 50))
+		if proven() {
+			t.Error("another address has proven nothing")
+		}
+	})
+}
+
+func TestServingIsOfAStandalonePool(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld().all("a b")
+		s := w.newSet(t, "", one(relays(config.Standalone, "a", "b")))
+		settle()
+		p := mainPool(t, s)
+		if err := p.SetServing("b"); err != nil || p.Serving() != "b" {
+			t.Errorf("%q, %v", p.Serving(), err)
+		}
+		apply(t, s, one(relays(config.Linked, "a", "b")))
+		if got := p.Serving(); got != "" {
+			t.Errorf("a linked pool serves from %q", got)
+		}
+	})
+}
+
+func TestCapsOfALine(t *testing.T) {
+	for line, want := range map[string]string{
+		":irc CAP * LS :multi-prefix sasl=PLAIN tls": "multi-prefix sasl tls",
+		":irc CAP * LS * :multi-prefix":              "multi-prefix",
+		":irc cap * ls :multi-prefix":                "multi-prefix",
+		":irc CAP * LS":                              "",
+		":irc CAP * ACK :multi-prefix":               "",
+		":irc NOTICE * LS :multi-prefix":             "",
+		"CAP":                                        "",
+		"":                                           "",
+	} {
+		if got := strings.Join(capsOf(parseSaid(line)), " "); got != want {
+			t.Errorf("%q: %q, want %q", line, got, want)
 		}
 	}
 }
