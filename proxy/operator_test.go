@@ -40,3 +40,30 @@ func TestAdmitLetsSomeIn(t *testing.T) {
 	}
 	admit("main", 5, 0)
 }
+
+// A notice reaches the registered clients of a backend who are between two lines, and nobody else.
+func TestNotice(t *testing.T) {
+	r, a, _ := moves(t, config.Listener{})
+	ann, ben, cid := r.user(a, "ann"), r.user(a, "ben"), r.user(a, "cid")
+	cid.toClient(":irc NOTICE cid :half")
+	late := r.dial()
+	a.opened()
+	told := r.Notice(ctxOf(t), "main/a", "come back soon", map[string]bool{ben.u: true})
+	if len(told) != 1 || told[0] != ann.u {
+		t.Errorf("told %v, want %s", told, ann.u)
+	}
+	const notice = ":ircferry NOTICE * :come back soon\r\n"
+	ann.client.expect(notice)
+	for _, c := range []*conn{ben.client, cid.client, late} {
+		c.expectNothingNow()
+	}
+	cid.toClient(" a line\r\n")
+	if told := r.Notice(ctxOf(t), "main/a", "come back soon", map[string]bool{ann.u: true, ben.u: true}); len(told) != 1 || told[0] != cid.u {
+		t.Errorf("then told %v, want %s", told, cid.u)
+	}
+	cid.client.expect(notice)
+	if told := r.Notice(ctxOf(t), "main/b", "x", nil); len(told) != 0 {
+		t.Errorf("of another backend: %v", told)
+	}
+	ann.toServer("PING x\r\n")
+}
