@@ -135,7 +135,9 @@ func newArena(fd int, o Options, sealed bool) (*Arena, error) {
 		Magic: Magic, Version: LayoutVersion, Shards: uint32(o.Shards), LayoutHash: LayoutHash(), Size: uint64(e.size),
 		SlotSize: SlotSize, ChunkSize: ChunkSize, AreasOff: headerSize, SlotsOff: uint64(e.slots),
 		Slots: uint64(o.Slots), ChunksOff: uint64(e.chunks), Chunks: uint64(a.chunks), AnnexesOff: uint64(e.annexes), Annexes: uint64(e.annexCount),
+		SlotsNext: 1, AnnexesNext: 1, MaxBytes: uint64(o.MaxBytes),
 	}
+	a.slots.noted, a.annexes.noted = &a.hdr.SlotsNext, &a.hdr.AnnexesNext
 	a.shards = make([]*Shard, o.Shards)
 	for i := range a.shards {
 		a.shards[i] = newShard(a, i)

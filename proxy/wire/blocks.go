@@ -40,6 +40,7 @@ func (a *Arena) takeBlock() (int32, error) {
 		a.freeBlocks = a.freeBlocks[:n-1]
 	} else {
 		a.nextBlock++
+		a.hdr.BlocksNext = uint32(a.nextBlock)
 	}
 	a.blocks[b] = block{free: allFree, prev: noBlock, next: noBlock}
 	return b, nil

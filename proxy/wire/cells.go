@@ -8,8 +8,9 @@ type cells struct {
 	batch   int
 	highest uint32
 
-	free []uint32 // guarded by Arena.mu; given back by shards
-	next uint32   // guarded by Arena.mu; this and all higher ones are untouched
+	free  []uint32 // guarded by Arena.mu; given back by shards
+	next  uint32   // guarded by Arena.mu; this and all higher ones are untouched
+	noted *uint32  // next, as the file's header has it
 }
 
 // take gives a shard a batch of free cells: such as other shards gave back, else new ones.
@@ -38,6 +39,7 @@ func (a *Arena) take(c *cells, mine *[]uint32) error {
 		*mine = append(*mine, c.next+uint32(i))
 	}
 	c.next += uint32(n)
+	*c.noted = c.next
 	return nil
 }
 

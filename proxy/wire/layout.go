@@ -12,7 +12,7 @@ import (
 // leaves the sizes alone must raise LayoutVersion.
 const (
 	// LayoutVersion is in the header; a process that finds another one does not touch the file.
-	LayoutVersion = 2
+	LayoutVersion = 3
 
 	// Magic is the first word of the file: "ircferry" in big-endian letters.
 	Magic = 0x6972_6366_6572_7279
@@ -54,7 +54,7 @@ const (
 	annexBatch = 32 // TLS annexes that a shard takes at a time: 12 KiB of file
 )
 
-// header is the start of the file. Written once by New.
+// header is the start of the file. Written once by New, but for the Next fields: what is behind them was never used.
 type header struct {
 	Magic      uint64
 	Version    uint32
@@ -70,8 +70,15 @@ type header struct {
 	Chunks     uint64
 	AnnexesOff uint64
 	Annexes    uint64 // annex 0 is never used and not counted
-	_          [32]byte
-	Staged     [MaxShards]Staged
+
+	SlotsNext   uint32
+	AnnexesNext uint32
+	BlocksNext  uint32
+	_           uint32
+	MaxBytes    uint64
+	_           [8]byte
+
+	Staged [MaxShards]Staged
 }
 
 // Direction is which way bytes travel.

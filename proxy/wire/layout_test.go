@@ -77,13 +77,15 @@ func TestLayoutIsPinned(t *testing.T) {
 		{"redo.Receiver", unsafe.Offsetof(e.Receiver), 32},
 		{"redo.Totals", unsafe.Offsetof(e.Totals), 64},
 		{"redo.Keys", unsafe.Offsetof(e.Keys), 80},
+		{"header.SlotsNext", unsafe.Offsetof(header{}.SlotsNext), 96},
+		{"header.MaxBytes", unsafe.Offsetof(header{}.MaxBytes), 112},
 		{"header.Staged", unsafe.Offsetof(header{}.Staged), 128},
 	} {
 		if f.got != f.want {
 			t.Errorf("%s: %d, want %d", f.name, f.got, f.want)
 		}
 	}
-	const want = uint64(0xadc327bbf7ee716f) // version 2
+	const want = uint64(0xda007d021f3600dc) // version 3
 	if h := LayoutHash(); h != want {
 		t.Errorf("layout hash %#x, want %#x; the layout is now\n%s", h, want, layout())
 	}
