@@ -19,6 +19,9 @@ func (p *Proxy) lag() []time.Duration {
 	defer cancel()
 	start := time.Now()
 	lags := make([]time.Duration, len(p.workers))
+	if p.standing.Load() {
+		return lags
+	}
 	for i := range lags {
 		lags[i] = lagBound
 	}

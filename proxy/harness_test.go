@@ -43,6 +43,7 @@ type rig struct {
 	logs     *logBuffer
 	secure   bool   // the clients have TLS, see overTLS
 	panics   uint64 // that the test has made
+	passed   []int  // descriptors of the last successor
 }
 
 type rigOptions struct {

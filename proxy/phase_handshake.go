@@ -107,6 +107,7 @@ func (s *session) newHandshake() *shaking {
 		Write: func(p []byte) {
 			w.postFor(key, func() {
 				if s := at(); s != nil {
+					s.reg.shake.spoke, s.reg.shake.first = true, nil
 					s.toldClient(s.client.Raw(w.legs, p))
 				}
 			})

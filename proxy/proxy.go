@@ -50,6 +50,7 @@ type Proxy struct {
 	moving   atomic.Pointer[func(backend string) bool] // see SetMoving
 	unowned  atomic.Uint64                             // sessions that were found frozen without a move
 	running  sync.WaitGroup                            // loops, the log's writer, the books, relief
+	standing atomic.Bool                               // no loop turns: before start, and at an upgrade
 	stop     chan struct{}
 
 	listeners *admit.Set
@@ -71,45 +72,65 @@ func New(o Options) (*Proxy, error) {
 		_, limit := descriptors()
 		o.MaxSessions = min(max(limit/2, 1024), 1<<20)
 	}
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
-	}
 	arena, err := wire.New(wire.Options{Slots: o.MaxSessions, Shards: o.Loops, MaxBytes: o.MaxBytes, MaxQueue: maxQueue})
 	if err != nil {
 		return nil, err
+	}
+	p, err := newProxy(o, arena)
+	if err != nil {
+		return nil, errors.Join(err, arena.Close())
+	}
+	p.start()
+	return p, nil
+}
+
+// newProxy makes a Proxy with a loop for each shard of the arena, which is its own if there is no error. No loop runs yet.
+func newProxy(o Options, arena *wire.Arena) (_ *Proxy, err error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
 	}
 	_, limit := descriptors()
 	reserve := config.ReservedDescriptors(limit)
 	p := &Proxy{ceiling: limit - reserve, top: limit - reserve/2, instance: o.Instance, backends: o.Backends, log: o.Log, arena: arena, tally: map[string]*tally{},
 		slots: handshake.NewSlots(handshakesPerCore * runtime.NumCPU())}
-	for i := range o.Loops {
+	defer func() {
+		if err != nil {
+			p.giveUp()
+		}
+	}()
+	for i := range arena.Shards() {
 		w, err := newWorker(p, i)
 		if err != nil {
-			return nil, errors.Join(err, p.giveUp())
+			return nil, err
 		}
 		p.workers = append(p.workers, w)
 	}
 	p.ends, p.relief = newEndLog(o.Log), newRelief(p)
-	if p.metrics, err = newMetrics(p, o.Registerer); err != nil {
-		return nil, errors.Join(err, p.giveUp())
-	}
 	p.listeners = admit.NewSet(p.sockets(), func(name string) any { return p.tallyOf(name) })
 	p.stop = make(chan struct{})
+	p.standing.Store(true)
+	if p.metrics, err = newMetrics(p, o.Registerer); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// start lets the loops turn.
+func (p *Proxy) start() {
+	p.standing.Store(false)
 	p.running.Go(p.ends.write)
 	p.running.Go(func() { p.keepBooks(p.stop) })
 	p.running.Go(func() { p.relief.run(p.stop) })
 	for _, w := range p.workers {
 		p.running.Go(w.run)
 	}
-	return p, nil
 }
 
-// giveUp gives back what New had made of a Proxy that never ran.
-func (p *Proxy) giveUp() error {
+// giveUp gives back the loops of a Proxy that never ran.
+func (p *Proxy) giveUp() {
 	for _, w := range p.workers {
 		w.loop.Close()
 	}
-	return p.arena.Close()
 }
 
 func checkInstance(id string) error {

@@ -20,13 +20,23 @@ const (
 // shaking is a TLS handshake under way.
 type shaking struct {
 	*handshake.Handshake
-	fed int
+	fed   int
+	spoke bool   // something of ours was written
+	first []byte // what was fed, as long as another process could begin anew with it: nothing was written, and it is at most replayRoom
 }
+
+// replayRoom is enough for the ClientHello of all clients that were seen, post-quantum key shares included.
+const replayRoom = 4 << 10
 
 // feed takes bytes in. Nothing more is read when they are handshakeRoom; the handshake may still end well, as what is behind the Finished
 // counts too, but it is not waited for.
 func (k *shaking) feed(p []byte) {
 	k.fed += len(p)
+	if !k.spoke && k.fed <= replayRoom {
+		k.first = append(k.first, p...)
+	} else {
+		k.first = nil
+	}
 	k.Feed(p)
 	if k.fed >= handshakeRoom {
 		k.End(handshake.ErrTooMuch)

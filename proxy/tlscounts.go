@@ -68,3 +68,18 @@ func reasonOfTLS(err error) string {
 	}
 	return "internal"
 }
+
+// all and set are for a successor.
+func (c *words) all() map[string]uint64 {
+	all := map[string]uint64{}
+	c.each(func(word string, n uint64) { all[word] = n })
+	return all
+}
+
+func (c *words) set(all map[string]uint64) {
+	for word, n := range all {
+		v := new(atomic.Uint64)
+		v.Store(n)
+		c.counts.Store(word, v)
+	}
+}

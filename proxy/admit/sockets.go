@@ -28,6 +28,7 @@ type Sockets struct {
 	take func(Client)
 	open map[uint32]*socket // by the listener's slot
 
+	held   bool          // see Hold
 	paused atomic.Bool   // accept rests until descriptors are back
 	pauses atomic.Uint64 // how often it did
 }
@@ -50,7 +51,7 @@ func (x *Sockets) key(slot uint32) loop.Key { return loop.MakeKey(slot, 0, x.por
 // Accept takes new clients, because the socket under k is ready.
 func (x *Sockets) Accept(k loop.Key) {
 	s := x.open[k.Slot()]
-	if s == nil || x.paused.Load() {
+	if s == nil || x.held || x.paused.Load() {
 		return
 	}
 	x.acceptSome(s, acceptBatch)
@@ -135,11 +136,39 @@ func (x *Sockets) Resume() {
 		break
 	}
 	x.paused.Store(false)
+	x.watchAll()
+}
+
+func (x *Sockets) watchAll() {
+	if x.held || x.paused.Load() {
+		return
+	}
 	for slot, s := range x.open {
 		if err := x.loop.WatchLevel(s.fd, x.key(slot)); err != nil {
 			x.Pause()
 			return
 		}
+	}
+}
+
+// Hold lets new clients wait in the kernel's queues until Release; nobody is refused.
+func (x *Sockets) Hold() {
+	if x.held {
+		return
+	}
+	x.held = true
+	if !x.paused.Load() {
+		for _, s := range x.open {
+			x.loop.Unwatch(s.fd)
+		}
+	}
+}
+
+// Release ends a Hold.
+func (x *Sockets) Release() {
+	if x.held {
+		x.held = false
+		x.watchAll()
 	}
 }
 
@@ -151,7 +180,7 @@ func (x *Sockets) Pauses() uint64 { return x.pauses.Load() }
 
 func (x *Sockets) add(slot uint32, s *socket) {
 	x.open[slot] = s
-	if !x.paused.Load() {
+	if !x.paused.Load() && !x.held {
 		if err := x.loop.WatchLevel(s.fd, x.key(slot)); err != nil {
 			x.Pause()
 		}

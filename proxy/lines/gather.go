@@ -33,3 +33,9 @@ func (g *Gather) Reset() {
 	clear(g.half[:cap(g.half)])
 	g.half = nil
 }
+
+// Half is what waits for the rest of its line, and Resume makes a Gather of it in another process.
+func (g *Gather) Half() []byte { return g.half }
+
+// Resume has half wait for the rest of its line.
+func (g *Gather) Resume(half []byte) { g.half = half }

@@ -56,6 +56,9 @@ func (l *Loop) Run() {
 	}
 }
 
+// SetNow has the loop's time go on from now, as that of a loop in another process did. Before Run and before any timer.
+func (l *Loop) SetNow(now time.Duration) { l.start = time.Now().Add(-now) }
+
 // Close gives the descriptors of a loop back that was never run.
 func (l *Loop) Close() { l.poll.close() }
 

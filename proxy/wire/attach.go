@@ -69,6 +69,13 @@ func (h *header) check(size int64) error {
 	return nil
 }
 
+// Detach unmaps an arena that is not used after all; the descriptor is its giver's again.
+func (a *Arena) Detach() error {
+	err := unix.MunmapPtr(a.base, a.size)
+	a.base, a.hdr = nil, nil
+	return err
+}
+
 // Shards is how many there are.
 func (a *Arena) Shards() int { return len(a.shards) }
 
