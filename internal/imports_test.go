@@ -36,6 +36,7 @@ var rooms = map[string][]string{
 	"backend":          {"handoff/protocol", "internal/config"},
 	"internal/config":  {"internal/pemfile"},
 	"internal/certs":   {"internal/config", "internal/pemfile"},
+	"internal/fdpass":  {},
 	"internal/pemfile": {},
 	"internal/ircd":    {"handoff/protocol"},
 	"internal/cluster": {},
@@ -58,7 +59,7 @@ var doors = map[string][]string{
 	"github.com/armon/go-proxyproto": {"internal/ircd/listen"},
 	"github.com/hashicorp":           {"internal/cluster/"},
 	"github.com/coreos/go-systemd":   {"cmd/"},
-	"golang.org/x/sys":               {"proxy/", "cmd/ircferry/"},
+	"golang.org/x/sys":               {"proxy/", "cmd/ircferry/", "internal/fdpass/"},
 	"golang.org/x/crypto":            {"proxy/"},
 	"golang.org/x/term":              {"cmd/"},
 }
