@@ -16,6 +16,7 @@ type Done struct {
 	Plan    *handoff.Plan `json:"plan,omitempty"`    // of a dry run
 	Backend *Backend      `json:"backend,omitempty"` // as it is now, if its state was set
 	Reload  *Reloaded     `json:"reload,omitempty"`
+	Upgrade *Upgrade      `json:"upgrade,omitempty"`
 	Note    string        `json:"note,omitempty"` // what the operator should know, a sentence
 	Left    int           `json:"left,omitempty"` // of a dry run for a backend without a driver: sessions that would stay where they are
 }
@@ -34,8 +35,12 @@ func command[A arguments](s *Server, verb string, do func(context.Context, A, Pe
 		var done Done
 		if e.err = decode(w, r, &args); e.err == nil {
 			e.object, e.arguments = args.object(), args.arguments()
-			// A command that was taken is carried out, also if whoever asked hangs up meanwhile.
-			done, e.err = do(context.WithoutCancel(r.Context()), args, peer)
+			var leave func()
+			if leave, e.err = s.enter(verb); e.err == nil {
+				// A command that was taken is carried out, also if whoever asked hangs up meanwhile.
+				done, e.err = do(context.WithoutCancel(r.Context()), args, peer)
+				leave()
+			}
 		}
 		if done.Move != nil {
 			e.move = done.Move.ID
@@ -47,6 +52,14 @@ func command[A arguments](s *Server, verb string, do func(context.Context, A, Pe
 		}
 		writeJSON(w, http.StatusOK, done)
 	}
+}
+
+// enter asks whether a command may begin now, and answers what is called at its end.
+func (s *Server) enter(verb string) (leave func(), err error) {
+	if s.opt.Enter == nil {
+		return func() {}, nil
+	}
+	return s.opt.Enter(verb)
 }
 
 func (s *Server) drain(ctx context.Context, a DrainRequest, p Peer) (Done, error) {

@@ -9,11 +9,13 @@ import (
 // Status is the whole daemon in one document.
 type Status struct {
 	Version       Version       `json:"version"`
-	Instance      string        `json:"instance"` // our name in HELLO; random for each start
+	Instance      string        `json:"instance"` // our name in HELLO; random for each start, and kept over upgrades
 	PID           int           `json:"pid"`
-	State         string        `json:"state"` // running | stopping
-	Started       time.Time     `json:"started"`
+	State         string        `json:"state"`   // running | stopping
+	Started       time.Time     `json:"started"` // of the service: an upgrade is no start
 	UptimeSeconds float64       `json:"uptime_seconds"`
+	Binary        Binary        `json:"binary"`
+	Upgrades      Upgrades      `json:"upgrades"`
 	Config        ConfigInfo    `json:"config"`
 	Descriptors   Descriptors   `json:"descriptors"`
 	Listeners     []Listener    `json:"listeners"`

@@ -22,8 +22,10 @@ type Options struct {
 	Finder   Finder
 	Certs    Certs
 	Closings Closings
-	Events   *Events  // nil: a ring of its own
-	Metrics  *Metrics // nil: not counted
+	Upgrader Upgrader
+	Enter    func(verb string) (leave func(), err error) // asked before a command; nil: it always may
+	Events   *Events                                     // nil: a ring of its own
+	Metrics  *Metrics                                    // nil: not counted
 	Log      *slog.Logger
 }
 
@@ -140,6 +142,7 @@ func (s *Server) routes() []route {
 		{"POST", "/v1/maint", command(s, "maint", s.maint)},
 		{"POST", "/v1/ready", command(s, "ready", s.ready)},
 		{"POST", "/v1/reload", command(s, "reload", s.reload)},
+		{"POST", "/v1/upgrade", command(s, "upgrade", s.upgrade)},
 	}
 }
 

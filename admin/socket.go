@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -121,6 +122,7 @@ type listener struct {
 	path string
 	info os.FileInfo
 	once sync.Once
+	left atomic.Bool // see Leave
 }
 
 func ownSocket(l *net.UnixListener, path string) (net.Listener, error) {
@@ -135,6 +137,9 @@ func ownSocket(l *net.UnixListener, path string) (net.Listener, error) {
 
 func (l *listener) Close() error {
 	l.once.Do(func() {
+		if l.left.Load() {
+			return
+		}
 		if now, err := os.Lstat(l.path); err == nil && os.SameFile(now, l.info) {
 			os.Remove(l.path) //nolint:errcheck // a file left behind is replaced by the next start
 		}

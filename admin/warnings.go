@@ -13,6 +13,9 @@ func warnings(st Status) []string {
 	if st.Config.LastError != "" {
 		w = append(w, "the last reload changed nothing: "+st.Config.LastError)
 	}
+	if u := st.Upgrades; u.LastError != "" {
+		w = append(w, "the last upgrade failed, the process before it goes on: "+u.LastError)
+	}
 	if d := st.Descriptors; d.Limit > 0 && d.Used*5 > d.Limit*4 {
 		w = append(w, fmt.Sprintf("%d of %d descriptors are in use; a move needs one more for each session (raise LimitNOFILE)", d.Used, d.Limit))
 	}

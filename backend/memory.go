@@ -18,7 +18,7 @@ const memoryFile = "backends.json"
 // memory is what is known over restarts: the admin states of backends and the serving backends of pools. What it knows of backends that
 // are not configured it keeps, so that one that comes back after a slip of the pen is still in maint.
 type memory struct {
-	path string // "": nothing is written
+	path string // "": nothing is written; guarded by writing
 
 	mu    sync.Mutex // guards known; never held during a write to disk
 	known remembered
@@ -111,11 +111,11 @@ func (m *memory) noteServing(pool, name string) {
 
 // write puts what is known on disk, whole or not at all, and returns when it would survive a loss of power.
 func (m *memory) write() error {
+	m.writing.Lock()
+	defer m.writing.Unlock()
 	if m.path == "" {
 		return nil
 	}
-	m.writing.Lock()
-	defer m.writing.Unlock()
 	m.mu.Lock()
 	data, err := json.MarshalIndent(m.known, "", "  ")
 	m.mu.Unlock()

@@ -36,7 +36,9 @@ type Options struct {
 	Paused func(pool string, kind Kind, pause time.Duration)
 	// Hurry is called when clients begin to wait, and what it answers when they go on or it will be long; may be nil.
 	Hurry func() (over func())
-	Log   *slog.Logger
+	// Past is what a process before this one, which lives still, has left; nil: there is none, and journals are those of one that has ended.
+	Past *Past
+	Log  *slog.Logger
 }
 
 // Coordinator takes the operator's commands and carries moves out, one at a time in a pool. Its methods may be called from
@@ -77,12 +79,18 @@ const keptMoves = 100
 // New makes a Coordinator. Journals of an earlier daemon are put aside and answered, so that the caller can say what
 // became of whom.
 func New(opt Options) (*Coordinator, []Interrupted, error) {
-	interrupted, err := findInterrupted(opt.Journals)
-	if err != nil {
-		return nil, nil, err
+	var interrupted []Interrupted
+	if opt.Past == nil {
+		var err error
+		if interrupted, err = findInterrupted(opt.Journals); err != nil {
+			return nil, nil, err
+		}
 	}
 	c := &Coordinator{opt: opt, active: make(map[string]*Move), rehearsing: make(map[string]bool), toDisk: (*os.File).Sync}
 	c.alive, c.end = context.WithCancelCause(context.Background())
+	if opt.Past != nil {
+		c.moves, interrupted = opt.Past.ended(), opt.Past.Interrupted
+	}
 	return c, interrupted, nil
 }
 

@@ -36,6 +36,7 @@ the operator wants (ready, drain, maint) and what the checks say (up, down).`,
 func (c *ctl) writeStatus(w io.Writer, st admin.Status) {
 	fmt.Fprintf(w, "%s %s, %s, up %s, pid %d, descriptors %d of %d\n", c.color(bold, "ircferry"), st.Version.Version, st.State,
 		span(time.Duration(st.UptimeSeconds*float64(time.Second))), st.PID, st.Descriptors.Used, st.Descriptors.Limit)
+	writeBinary(w, st)
 	for _, warning := range st.Warnings {
 		fmt.Fprintln(w, c.color(bad, "warning: "+clean(warning)))
 	}
