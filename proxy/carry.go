@@ -24,7 +24,7 @@ type Carried struct {
 	Format    int               `json:"format"`
 	Listeners admit.State       `json:"listeners"`
 	Tallies   []tallyState      `json:"tallies"`
-	Loops     []json.RawMessage `json:"loops"` // loopState
+	Loops     []json.RawMessage `json:"-"` // one document for each loop, to be carried beside this one: they are long
 	Panics    uint64            `json:"panics"`
 }
 
@@ -84,7 +84,7 @@ type openingState struct {
 	Lines   []byte            `json:"lines,omitempty"`
 	Answers []byte            `json:"answers,omitempty"`
 	Over    bool              `json:"over,omitempty"`
-	Other   bool              `json:"other,omitempty"`
+	Ended   bool              `json:"ended,omitempty"`
 	Head    []byte            `json:"head,omitempty"`
 	Early   []byte            `json:"early,omitempty"`
 	Answer  []byte            `json:"answer,omitempty"`
@@ -147,7 +147,7 @@ func (s *session) carried(c *admit.Census) (st sessionState, fds []int) {
 
 func (r *opening) carried() *openingState {
 	st := &openingState{Since: r.since, Facts: r.facts, Header: r.header.State(), Lines: r.talk.lines, Answers: r.talk.answers, Over: r.talk.over,
-		Other: r.talk.other, Head: r.head, Early: r.early, Answer: r.answer.Half(), Nick: r.nick, User: r.user, Spotter: uint8(r.spotter),
+		Ended: r.talk.ended, Head: r.head, Early: r.early, Answer: r.answer.Half(), Nick: r.nick, User: r.user, Spotter: uint8(r.spotter),
 		Refusal: r.refusal, Quit: r.quit, Holding: r.holding, Headed: r.headed, Check: r.check, Before: r.before, Begun: r.begun}
 	if r.shake != nil {
 		st.Shaken = r.shake.first
@@ -157,7 +157,8 @@ func (r *opening) carried() *openingState {
 
 func (w *worker) resumeOpening(st *openingState) *opening {
 	r := w.newOpening()
-	r.since, r.facts, r.talk = st.Since, st.Facts, transcript{lines: st.Lines, answers: st.Answers, over: st.Over, other: st.Other}
+	r.spoke = w.loop.Now()
+	r.since, r.facts, r.talk = st.Since, st.Facts, transcript{lines: st.Lines, answers: st.Answers, over: st.Over, ended: st.Ended}
 	r.header.Resume(st.Header)
 	r.head, r.early, r.nick, r.user, r.spotter = st.Head, st.Early, st.Nick, st.User, admit.Spotter(st.Spotter)
 	r.answer.Resume(st.Answer)

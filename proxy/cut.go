@@ -145,6 +145,8 @@ type Cut struct {
 	p       *Proxy
 	decided chan struct{} // closed behind goesOn
 	goesOn  bool
+
+	sessions int // that go along
 }
 
 // stand is the turn of a loop in which it stops. It says how many sessions are in a move.
@@ -211,6 +213,9 @@ func (w *worker) leave() {
 	w.loop.Stop()
 }
 
+// Sessions is how many sessions go along, behind State.
+func (c *Cut) Sessions() int { return c.sessions }
+
 // Arena is the descriptor of the wire arena. It stays the proxy's.
 func (c *Cut) Arena() int { return c.p.arena.Fd() }
 
@@ -223,6 +228,7 @@ func (c *Cut) State() (st Carried, fds []int, left int, err error) {
 	for i, w := range c.p.workers {
 		loops[i] = w.carried(census, &sessions)
 		left += len(loops[i].Left)
+		c.sessions += len(loops[i].Sessions)
 		st.Panics += w.loop.Panics()
 	}
 	st.Format, st.Listeners, st.Loops = CarryFormat, census.State(), make([]json.RawMessage, len(loops))

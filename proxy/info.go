@@ -127,6 +127,12 @@ func (w *worker) eachPeer(f func(*peer)) {
 // Descriptors answers how many descriptors the process has in use and how many it may have.
 func (p *Proxy) Descriptors() (used, limit int) { return descriptors() }
 
+// Descriptors is that without a Proxy.
+func Descriptors() (used, limit int) { return descriptors() }
+
+// Loops is how many event loops there are.
+func (p *Proxy) Loops() int { return len(p.workers) }
+
 func descriptors() (used, limit int) {
 	var r unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &r); err == nil {

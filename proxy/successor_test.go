@@ -58,6 +58,7 @@ func (r *rig) successor(cut *Cut, secure map[string]*tls.Config) (*Successor, in
 	if err := json.Unmarshal(text, &in.Carried); err != nil {
 		r.t.Fatal(err)
 	}
+	in.Loops = st.Loops
 	in.Arena = duplicate(r.t, cut.Arena())
 	for _, fd := range fds {
 		in.FDs = append(in.FDs, duplicate(r.t, fd))

@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -100,6 +102,13 @@ func (c *closings) of(full string) *closing {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.all[full]
+}
+
+// names lists the backends ("pool/name") of which sessions are being closed.
+func (c *closings) names() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Sorted(maps.Keys(c.all))
 }
 
 // gates reports whether new clients of the pool wait for a restart.

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -15,7 +14,6 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -62,6 +60,12 @@ type daemon struct {
 	public   *http.Server
 	serving  sync.WaitGroup // admin API and HTTP port
 
+	upgrades *upgrades
+	doors    doors
+	counters counters // of the processes before this one
+
+	named func(pid int) // tells the service manager another main process; nil: nobody wants to know
+
 	interrupted []handoff.Interrupted // moves of an earlier daemon that have no end
 
 	stopCerts       func() // nil: they are not watched
@@ -75,6 +79,7 @@ type daemon struct {
 // loaded is the running configuration and where it came from.
 type loaded struct {
 	config.Config
+	text      []byte
 	sha256    string
 	at        time.Time
 	lastError string   // of the last reload, if it changed nothing
@@ -84,28 +89,36 @@ type loaded struct {
 // startDaemon starts everything or nothing. The order: what can be wrong with the file, the lock, the backends and their checks, the
 // loops, the admin socket, and the listeners last, so that no client comes before the rest stands.
 func startDaemon(opt daemonOptions) (*daemon, error) {
-	cfg, sum, warnings, err := opt.read()
+	read, err := opt.read()
 	if err != nil {
 		return nil, err
 	}
-	if err := opt.setLogging(cfg, warnings); err != nil {
+	if err := opt.setLogging(read.cfg, read.warnings); err != nil {
 		return nil, err
 	}
-	d := &daemon{opt: opt, log: opt.log, instance: newInstance(), started: time.Now(), registry: prometheus.NewRegistry(), events: admin.NewEvents(1024)}
+	d := newDaemon(opt, newInstance(), time.Now())
+	d.cfg.Store(&loaded{Config: read.cfg, text: read.text, sha256: read.sum, at: time.Now()})
+	if err := d.start(read.cfg); err != nil {
+		d.release()
+		return nil, err
+	}
+	d.metrics.Loaded(true, read.sum)
+	d.publish("start", "version "+admin.BuildVersion().Version)
+	d.log.Info("ircferry runs", "version", admin.BuildVersion().Version, "instance", d.instance, "config", opt.path)
+	return d, nil
+}
+
+// newDaemon makes what needs no configuration.
+func newDaemon(opt daemonOptions, instance string, started time.Time) *daemon {
+	d := &daemon{opt: opt, log: opt.log, instance: instance, started: started, registry: prometheus.NewRegistry(), events: admin.NewEvents(1024)}
 	d.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	d.metrics = admin.NewMetrics(d.registry)
 	d.closings = &closings{d: d, all: map[string]*closing{}}
 	d.certs, d.tickets = certs.NewStore(d.certNotice), handshake.NewTickets()
+	d.upgrades = newUpgrades(d)
+	d.upgrades.measure(d.registry)
 	admin.ShowCertificates(d.registry, pictures{d})
-	d.cfg.Store(&loaded{Config: cfg, sha256: sum, at: time.Now()})
-	if err := d.start(cfg); err != nil {
-		d.release()
-		return nil, err
-	}
-	d.metrics.Loaded(true, sum)
-	d.publish("start", "version "+admin.BuildVersion().Version)
-	d.log.Info("ircferry runs", "version", admin.BuildVersion().Version, "instance", d.instance, "config", opt.path)
-	return d, nil
+	return d
 }
 
 // publish tells those who follow the events something of the daemon itself.
@@ -124,16 +137,22 @@ func (d *daemon) start(cfg config.Config) (err error) {
 	if err := d.startRooms(cfg); err != nil {
 		return err
 	}
-	if err := d.startAdmin(cfg); err != nil {
+	if d.doors, err = openDoors(cfg); err != nil {
 		return err
 	}
-	d.stopCerts = d.watchCerts()
-	d.stopDescriptors = d.watchDescriptors()
+	d.serve()
+	d.watch()
 	if err := d.links.Apply(cfg.Pools); err != nil {
 		return err
 	}
 	_, err = d.setListeners(cfg.Listeners, set)
 	return err
+}
+
+// watch begins to look after what changes by itself.
+func (d *daemon) watch() {
+	d.stopCerts = d.watchCerts()
+	d.stopDescriptors = d.watchDescriptors()
 }
 
 // newInstance names this start of the daemon; stream ids begin with it.
@@ -148,6 +167,29 @@ func (d *daemon) startRooms(cfg config.Config) (err error) {
 	if loops == 0 {
 		loops = runtime.NumCPU()
 	}
+	tune(loops)
+	if err := d.startBackends(cfg); err != nil {
+		return err
+	}
+	d.backends.Subscribe(d.backendEvent)
+	d.proxy, err = proxy.New(d.proxyOptions(loops))
+	if err != nil {
+		return err
+	}
+	if err := d.startMoves(cfg, nil); err != nil {
+		return err
+	}
+	for _, in := range d.interrupted {
+		d.reopenTo(in)
+		d.log.Error("a move of an earlier daemon has no end; its clients are gone, its journal is kept",
+			"move", in.ID, "kind", string(in.Kind), "pool", in.Pool, "from", in.From, "to", in.To, "users", in.Users, "released", in.Released, "links", in.Links, "journal", in.Path)
+	}
+	d.moves.Forget(d.interrupted, forgetTime)
+	return nil
+}
+
+// tune sets the runtime up for so many event loops.
+func tune(loops int) {
 	// One thread more than loops: a loop in its wait must not make the scheduler hand its P around (each turn would pay for it).
 	runtime.GOMAXPROCS(loops + 1)
 	// The heap is small, because what a session needs lies in the arena, and most of what is on it is the garbage of handshakes. To collect at half
@@ -155,33 +197,31 @@ func (d *daemon) startRooms(cfg config.Config) (err error) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(50)
 	}
+}
+
+// startBackends makes the backends and begins to check them.
+func (d *daemon) startBackends(cfg config.Config) (err error) {
 	d.backends, err = backend.NewSet(backend.Options{State: cfg.State, Log: d.log.With("component", "backend"), Instance: d.instance, Registerer: d.registry})
 	if err != nil {
 		return err
 	}
-	d.backends.Subscribe(d.backendEvent)
-	if err := d.backends.Apply(cfg.Pools); err != nil {
-		return err
-	}
-	d.proxy, err = proxy.New(proxy.Options{Instance: d.instance, Loops: loops, Backends: d.backends, Log: d.log.With("component", "proxy"), Registerer: d.registry})
-	if err != nil {
-		return err
-	}
+	return d.backends.Apply(cfg.Pools)
+}
+
+func (d *daemon) proxyOptions(loops int) proxy.Options {
+	return proxy.Options{Instance: d.instance, Loops: loops, Backends: d.backends, Log: d.log.With("component", "proxy"), Registerer: d.registry}
+}
+
+// startMoves makes the coordinator and the server links, none yet. past is what the process before has left, nil if there is none.
+func (d *daemon) startMoves(cfg config.Config, past *handoff.Past) (err error) {
 	d.links = link.NewSet(link.Options{Backends: d.backends, Log: d.log.With("component", "link"), Registerer: d.registry, Tell: d.linkNotice})
-	moves, interrupted, err := handoff.New(handoff.Options{Sessions: d.proxy, Links: serverLinks{d.links}, Backends: d.backends, Driver: native.Driver{Instance: d.instance},
+	d.moves, d.interrupted, err = handoff.New(handoff.Options{Sessions: d.proxy, Links: serverLinks{d.links}, Backends: d.backends, Driver: native.Driver{Instance: d.instance},
 		Journals: filepath.Join(cfg.State, "moves"), Limits: d.limits, Log: d.log.With("component", "handoff"),
-		Paused: d.metrics.SessionPause, Hurry: new(collector).hurry})
+		Paused: d.metrics.SessionPause, Hurry: new(collector).hurry, Past: past})
 	if err != nil {
 		return err
 	}
-	d.moves, d.interrupted = moves, interrupted
-	d.proxy.SetMoving(moves.Moving)
-	for _, in := range interrupted {
-		d.reopenTo(in)
-		d.log.Error("a move of an earlier daemon has no end; its clients are gone, its journal is kept",
-			"move", in.ID, "kind", string(in.Kind), "pool", in.Pool, "from", in.From, "to", in.To, "users", in.Users, "released", in.Released, "links", in.Links, "journal", in.Path)
-	}
-	moves.Forget(interrupted, forgetTime)
+	d.proxy.SetMoving(d.moves.Moving)
 	return nil
 }
 
@@ -209,41 +249,9 @@ func (d *daemon) backendEvent(e backend.Event) {
 	d.events.Publish(admin.Event{Time: e.Time, Kind: admin.EventBackend, Object: e.Backend, Word: e.Kind, Text: e.Text})
 }
 
-func (d *daemon) startAdmin(cfg config.Config) error {
-	l, err := admin.Listen(cfg.Admin.Socket, cfg.Admin.Group)
-	if err != nil {
-		return err
-	}
-	parts := pictures{d}
-	d.api = admin.New(admin.Options{Process: parts, Pools: parts, Sessions: parts, Moves: parts, Finder: parts, Certs: parts, Closings: d.closings, Events: d.events, Metrics: d.metrics, Log: slog.New(everyLevel{d.log.Handler()})})
-	d.serving.Go(func() {
-		if err := d.api.Serve(l); err != nil {
-			d.log.Error("admin API ended", "err", err)
-		}
-	})
-	if cfg.HTTP.Address == "" {
-		return nil
-	}
-	web, err := net.Listen("tcp", cfg.HTTP.Address)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("http.address: %w: another program listens there; give this one another address, or \"\" for none", err)
-	}
-	if err != nil {
-		return fmt.Errorf("http.address: %w", err)
-	}
-	d.public = admin.Public{Status: d.api.Status, Gatherer: d.registry, Alive: d.proxy.Watchdog, Log: d.log}.Server()
-	_, limit := d.proxy.Descriptors()
-	web = admin.LimitListener(web, max(8, config.ReservedDescriptors(limit)/4))
-	d.serving.Go(func() {
-		if err := d.public.Serve(web); !errors.Is(err, http.ErrServerClosed) {
-			d.log.Error("HTTP port ended", "err", err)
-		}
-	})
-	return nil
-}
-
 // Shutdown ends the daemon in order:
 //
+//  0. an upgrade under way is undone; if another process has taken over by then, it has the clients;
 //  1. readyz says no, so that load balancers look elsewhere;
 //  2. a running move is reverted while its sessions still live, parked users stay in their journal;
 //  3. every client gets an ERROR line, and its ircd the end of its stream;
@@ -251,6 +259,10 @@ func (d *daemon) startAdmin(cfg config.Config) error {
 //  5. the operator's doors close, since until here somebody may watch;
 //  6. loops, checks and the lock end.
 func (d *daemon) Shutdown(ctx context.Context) error {
+	if d.upgrades.stop() {
+		d.depart()
+		return nil
+	}
 	d.stopping.Store(true)
 	d.publish("stop", "")
 	d.closings.end()

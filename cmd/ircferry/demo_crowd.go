@@ -75,6 +75,9 @@ func (c *crowd) connect(ctx context.Context, plain, secure string) error {
 		addr, o := plain, ircclient.Options{Closed: p.ear.Closed}
 		if (i/c.channels/2+i%c.channels)%2 == 1 { // in each channel, with echo-message and without
 			addr, o.TLS = secure, &tls.Config{InsecureSkipVerify: true} // the demo's own certificate, on loopback
+			if i%3 == 0 {
+				o.TLS.MaxVersion = tls.VersionTLS12
+			}
 		}
 		if p.client, err = ircclient.Dial(ctx, addr, o); err != nil {
 			return err

@@ -26,6 +26,9 @@ func (n *notifier) say(state string) {
 
 func (n *notifier) ready() { n.say(systemd.SdNotifyReady + "\nSTATUS=" + n.d.summary()) }
 
+// named tells of another main process. It must come from this one: NotifyAccess=main.
+func (n *notifier) named(pid int) { n.say(fmt.Sprintf("MAINPID=%d", pid)) }
+
 func (n *notifier) stopping() { n.say(systemd.SdNotifyStopping) }
 
 // reloading carries the monotonic time, without which systemd from 253 on does not take it for the beginning of a reload.

@@ -17,31 +17,42 @@ import (
 	"github.com/ircferry/ircferry/internal/config"
 )
 
-// read loads and verifies the configuration, the same for a start and a reload, and changes nothing. warnings are what should not be
-// and can be.
-func (o daemonOptions) read() (cfg config.Config, sum string, warnings []config.Finding, err error) {
+// reading is a configuration file that was read.
+type reading struct {
+	cfg      config.Config
+	text     []byte
+	sum      string           // of text
+	warnings []config.Finding // what should not be and can be
+}
+
+// read loads and verifies the configuration, the same for a start, a reload and an upgrade, and changes nothing.
+func (o daemonOptions) read() (r reading, err error) {
 	if o.path == "" {
-		return *o.config, "", nil, nil
+		return reading{cfg: *o.config}, nil
 	}
-	data, err := os.ReadFile(o.path)
-	if err != nil {
-		return cfg, "", nil, fmt.Errorf("read configuration: %w", err)
+	if r.text, err = os.ReadFile(o.path); err != nil {
+		return r, fmt.Errorf("read configuration: %w", err)
 	}
-	if cfg, err = config.Parse(o.path, data); err != nil {
-		return cfg, "", nil, err
+	if r.cfg, err = config.Parse(o.path, r.text); err != nil {
+		return r, err
 	}
 	var wrong []error
 	// What cannot be of the certificates is told by who loads them.
-	notes := slices.DeleteFunc(certs.Check(cfg), func(f config.Finding) bool { return f.Severity == config.SeverityError })
-	for _, f := range append(config.Verify(cfg), notes...) {
+	notes := slices.DeleteFunc(certs.Check(r.cfg), func(f config.Finding) bool { return f.Severity == config.SeverityError })
+	for _, f := range append(config.Verify(r.cfg), notes...) {
 		if f.Stops() {
 			wrong = append(wrong, fmt.Errorf("%s: %s: %s", o.path, f.Key, f.Text))
 		} else {
-			warnings = append(warnings, f)
+			r.warnings = append(r.warnings, f)
 		}
 	}
-	digest := sha256.Sum256(data)
-	return cfg, hex.EncodeToString(digest[:]), warnings, errors.Join(wrong...)
+	r.sum = sumOf(r.text)
+	return r, errors.Join(wrong...)
+}
+
+func sumOf(text []byte) string {
+	digest := sha256.Sum256(text)
+	return hex.EncodeToString(digest[:])
 }
 
 // setLogging makes the log what the configuration says, and then tells the warnings.
@@ -62,6 +73,9 @@ func (o daemonOptions) setLogging(cfg config.Config, warnings []config.Finding) 
 func (d *daemon) Reload(ctx context.Context) (admin.Reloaded, error) {
 	d.reload.Lock()
 	defer d.reload.Unlock()
+	if d.upgrades.running() {
+		return admin.Reloaded{}, errUpgrading
+	}
 	reloaded, err := d.reloadLocked()
 	d.metrics.Loaded(err == nil, reloaded.SHA256)
 	if err != nil {
@@ -81,10 +95,11 @@ func (d *daemon) reloadLocked() (admin.Reloaded, error) {
 		return admin.Reloaded{}, errors.New("there is no configuration file to reload")
 	}
 	old := d.cfg.Load()
-	cfg, sum, warnings, err := d.opt.read()
+	read, err := d.opt.read()
 	if err != nil {
 		return admin.Reloaded{}, err
 	}
+	cfg := read.cfg
 	set, err := d.certs.Load(cfg.Listeners)
 	if err != nil {
 		return admin.Reloaded{}, err
@@ -96,15 +111,15 @@ func (d *daemon) reloadLocked() (admin.Reloaded, error) {
 	}); err != nil {
 		return admin.Reloaded{}, err
 	}
-	if err := d.opt.setLogging(cfg, warnings); err != nil { // the words were verified, so it cannot be
+	if err := d.opt.setLogging(cfg, read.warnings); err != nil { // the words were verified, so it cannot be
 		d.log.Error("log stays as it was", "err", err)
 	}
-	r := admin.Reloaded{SHA256: sum, Changed: changed(old.Config, cfg), NeedsRestart: config.NeedsRestart(old.Config, cfg),
+	r := admin.Reloaded{SHA256: read.sum, Changed: changed(old.Config, cfg), NeedsRestart: config.NeedsRestart(old.Config, cfg),
 		Warnings: d.leftBehind(old.Pools, cfg.Pools)}
 	for _, w := range r.Warnings {
 		d.log.Warn("configuration reloaded", "warning", w)
 	}
-	for _, f := range warnings {
+	for _, f := range read.warnings {
 		r.Warnings = append(r.Warnings, f.Key+": "+f.Text)
 	}
 	if renewed {
@@ -112,7 +127,7 @@ func (d *daemon) reloadLocked() (admin.Reloaded, error) {
 	}
 	// What needs a restart goes on as it runs, so that the next reload names it again, or not if it was taken back.
 	cfg.Loops, cfg.State, cfg.Admin, cfg.HTTP = old.Loops, old.State, old.Admin, old.HTTP
-	d.cfg.Store(&loaded{Config: cfg, sha256: sum, at: time.Now(), needs: r.NeedsRestart})
+	d.cfg.Store(&loaded{Config: cfg, text: read.text, sha256: read.sum, at: time.Now(), needs: r.NeedsRestart})
 	return r, nil
 }
 

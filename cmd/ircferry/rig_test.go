@@ -28,6 +28,7 @@ const asProgram = "IRCFERRY_TEST_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
+		stumble()
 		os.Exit(execute(os.Args[1:]))
 	}
 	os.Exit(m.Run())

@@ -7,11 +7,13 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/ircferry/ircferry/admin"
 	"github.com/ircferry/ircferry/internal/config"
 )
 
@@ -24,7 +26,7 @@ func newRunCommand() *cobra.Command {
 		Use:   "run",
 		Short: "run the daemon",
 		Long: "Run the daemon in the foreground until SIGTERM or SIGINT. SIGHUP reloads the configuration: the whole new file is taken, or\n" +
-			"nothing is changed. Logs go to standard error.",
+			"nothing is changed. SIGUSR2 is ferryctl upgrade: a new process takes over, with all connections. Logs go to standard error.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return failed(runDaemon(cmd.Context(), path)) },
 	}
@@ -35,19 +37,33 @@ func newRunCommand() *cobra.Command {
 // runDaemon starts the daemon, serves signals, and ends it.
 func runDaemon(ctx context.Context, path string) error {
 	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT)
+	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR2)
 	defer signal.Stop(signals)
 	log, level := newLog(os.Stderr, config.Default().Log)
-	d, err := startDaemon(daemonOptions{path: path, log: log, setLog: level})
+	d, err := startOrSucceed(ctx, daemonOptions{path: path, log: log, setLog: level})
+	if errors.Is(err, errRehearsed) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
 	n := newNotifier(d, d.log)
+	d.named = n.named
 	n.ready()
-	stopWatching := n.watch()
+	stopWatching := sync.OnceFunc(n.watch())
 	defer stopWatching()
 	for {
-		switch s := <-signals; s {
+		var s os.Signal
+		select {
+		case s = <-signals:
+		case <-d.upgrades.gone:
+			stopWatching()
+			d.depart()
+			return endOrStay()
+		}
+		switch s {
+		case syscall.SIGUSR2:
+			go d.upgrades.Upgrade(ctx, admin.UpgradeRequest{}, "signal") //nolint:errcheck // the log has it
 		case syscall.SIGHUP:
 			n.reloading()
 			if _, err := d.Reload(ctx); err != nil {
@@ -57,9 +73,25 @@ func runDaemon(ctx context.Context, path string) error {
 		default:
 			n.stopping()
 			d.log.Info("stopping", "signal", s.String())
-			return endWithin(d, signals)
+			err := endWithin(d, signals)
+			if pid := d.upgrades.successor(); pid > 0 {
+				return errors.Join(err, syscall.Kill(pid, syscall.SIGTERM), endOrStay())
+			}
+			return err
 		}
 	}
+}
+
+// startOrSucceed starts the daemon or, if another process of it has started this one for that, takes its place.
+func startOrSucceed(ctx context.Context, opt daemonOptions) (*daemon, error) {
+	before, err := predecessor()
+	if err != nil {
+		return nil, err
+	}
+	if before == nil {
+		return startDaemon(opt)
+	}
+	return succeedDaemon(ctx, opt, before)
 }
 
 // sameSignal is how long a second signal is taken for the first: timeout(1) and a terminal's group send two at once.

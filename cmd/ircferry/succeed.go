@@ -1,0 +1,328 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ircferry/ircferry/admin"
+	"github.com/ircferry/ircferry/backend"
+	"github.com/ircferry/ircferry/internal/certs"
+	"github.com/ircferry/ircferry/internal/config"
+	"github.com/ircferry/ircferry/internal/fdpass"
+	"github.com/ircferry/ircferry/proxy"
+	"github.com/ircferry/ircferry/proxy/admit"
+)
+
+// The new process's side of an upgrade: see handover.go.
+
+const (
+	// firstChecks is how long the backends that are up for the old process have to be so for this one.
+	firstChecks = 10 * time.Second
+	// wordTime bounds the wait for a word of the old process, which may be busy with others'.
+	wordTime = time.Minute
+	// leftTime bounds the wait for the old process to have told the service manager.
+	leftTime = 5 * time.Second
+)
+
+// atStep lets a test look between two steps of a hand-over, or end the process there.
+var atStep = func(step string) {}
+
+// errRehearsed is the end of a dry run: all that can be tried was.
+var errRehearsed = errors.New("dry run: nothing was taken over")
+
+// predecessor is the socket to the process that has started this one as its successor; nil: none has.
+func predecessor() (*fdpass.Conn, error) {
+	text := os.Getenv(successorEnv)
+	if text == "" {
+		return nil, nil
+	}
+	os.Unsetenv(successorEnv)
+	fd, err := strconv.Atoi(text)
+	if err != nil || fd < successorFD {
+		return nil, fmt.Errorf("%s=%s in the environment names no descriptor: unset it", successorEnv, text)
+	}
+	c, err := fdpass.New(os.NewFile(uintptr(fd), "predecessor"))
+	if err != nil {
+		return nil, fmt.Errorf("%s=%s in the environment: %w; unset it", successorEnv, text, err)
+	}
+	c.Expect(os.Getppid())
+	return c, nil
+}
+
+// succession is this process on its way into another one's place.
+type succession struct {
+	opt  daemonOptions
+	conn *fdpass.Conn
+	d    *daemon
+
+	begin   *beginMessage
+	running config.Config // of the old process
+	present reading       // of now
+	set     *certs.Set    // of the running one
+}
+
+// succeedDaemon takes the place of the process at the other end of conn, or tells it why not.
+func succeedDaemon(ctx context.Context, opt daemonOptions, conn *fdpass.Conn) (*daemon, error) {
+	defer conn.Close()
+	x := &succession{opt: opt, conn: conn}
+	if err := x.carryOut(ctx); err != nil {
+		if !errors.Is(err, errRehearsed) {
+			x.conn.Send(message{Word: wordFailed, Error: short(err)}) //nolint:errcheck // the process that would hear it may be gone
+		}
+		return nil, err
+	}
+	return x.d, nil
+}
+
+// short fits into a message.
+func short(err error) string {
+	text := err.Error()
+	return text[:min(len(text), 4096)]
+}
+
+func (x *succession) carryOut(ctx context.Context) error {
+	atStep("started")
+	if err := x.conn.Send(message{Word: wordHello, Hello: ourselves()}); err != nil {
+		return err
+	}
+	m, _, err := x.await(wordBegin)
+	if err != nil {
+		return err
+	}
+	x.begin = m.Begin
+	if err := x.prepare(ctx); err != nil {
+		return err
+	}
+	atStep("prepared")
+	if err := x.conn.Send(message{Word: wordPrepared}); err != nil {
+		return err
+	}
+	if x.begin.DryRun {
+		return errRehearsed
+	}
+	return x.takeOver(ctx)
+}
+
+// await waits for a word of the old process, with its descriptors.
+func (x *succession) await(word string) (m message, fds []int, err error) {
+	if err := x.conn.SetDeadline(time.Now().Add(wordTime)); err != nil {
+		return m, nil, err
+	}
+	if fds, err = x.conn.Recv(&m); err != nil {
+		return m, nil, fmt.Errorf("the process before this one: %w", err)
+	}
+	if m.Word != word {
+		return m, nil, fmt.Errorf("the process before this one says %q, want %q", m.Word, word)
+	}
+	return m, fds, nil
+}
+
+// prepare does all that can be wrong and changes nothing of the old process.
+func (x *succession) prepare(ctx context.Context) (err error) {
+	if x.begin == nil {
+		return errors.New("the process before this one says nothing of itself")
+	}
+	if x.present, err = x.opt.read(); err != nil {
+		return err
+	}
+	if x.running, err = config.Parse("the running configuration", []byte(x.begin.Config)); err != nil {
+		return fmt.Errorf("this version does not take the configuration that runs (reload one that both take, then upgrade): %w", err)
+	}
+	if err := x.opt.setLogging(x.running, nil); err != nil {
+		return err
+	}
+	tune(x.begin.Loops)
+	d := newDaemon(x.opt, x.begin.Instance, x.begin.Started)
+	x.d = d
+	d.cfg.Store(&loaded{Config: x.running, text: []byte(x.begin.Config), sha256: sumOf([]byte(x.begin.Config)), at: x.begin.Loaded})
+	if x.set, err = d.certs.Load(x.running.Listeners); err != nil {
+		return err
+	}
+	if _, err := d.certs.Load(x.present.cfg.Listeners); err != nil {
+		return err
+	}
+	if err := x.probe(); err != nil {
+		return err
+	}
+	if err := d.startBackends(x.running); err != nil {
+		return err
+	}
+	d.backends.Adopt(x.begin.Backends)
+	return x.awaitUp(ctx)
+}
+
+// probe finds out whether listeners can be bound that the configuration has now and the old process has not.
+func (x *succession) probe() error {
+	var bound []netip.AddrPort
+	for _, text := range x.begin.Bound {
+		a, err := netip.ParseAddrPort(text)
+		if err != nil {
+			return fmt.Errorf("listener of the process before: %w", err)
+		}
+		bound = append(bound, netip.AddrPortFrom(a.Addr().Unmap(), a.Port()))
+	}
+	return admit.Probe(x.present.cfg.Listeners, bound)
+}
+
+// awaitUp waits until the backends that are up for the old process are so for this one: if they are not, something is wrong with this one.
+func (x *succession) awaitUp(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, firstChecks)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		var missing []string
+		for _, name := range x.begin.Up {
+			b, ok := x.d.backends.Backend(name)
+			switch {
+			case !ok:
+				return fmt.Errorf("backend %s is up and not in the running configuration", name)
+			case b.Oper() != backend.Up && b.Admin() != backend.Maint:
+				missing = append(missing, fmt.Sprintf("%s (%s)", name, b.Status().Cause))
+			}
+		}
+		if len(missing) == 0 {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("backends that are up for the running process are not for this one: %s; see to them and upgrade again", strings.Join(missing, ", "))
+		}
+	}
+}
+
+// takeOver takes all of it. Until it has said taken it changes nothing that the old process has.
+func (x *succession) takeOver(ctx context.Context) error {
+	hurry := new(collector).hurry()
+	m, special, err := x.await(wordLegacy)
+	if err != nil {
+		return err
+	}
+	if m.Legacy == nil || len(special) != 3+m.Legacy.Doors || m.Legacy.Doors < 1 {
+		return fmt.Errorf("the process before this one has sent %d descriptors ahead", len(special))
+	}
+	atStep("legacy")
+	fds, err := x.conn.RecvAll(m.Legacy.Descriptors)
+	if err != nil {
+		return err
+	}
+	atStep("descriptors")
+	l, err := readLegacy(special[1])
+	if err != nil {
+		return err
+	}
+	s, err := x.resume(l, proxy.Inherited{Carried: l.Proxy, Arena: special[0], FDs: fds})
+	if err != nil {
+		return err
+	}
+	x.d.lock = os.NewFile(uintptr(special[2]), "lock")
+	if x.d.doors, err = inheritDoors(x.running, special[3:]); err != nil {
+		return err
+	}
+	atStep("ready")
+	if err := x.conn.Send(message{Word: wordReady}); err != nil {
+		return err
+	}
+	if _, _, err := x.await(wordGo); err != nil {
+		return err
+	}
+	atStep("go")
+	if err := x.conn.Send(message{Word: wordTaken}); err != nil {
+		return err
+	}
+	s.Start()
+	atStep("taken")
+	hurry()
+	x.goOn(ctx)
+	return nil
+}
+
+// resume makes the rooms what they were.
+func (x *succession) resume(l *legacy, in proxy.Inherited) (*proxy.Successor, error) {
+	d := x.d
+	d.backends.Adopt(l.Backends)
+	if err := d.tickets.Import(l.Tickets); err != nil {
+		return nil, err
+	}
+	d.certs.Use(x.set)
+	s, err := proxy.Resume(d.proxyOptions(x.begin.Loops), in, listenerTLS(x.running.Listeners, x.set, d.tickets))
+	if err != nil {
+		return nil, err
+	}
+	d.proxy = s.Proxy()
+	if err := d.startMoves(x.running, &l.Past); err != nil {
+		return nil, err
+	}
+	d.events.Resume(l.Events)
+	d.upgrades.history = l.Upgrades
+	d.upgrades.history.Last.PID = os.Getpid()
+	here, err := count(d.registry)
+	if err != nil {
+		return nil, err
+	}
+	d.counters = l.Counters.less(here)
+	return s, nil
+}
+
+// goOn does what is still to do when clients are served already.
+func (x *succession) goOn(ctx context.Context) {
+	d := x.d
+	d.backends.Subscribe(d.backendEvent)
+	d.serve()
+	d.watch()
+	d.metrics.Loaded(true, d.cfg.Load().sha256)
+	x.conn.SetDeadline(time.Now().Add(leftTime)) //nolint:errcheck // then it is waited for until the other end closes
+	var m message
+	if _, err := x.conn.Recv(&m); err == nil && m.Word == wordLeft {
+		d.upgrades.mu.Lock()
+		d.upgrades.history.Last.Pause = m.Pause
+		d.upgrades.mu.Unlock()
+	}
+	last := d.upgrades.known().Last
+	d.publish("upgrade", fmt.Sprintf("version %s to %s, %d sessions came along", last.From, last.To, last.Sessions))
+	d.log.Info("ircferry goes on", "version", admin.BuildVersion().Version, "instance", d.instance, "sessions", last.Sessions, "left", last.Left,
+		"pause", time.Duration(last.Pause*float64(time.Millisecond)))
+	if x.present.sum == d.cfg.Load().sha256 {
+		return
+	}
+	if _, err := d.Reload(ctx); err != nil {
+		d.log.Error("configuration not reloaded behind the upgrade, that of before stays", "err", err)
+	}
+}
+
+// leave gives the place up to a process that has taken it.
+func (d *daemon) leave(cut *proxy.Cut, x *upgrade) {
+	if d.named != nil {
+		d.named(x.result.PID)
+	}
+	if err := x.conn.Send(message{Word: wordLeft, Pause: x.result.Pause}); err != nil {
+		d.log.Warn("the new process does not hear that this one goes", "err", err)
+	}
+	admin.Leave(d.doors.admin)
+	d.backends.Leave()
+	cut.Leave()
+}
+
+// depart ends a daemon whose place another process has: who asks here still gets the answer, then everything is given back in silence.
+func (d *daemon) depart() {
+	ctx, cancel := context.WithTimeout(context.Background(), departTime)
+	defer cancel()
+	d.stopping.Store(true)
+	d.closings.end()
+	if d.public != nil {
+		d.public.Shutdown(ctx) //nolint:errcheck // who is slow is cut off
+	}
+	d.api.Shutdown(ctx) //nolint:errcheck // the same
+	d.moves.Close(ctx)  //nolint:errcheck // none is under way
+	d.release()
+}
+
+// departTime bounds how long whoever asked the old process may take to read its answer.
+const departTime = 3 * time.Second
