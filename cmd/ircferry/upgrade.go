@@ -209,10 +209,8 @@ func (x *upgrade) await(word string, within time.Duration) (message, error) {
 	var m message
 	_, err := x.conn.Recv(&m)
 	switch {
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return m, fmt.Errorf("the new process hangs: no %q within %v", word, within)
 	case err != nil:
-		return m, x.failed(err)
+		return m, x.failed(fmt.Errorf("no %q within %v: %w", word, within.Round(time.Millisecond), err))
 	case m.Word == wordFailed:
 		return m, fmt.Errorf("the new process: %s", m.Error)
 	case m.Word != word:
@@ -223,6 +221,9 @@ func (x *upgrade) await(word string, within time.Duration) (message, error) {
 
 // failed says why nothing can be said to the new process, or heard from it.
 func (x *upgrade) failed(err error) error {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return fmt.Errorf("the new process hangs: %w", err)
+	}
 	if !errors.Is(err, io.EOF) && !errors.Is(err, syscall.EPIPE) && !errors.Is(err, syscall.ECONNRESET) {
 		return fmt.Errorf("hand over: %w", err)
 	}

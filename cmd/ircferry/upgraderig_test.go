@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -111,11 +112,15 @@ func (f *ferry) run(env ...string) {
 	}
 	f.t.Cleanup(f.stop)
 	f.awaitUp("a", "b")
+	await(f.t, "listeners", func() bool {
+		st := f.status()
+		return len(st.Listeners) > 0 && !slices.ContainsFunc(st.Listeners, func(l admin.Listener) bool { return !l.Accepting })
+	})
 }
 
 // stop ends the daemon in order, whichever process it is by now.
 func (f *ferry) stop() {
-	if f.cmd.ProcessState == nil {
+	if f.cmd.ProcessState == nil && syscall.Kill(f.cmd.Process.Pid, 0) == nil {
 		f.cmd.Process.Signal(syscall.SIGTERM)
 		done := make(chan struct{})
 		go func() { f.cmd.Wait(); close(done) }()
