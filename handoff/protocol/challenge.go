@@ -43,5 +43,5 @@ func (c *Control) HelloProven(ctx context.Context, h Hello) (Hello, error) {
 		return Hello{}, err
 	}
 	c.proven = true
-	return c.heard(m)
+	return c.heard(ctx, m)
 }

@@ -114,11 +114,14 @@ func (c *Control) Hello(ctx context.Context, h Hello) (Hello, error) {
 	if err != nil {
 		return Hello{}, err
 	}
-	return c.heard(m)
+	return c.heard(ctx, m)
 }
 
 // heard takes the ircd's HELLO.
-func (c *Control) heard(m Message) (Hello, error) {
+func (c *Control) heard(ctx context.Context, m Message) (Hello, error) {
+	if c.broken.Load() { // answered as the time was over: whoever goes on with this connection would fail at its next question
+		return Hello{}, fmt.Errorf("HELLO: %w (%w)", context.Cause(ctx), ErrBroken)
+	}
 	peer, err := HelloOf(m)
 	if err != nil {
 		return Hello{}, c.breakWith(err)

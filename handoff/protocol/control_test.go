@@ -129,6 +129,39 @@ func TestErrorAnswersBreakNothing(t *testing.T) {
 	noError(t, c.Resume(t.Context(), tx))
 }
 
+// lateConn ends a context as it gives an answer, and gives it when that has come to the connection.
+type lateConn struct {
+	net.Conn
+	end   context.CancelFunc
+	ended chan struct{}
+}
+
+func (l *lateConn) Read(p []byte) (int, error) {
+	n, err := l.Conn.Read(p)
+	if l.end(); err == nil {
+		<-l.ended
+	}
+	return n, err
+}
+
+func (l *lateConn) SetDeadline(time.Time) error { close(l.ended); return nil }
+
+// A HELLO that is answered as its time is over is none: with that connection a move would begin, and fail when everybody stands still.
+func TestHelloAnsweredTooLate(t *testing.T) {
+	near, far := net.Pipe()
+	defer far.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	c := NewControl(&lateConn{Conn: near, end: cancel, ended: make(chan struct{})})
+	defer c.Close()
+	go func() {
+		bufio.NewReader(far).ReadString('\n')
+		fmt.Fprintln(far, "HELLO v=1")
+	}()
+	if h, err := c.Hello(ctx, Hello{}); !errors.Is(err, ErrBroken) || !errors.Is(err, context.Canceled) || !c.Broken() {
+		t.Errorf("got %v, %v", h, err)
+	}
+}
+
 func TestDialRefuses(t *testing.T) {
 	for _, address := range []string{"", "unix", "unix:", "udp:127.0.0.1:1", "/run/sock", "tcp:"} {
 		if c, err := Dial(t.Context(), address); err == nil {
