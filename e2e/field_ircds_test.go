@@ -98,6 +98,7 @@ func refusedClients(t *testing.T, f *ferry, n int) {
 			defer c.mu.Unlock()
 			return c.err != nil
 		})
+		_ = c.conn.Close() // else its session waits half a minute for that, as half_closed in the log of whatever fails behind it
 	}
 }
 
