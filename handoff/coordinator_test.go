@@ -1,0 +1,205 @@
+package handoff
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ircferry/ircferry/backend"
+	"github.com/ircferry/ircferry/handoff/protocol"
+)
+
+// What is not there is said, by name, and nothing is begun.
+func TestCommandsForWhatIsNotThere(t *testing.T) {
+	in(t, func(t *testing.T, r *rig) {
+		for name, command := range map[string]func(Request) error{
+			"drain":   func(q Request) error { _, err := r.c.Drain(q); return err },
+			"hold":    func(q Request) error { _, err := r.c.Hold(q); return err },
+			"dry run": func(q Request) error { _, err := r.c.DryRun(t.Context(), q); return err },
+		} {
+			for _, q := range []Request{{Pool: "nowhere", From: "a"}, {Pool: "main", From: "nobody"}} {
+				if err := command(q); err == nil || !strings.Contains(err.Error(), q.Pool) && !strings.Contains(err.Error(), q.From) {
+					t.Errorf("%s of %s/%s: %v", name, q.Pool, q.From, err)
+				}
+			}
+		}
+		if _, err := r.c.Release("main", "nobody", "b", "test"); err == nil {
+			t.Error("released what was not held")
+		}
+		if err := r.c.Cancel("no-such-move"); err == nil {
+			t.Error("cancelled what was not begun")
+		}
+		if report, found := r.c.Move("no-such-move"); found {
+			t.Errorf("found %+v", report)
+		}
+		if report, _, found := r.c.Watch("no-such-move"); found {
+			t.Errorf("watched %+v", report)
+		}
+		if r.sessions.gated || len(r.c.Moves()) > 0 || len(journals(t, r.dir)) > 0 {
+			t.Error("something was begun")
+		}
+	})
+}
+
+// A move can be watched to its end, and whose sessions it has is known as long as it has them.
+func TestMoveIsWatched(t *testing.T) {
+	in(t, func(t *testing.T, r *rig) {
+		m, err := r.c.Hold(Request{Pool: "main", From: "a"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-m.Parked()
+		synctest.Wait()
+		report, changed, found := r.c.Watch(m.ID())
+		if !found || report.State != StateParked || !r.c.Moving("main/a") || r.c.Moving("main/b") || r.c.Moving("other/a") {
+			t.Errorf("found %v: %+v; moving a %v, b %v", found, report, r.c.Moving("main/a"), r.c.Moving("main/b"))
+		}
+		if _, err := r.c.Release("main", "a", "b", "test"); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-changed:
+		case <-time.After(time.Minute):
+			t.Error("the change is not told")
+		}
+		r.await(m)
+		if report, found := r.c.Move(m.ID()); !found || report.State != StateDone || r.c.Moving("main/a") {
+			t.Errorf("%+v; moving %v", report, r.c.Moving("main/a"))
+		}
+	})
+}
+
+// The newest moves are remembered.
+func TestMovesAreRemembered(t *testing.T) {
+	in(t, func(t *testing.T, r *rig) {
+		var ids []string
+		for range keptMoves + 3 {
+			m := newMove("id"+token(4), Request{Pool: "main", From: "a"}, func(error) {}, nil)
+			ids = append(ids, m.ID())
+			r.c.keep(m)
+		}
+		got := r.c.Moves()
+		if len(got) != keptMoves {
+			t.Fatalf("%d moves", len(got))
+		}
+		if _, found := r.c.Move(ids[2]); found {
+			t.Error("the oldest is remembered")
+		}
+		if _, found := r.c.Move(ids[3]); !found {
+			t.Error("one that is not too old is forgotten")
+		}
+	})
+}
+
+// The end of the daemon waits for moves, but not for ever.
+func TestCloseWaitsForMoves(t *testing.T) {
+	in(t, func(t *testing.T, r *rig) {
+		r.sessions.before = func(call string) {
+			if call == "Thaw" {
+				time.Sleep(3 * time.Second)
+			}
+		}
+		r.a.fault = on("EXPORT", 1, fault{slow: 2 * time.Second})
+		from, _ := r.c.find("main", "a")
+		to, _ := r.c.find("main", "b")
+		m, err := r.c.start(Request{Kind: KindDrain, Pool: "main", From: "a", To: "b"}, from, to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		short, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := r.c.Close(short); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("a move that thaws: %v", err)
+		}
+		if err := r.c.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		report := r.await(m)
+		if report.State != StateReverted || !strings.Contains(report.Error, errDaemonEnds.Error()) {
+			t.Errorf("%+v", report)
+		}
+		r.owners()
+	})
+}
+
+// A journal of a move that has ended goes; one that cannot be read is put aside with the others.
+func TestJournalsOfAnEarlierDaemon(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"ended":  "MOVE id=ended kind=drain pool=main from=a to=b tx=1 epoch=e was=ready\nRELEASE tx=1\nRELEASED tx=1\nCOMMITTED tx=1 to=b\n",
+		"torn":   "MOVE id=torn kind=drain pool=main from=a to=b tx=2 epoch=e was=maint\nIMPORT tx=3 to=c\nUSER u=u1\nUSER u=u2\n",
+		"broken": "MOVE id=\x01=\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name+".journal"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	found, err := findInterrupted(dir)
+	if err != nil || len(found) != 2 {
+		t.Fatalf("%+v, %v", found, err)
+	}
+	broken, torn := found[0], found[1]
+	if broken.ID != "broken" || broken.Pool != "" || torn.ID != "torn" || torn.Released || torn.Users != 2 || torn.Was != backend.Maint || torn.Kind != KindDrain || torn.To != "b" {
+		t.Errorf("%+v\n%+v", broken, torn)
+	}
+	if len(torn.Open) != 2 || torn.Open[0] != (transaction{to: "b", tx: "2"}) || torn.Open[1] != (transaction{to: "c", tx: "3"}) {
+		t.Errorf("open: %+v", torn.Open)
+	}
+	left, _ := filepath.Glob(filepath.Join(dir, "*"))
+	if len(left) != 2 || left[0] != broken.Path || left[1] != torn.Path {
+		t.Errorf("left %q, want %q and %q", left, broken.Path, torn.Path)
+	}
+}
+
+// Records that make no sense are no records.
+func TestRecordsThatMakeNoSense(t *testing.T) {
+	for name, rec := range map[string]protocol.Message{
+		"no u":  protocol.NewMessage("USER", "nick", "n", "out", "1"),
+		"bad u": protocol.NewMessage("USER", "u", "a b", "nick", "n", "out", "1"),
+		"bad":   protocol.NewMessage("USER", "u", "i.1", "nick", "n", "out", "x"),
+	} {
+		s := newSnapshot()
+		if _, err := s.add(rec); err == nil || len(s.Users) > 0 || len(s.Records) > 0 {
+			t.Errorf("%s: %v, %d users, %d records", name, err, len(s.Users), len(s.Records))
+		}
+	}
+	s := newSnapshot()
+	out, err := s.add(protocol.NewMessage("USER", "u", "i.1", "nick", "n", "in", "7", "out", "9", "rq", "PING", "sq", "PONG"))
+	if err != nil || out.Has("rq") || out.Has("sq") || out.Has("in") || out.Has("out") || out.Get("nick") != "n" {
+		t.Errorf("%v, %v", out, err)
+	}
+	if x := s.Users["i.1"]; x == nil || x.Nick != "n" || x.Out != 9 || string(x.RQ) != "PING" || string(x.SQ) != "PONG" {
+		t.Errorf("%+v", x)
+	}
+}
+
+// A destination that counts other users than it was given is not believed.
+func TestDestinationThatMiscounts(t *testing.T) {
+	in(t, func(t *testing.T, r *rig) {
+		r.b.notes.Users = 1
+		if report, err := r.drain(Request{}); err != nil || report.State != StateReverted || report.Reverted != 3 || !strings.Contains(report.Error, "users") {
+			t.Errorf("%+v, %v", report, err)
+		}
+		r.owners()
+	})
+	in(t, func(t *testing.T, r *rig) {
+		report := r.holdAndRelease("b", func() {
+			r.b.notes.Users = -1
+			time.AfterFunc(time.Minute, func() {
+				r.b.mu.Lock()
+				defer r.b.mu.Unlock()
+				r.b.notes.Users = 0
+			})
+		})
+		if took := report.Ended.Sub(report.Started); report.State != StateDone || report.Moved != 3 || len(report.Named) > 0 || took < time.Minute {
+			t.Errorf("after %v: %+v", took, report)
+		}
+		r.owners()
+	})
+}
