@@ -203,3 +203,71 @@ func TestDestinationThatMiscounts(t *testing.T) {
 		r.owners()
 	})
 }
+
+// An error names the step and whose it is.
+func TestErrorsNameStepAndBackend(t *testing.T) {
+	refused := fault{err: &protocol.Error{Code: protocol.CodeInternal}}
+	for want, break_ := range map[string]func(*rig){
+		"pull main/a: ": func(r *rig) { r.a.fault = on("EXPORT", 1, refused) },
+		"push main/b: ": func(r *rig) { r.b.fault = on("PREPARE", 1, refused) },
+	} {
+		in(t, func(t *testing.T, r *rig) {
+			break_(r)
+			if report, err := r.drain(Request{}); err != nil || report.State != StateReverted || !strings.HasPrefix(report.Error, want) {
+				t.Errorf("%q, %v, want %q...", report.Error, err, want)
+			}
+		})
+	}
+}
+
+// A report is a picture: who changes it changes nothing of the move.
+func TestReportIsACopy(t *testing.T) {
+	in(t, func(t *testing.T, r *rig) {
+		r.b.taken = "u2"
+		r.b.notes.Warns = []protocol.Note{{U: "u1", Code: "unknown-key"}}
+		report, err := r.drain(Request{})
+		if err != nil || len(report.Named) != 1 || len(report.Warnings) != 1 || len(report.Took) == 0 {
+			t.Fatalf("%+v, %v", report, err)
+		}
+		step, took := StepCheck, report.Took[StepCheck]
+		report.Named[0].Session, report.Warnings[0].Code, report.Took[step] = "changed", "changed", took+1
+		again, _ := r.c.Move(report.ID)
+		if again.Named[0].Session != "u2" || again.Warnings[0].Code != "unknown-key" || again.Took[step] != took {
+			t.Errorf("%+v", again)
+		}
+	})
+}
+
+// Clients who wait are in a hurry while something is tried for them, and not while the next try is waited for.
+func TestHurryOnlyWhileSomethingIsTried(t *testing.T) {
+	in(t, func(t *testing.T, r *rig) {
+		hurries, most := 0, 0
+		r.c.opt.Hurry = func() func() {
+			hurries++
+			most = max(most, hurries)
+			return func() { hurries-- }
+		}
+		report := r.holdAndRelease("b", func() {
+			r.b.notes.Users = -1 // no try is good
+			for n := 1; n < 4; n++ {
+				time.AfterFunc(time.Duration(n)*7*time.Second+time.Second/3, func() {
+					calmNow(t, hurries)
+					if n == 3 {
+						r.b.mu.Lock()
+						defer r.b.mu.Unlock()
+						r.b.notes.Users = 0
+					}
+				})
+			}
+		})
+		if report.State != StateDone || report.Moved != 3 || hurries != 0 || most != 1 {
+			t.Errorf("%+v; %d hurries at the end, %d at a time", report, hurries, most)
+		}
+	})
+}
+
+func calmNow(t *testing.T, hurries int) {
+	if hurries != 0 {
+		t.Errorf("%d hurries while the next try is waited for", hurries)
+	}
+}

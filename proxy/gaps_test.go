@@ -561,3 +561,55 @@ func TestGateHasTime(t *testing.T) {
 	r.Ungate("other")
 	d.next().expect("NICK ann\r\n")
 }
+
+// Where COMMITTED has said it for all, nobody waits for LIVE.
+func TestSpliceOfWhoIsLive(t *testing.T) {
+	r, a, b := moves(t, config.Listener{})
+	x := r.user(a, "ann")
+	r.freeze(x)
+	server := r.attach(x, b)
+	x.client.send("PING held\r\n")
+	r.arrived(len("PING held\r\n"))
+	one(t, r.Splice(ctxOf(t), "main/b", []backend.Splice{{U: x.u, Live: true, RQ: []byte("PING before\r\n"), SQ: []byte(":irc.a NOTICE ann :late\r\n")}}), "")
+	server.expect("PING before\r\nPING held\r\n")
+	x.client.expect(":irc.a NOTICE ann :late\r\n")
+	server.send(":irc.b PING x\r\n")
+	x.client.expect(":irc.b PING x\r\n")
+	if _, err := x.server.Write([]byte("x")); err == nil {
+		x.server.expectGone()
+	}
+}
+
+// USER that does not come is waited for so long, and then for the rest of the registration.
+func TestUserIsNotWaitedForLong(t *testing.T) {
+	password := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(password, []byte("pw\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d := newIRCd(t)
+	r := newRig(t, rigOptions{loops: 1, listener: config.Listener{Limits: config.Limits{Registration: config.Duration(time.Hour)}},
+		backends: []config.Backend{{Name: "a", Address: d.addr(), Identity: config.IdentityWebIRC, WebIRCPasswordFile: password, WebIRCAfter: "user"}}})
+	r.up("main/a")
+	client := r.dial()
+	client.send("NICK ann\r\n")
+	left := func() (left time.Duration) {
+		r.onAll(ctxOf(t), func(w *worker) {
+			w.each(func(s *session) {
+				if s.state == StateRelay {
+					left = s.deadline - w.loop.Now()
+				}
+			})
+		})
+		return left
+	}
+	r.eventually("waiting for USER", func() bool { return left() > 0 })
+	if d := left(); d > userTime {
+		t.Errorf("USER is waited for for %v", d)
+	}
+	r.turnTime(t, userTime)
+	server := d.next()
+	server.expectLine("WEBIRC pw ")
+	if d := left(); d < time.Hour-time.Minute {
+		t.Errorf("the registration has %v left", d)
+	}
+}
