@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"strings"
 	"syscall"
 	"testing"
@@ -197,5 +198,85 @@ func TestCapsOfALine(t *testing.T) {
 		if got := strings.Join(capsOf(parseSaid(line)), " "); got != want {
 			t.Errorf("%q: %q, want %q", line, got, want)
 		}
+	}
+}
+
+// A refusal that is about the user is not one of the gateway's, in whatever case it is written.
+func TestWhatARefusalIsAbout(t *testing.T) {
+	for words, want := range map[string][2]bool{ // about WEBIRC, about a login
+		"ERROR :Closing link: WEBIRC: bad password":  {true, false},
+		"ERROR :CGI:IRC host not allowed":            {true, false},
+		"cgiirc password":                            {true, false},
+		"464 Password Incorrect":                     {false, true},
+		"You need to identify via SASL":              {false, true},
+		"YOU NEED AN ACCOUNT":                        {false, true},
+		"Please Log In":                              {false, true},
+		"A client CERTIFICATE is required":           {false, true},
+		"465 You are banned":                         {false, false},
+		"ERROR :Closing link: (x) [Too many clones]": {false, false},
+	} {
+		if aboutWebIRC(words) != want[0] || wantsLogin(words) != want[1] {
+			t.Errorf("%q: about WEBIRC %v, about a login %v", words, aboutWebIRC(words), wantsLogin(words))
+		}
+	}
+}
+
+// Nicks that an ircd does not take are given up after some; a password that it asks for is no refusal by itself.
+func TestChecksWhoseNickIsNotTaken(t *testing.T) {
+	for _, numeric := range []string{"432", "433", "436", "437"} {
+		ircd := script{ls: caps, user: strings.Repeat(":irc.test "+numeric+" * %n :No\n", 4)}
+		b := config.Backend{Name: "a", Weight: 1, Address: ircd.play(t, nil).String(), Identity: config.IdentityNone}
+		check := config.Check{Type: config.CheckIRC, Inter: seconds(3600), Register: seconds(3600), Timeout: seconds(2), Rise: 1, Fall: 1}
+		var all []string
+		for _, f := range Probe(t.Context(), config.Config{Pools: one(config.Pool{Check: check, Backends: []config.Backend{b}})}) {
+			all = append(all, f.String())
+		}
+		if text := strings.Join(all, "\n"); !strings.Contains(text, "it took no nick: "+numeric) || !strings.HasPrefix(text, "ok: ") {
+			t.Errorf("%s: %s", numeric, text)
+		}
+	}
+}
+
+// What a backend was found to be is forgotten where it is not checked, and by no other wish of the operator's.
+func TestMaintForgetsTheChecks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld().all("a b")
+		s := w.newSet(t, "", one(relays(config.Linked, "a", "b")))
+		settle()
+		b := get(t, s, "b")
+		for _, c := range []struct {
+			to AdminState
+			up bool // before the next check
+		}{{Drain, true}, {Drain, true}, {Ready, true}, {Maint, false}} {
+			if err := b.SetAdmin(c.to); err != nil {
+				t.Fatal(err)
+			}
+			if up := b.Oper() == Up; up != c.up {
+				t.Errorf("in %s it is %s", c.to, b.Oper())
+			}
+		}
+		w.set(where("b"), nil)
+		if err := b.SetAdmin(Ready); err != nil {
+			t.Fatal(err)
+		}
+		settle()
+		if b.Oper() != Down {
+			t.Error("up without a check")
+		}
+		if err := b.SetAdmin("nonsense"); err == nil || b.Admin() != Ready {
+			t.Errorf("%v, %s", err, b.Admin())
+		}
+	})
+}
+
+// The order of addresses is a copy's.
+func TestOrderOfAddressesIsACopy(t *testing.T) {
+	a, b := netip.MustParseAddrPort("192.0.2.1:1"), netip.MustParseAddrPort("192.0.2.2:1")
+	known := []netip.AddrPort{a, b}
+	if got := firstOf(known, b); got[0] != b || got[1] != a || known[0] != a || known[1] != b {
+		t.Errorf("%v of %v", got, known)
+	}
+	if got := firstOf(known, netip.AddrPort{}); got[0] != a || len(got) != 2 {
+		t.Errorf("%v", got)
 	}
 }

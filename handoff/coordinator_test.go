@@ -271,3 +271,95 @@ func calmNow(t *testing.T, hurries int) {
 		t.Errorf("%d hurries while the next try is waited for", hurries)
 	}
 }
+
+// An ABORT that is answered is not asked again; one whose conversation is broken gets another.
+func TestAbandonIsAskedOnce(t *testing.T) {
+	for name, f := range map[string]fault{"answered": {}, "broken": {err: errLost}} {
+		in(t, func(t *testing.T, r *rig) {
+			asked, connects := 0, 0
+			first := true
+			r.b.fault = func(verb string) fault {
+				switch verb {
+				case "CONNECT":
+					connects++
+				case "ABORT":
+					if asked++; first {
+						first = false
+						return f
+					}
+				}
+				return fault{}
+			}
+			to, _ := r.c.find("main", "b")
+			dst, err := r.b.Connect(t.Context(), to)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tx := token(16)
+			if err := dst.Import(t.Context(), tx, token(16), time.Minute, ""); err != nil {
+				t.Fatal(err)
+			}
+			if !r.c.abandon(dst, to, tx) || r.b.dest[tx] != protocol.DestAborted {
+				t.Errorf("%s: the import is %s", name, r.b.dest[tx])
+			}
+			if want := map[string]int{"answered": 1, "broken": 2}[name]; asked != want || connects != want {
+				t.Errorf("%s: asked %d times by %d conversations, want %d", name, asked, connects, want)
+			}
+		})
+	}
+}
+
+// Each session's pause is told, with the kind of its move.
+func TestPausesAreTold(t *testing.T) {
+	in(t, func(t *testing.T, r *rig) {
+		told := 0
+		r.c.opt.Paused = func(pool string, kind Kind, pause time.Duration) {
+			if pool != "main" || kind != KindDrain || pause != time.Millisecond {
+				t.Errorf("%s %s %v", pool, kind, pause)
+			}
+			told++
+		}
+		r.a.fault = on("RELEASE", 1, fault{err: &protocol.Error{Code: protocol.CodeResumed}})
+		if report, err := r.drain(Request{}); err != nil || report.State != StateReverted || told != 3 {
+			t.Errorf("reverted: %d told; %+v, %v", told, report, err)
+		}
+		told = 0
+		if report, err := r.drain(Request{}); err != nil || report.State != StateDone || told != 3 {
+			t.Errorf("done: %d told; %+v, %v", told, report, err)
+		}
+	})
+}
+
+// What interrupted moves had begun is aborted, as soon as the ircd can be asked, and nobody waits for it longer than he said.
+func TestForgetAbortsWhatWasBegun(t *testing.T) {
+	in(t, func(t *testing.T, r *rig) {
+		to, _ := r.c.find("main", "b")
+		dst, err := r.b.Connect(t.Context(), to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tx := token(16)
+		if err := dst.Import(t.Context(), tx, token(16), 5*time.Minute, ""); err != nil {
+			t.Fatal(err)
+		}
+		r.b.hidden = true
+		begin := time.Now()
+		r.c.Forget([]Interrupted{{Pool: "main", Open: []transaction{{to: "b", tx: tx}, {to: "nobody", tx: tx}}}}, 10*time.Second)
+		if took := time.Since(begin); took != 10*time.Second || r.b.dest[tx] != protocol.DestStaging {
+			t.Errorf("after %v it is %s", took, r.b.dest[tx])
+		}
+		r.b.mu.Lock()
+		r.b.hidden = false
+		r.b.mu.Unlock()
+		time.Sleep(30 * time.Second)
+		synctest.Wait()
+		if r.b.dest[tx] != protocol.DestAborted {
+			t.Errorf("it is %s still", r.b.dest[tx])
+		}
+		begin = time.Now()
+		r.c.Forget([]Interrupted{{Pool: "main", Open: []transaction{{to: "b", tx: tx}}}}, time.Minute)
+		if took := time.Since(begin); took > time.Second {
+			t.Errorf("waited %v for what was answered", took)
+		}
+	})
+}
