@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -278,5 +279,64 @@ func TestOrderOfAddressesIsACopy(t *testing.T) {
 	}
 	if got := firstOf(known, netip.AddrPort{}); got[0] != a || len(got) != 2 {
 		t.Errorf("%v", got)
+	}
+}
+
+// An ircd that was full and takes a client is full no more.
+func TestOpenThatIsTakenEndsTheWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, d := newWorld(), newIrcd("e1")
+		w.set("/a", d.accept)
+		s := w.newSet(t, "", one(natives("a")))
+		after(time.Second)
+		a := get(t, s, "a")
+		a.OpenRefused(string(protocol.CodeRefused))
+		expect(t, "clients wait", chosen(t, mainPool(t, s)), "none")
+		a.DialOK()
+		expect(t, "clients come", chosen(t, mainPool(t, s)), "a")
+	})
+}
+
+// Each of the operator's wishes alone keeps clients away.
+func TestWhoIsUnfit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld().all("a b")
+		s := w.newSet(t, "", one(relays(config.Linked, "a", "b")))
+		settle()
+		b := get(t, s, "b")
+		now := time.Now()
+		for name, c := range map[string]struct{ spoil, mend func() }{
+			"admin":   {func() { b.admin = Drain }, func() { b.admin = Ready }},
+			"removed": {func() { b.removed.Store(true) }, func() { b.removed.Store(false) }},
+			"weight":  {func() { b.plan.conf.Weight = 0 }, func() { b.plan.conf.Weight = 100 }},
+			"down":    {func() { b.health.oper = Down }, func() { b.health.oper = Up }},
+		} {
+			if b.fitness(now) != fit {
+				t.Errorf("%s: unfit before", name)
+			}
+			c.spoil()
+			if b.fitness(now) != unfit {
+				t.Errorf("%s: fit", name)
+			}
+			c.mend()
+		}
+		b.health.checked = false
+		if b.fitness(now) != waiting {
+			t.Error("not checked, and not waited for")
+		}
+		b.health.checked = true
+	})
+}
+
+func TestPortThatIsNone(t *testing.T) {
+	r := reach{resolve: func(context.Context, string) ([]netip.Addr, error) {
+		return []netip.Addr{netip.MustParseAddr("192.0.2.1")}, nil
+	}}
+	known := []netip.AddrPort{netip.MustParseAddrPort("192.0.2.9:6667")}
+	if got, err := r.addresses(t.Context(), plan{host: "irc.test", port: "ircd"}, known); err == nil || !strings.Contains(err.Error(), `"ircd"`) || len(got) != 1 || got[0] != known[0] {
+		t.Errorf("%v, %v", got, err)
+	}
+	if got, err := r.addresses(t.Context(), plan{host: "irc.test", port: "6667"}, nil); err != nil || len(got) != 1 || got[0].String() != "192.0.2.1:6667" {
+		t.Errorf("%v, %v", got, err)
 	}
 }

@@ -255,6 +255,9 @@ func TestLinesWaitForUser(t *testing.T) {
 				all, _ := r.Sessions(ctxOf(t))
 				return len(all) == 1 && all[0].Held == len("NICK ann\r\nCAP LS\r\n")
 			})
+			if name != "time" {
+				r.onAll(ctxOf(t), func(w *worker) { w.each(func(s *session) { s.within(time.Hour) }) })
+			}
 			want := "NICK ann\r\nCAP LS\r\n" + go1(r, client)
 			server := d.next()
 			server.expectLine("WEBIRC pw ")

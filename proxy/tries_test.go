@@ -49,8 +49,12 @@ func TestReopenTriesAgain(t *testing.T) {
 	b.again()
 	server := b.next()
 	server.expectLine("OPEN ")
+	refused := time.Now()
 	server.send("ERROR code=refused u=" + x.u + " text=no\n")
 	server.expectGone()
+	if took := time.Since(refused); took > openTime-time.Second { // it is not waited for any longer
+		t.Errorf("a refused try is left after %v", took)
+	}
 	server = b.next()
 	server.expectLine("OPEN ")
 	server.Close()
