@@ -340,3 +340,32 @@ func TestPortThatIsNone(t *testing.T) {
 		t.Errorf("%v, %v", got, err)
 	}
 }
+
+// An ircd that does not close when it is told QUIT is reset; one that does has an end in order.
+func TestGoodbye(t *testing.T) {
+	for _, closes := range []bool{true, false} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		us, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ircd, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ircd.Close()
+		ircd.SetDeadline(time.Now().Add(10 * time.Second))
+		if closes {
+			ircd.(*net.TCPConn).CloseWrite()
+		}
+		goodbye(us)
+		us.Close()
+		if _, err := ircd.Read(make([]byte, 1)); errors.Is(err, syscall.ECONNRESET) == closes {
+			t.Errorf("closes %v: it sees %v", closes, err)
+		}
+	}
+}

@@ -203,3 +203,36 @@ func TestSpliceOfWhoIsNotAttached(t *testing.T) {
 	one(t, r.Splice(ctx, "main/b", []backend.Splice{{U: z.u}}), backend.CauseNoLive) // LIVE does not come
 	z.client.expectLine("ERROR :Closing link: (ircferry) The new server did not take your connection")
 }
+
+// A stream that ends before its cut is told to the move at once; one that has come to it may end.
+func TestStreamThatEndsBeforeItsCut(t *testing.T) {
+	r, a, _ := moves(t, config.Listener{})
+	x := r.user(a, "ann")
+	r.freeze(x)
+	done, cut := make(chan []backend.Moved, 1), x.out+100
+	go func() { done <- r.ReadUp(ctxOf(t), []backend.Cut{{U: x.u, Out: cut}}) }()
+	x.toClient(":irc.a NOTICE ann :and\r\n")
+	x.server.Close()
+	one(t, <-done, backend.CauseBehind)
+
+	y := r.user(a, "ben")
+	if fs, err := r.Freeze(ctxOf(t), "main/a"); err != nil || len(fs) == 0 {
+		t.Fatal(fs, err)
+	}
+	last := ":irc.a NOTICE ben :the last\r\n"
+	y.server.send(last)
+	y.server.Close()
+	one(t, r.ReadUp(ctxOf(t), []backend.Cut{{U: y.u, Out: y.out + uint64(len(last))}}), "")
+	y.client.expect(last)
+}
+
+// Descriptors are left for those who must not go without.
+func TestLoopsHaveACeiling(t *testing.T) {
+	r, _, _ := moves(t, config.Listener{})
+	_, limit := descriptors()
+	for i, w := range r.workers {
+		if c := w.sockets.Ceiling; c <= 0 || c != r.ceiling || c >= r.top || r.top >= limit {
+			t.Errorf("loop %d: ceiling %d, top %d of %d", i, c, r.top, limit)
+		}
+	}
+}
