@@ -363,3 +363,72 @@ func TestForgetAbortsWhatWasBegun(t *testing.T) {
 		}
 	})
 }
+
+// A stream that is lost before COMMIT is attached once more, where COMMIT is refused without it, and its user goes with the others.
+func TestStreamThatIsLostBeforeCommit(t *testing.T) {
+	in(t, func(t *testing.T, r *rig) {
+		r.b.older = true
+		report := r.holdAndRelease("b", func() {
+			first := true
+			r.b.fault = func(verb string) fault {
+				if verb == "COMMIT" && first {
+					first = false
+					r.b.imports.streams["u2"].theirs = false
+				}
+				return fault{}
+			}
+		})
+		if report.State != StateDone || report.Moved != 3 || len(report.Named) != 0 {
+			t.Errorf("%+v", report)
+		}
+		r.owners()
+	})
+}
+
+// A source that refuses the RELEASE that is asked again keeps its users.
+func TestReleaseRefusedTheSecondTime(t *testing.T) {
+	in(t, func(t *testing.T, r *rig) {
+		r.a.deaf = true
+		n := 0
+		r.a.fault = func(verb string) fault {
+			if verb == "RELEASE" {
+				switch n++; n {
+				case 1:
+					return fault{stall: true}
+				case 2:
+					return fault{err: &protocol.Error{Code: protocol.CodeInternal}}
+				}
+			}
+			return fault{}
+		}
+		report, err := r.drain(Request{})
+		if err != nil || report.State != StateReverted || report.Reverted != 3 || n != 2 || !strings.Contains(report.Error, "release") {
+			t.Errorf("RELEASE came %d times: %+v, %v", n, report, err)
+		}
+		r.owners()
+	})
+}
+
+// A COMMIT that is refused when it is asked again is undone there, and the users are placed anew.
+func TestCommitRefusedTheSecondTime(t *testing.T) {
+	in(t, func(t *testing.T, r *rig) {
+		report := r.holdAndRelease("b", func() {
+			n := 0
+			r.b.fault = func(verb string) fault {
+				if verb == "COMMIT" {
+					switch n++; n {
+					case 1:
+						return fault{err: errLost}
+					case 2:
+						return fault{err: &protocol.Error{Code: protocol.CodeInternal}}
+					}
+				}
+				return fault{}
+			}
+		})
+		if report.State != StateDone || report.Moved != 3 || len(r.b.kicks) != 2 {
+			t.Errorf("%d imports: %+v", len(r.b.kicks), report)
+		}
+		r.owners()
+	})
+}
