@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -75,6 +76,8 @@ func inspIRCdTwoLinks(t *testing.T, v *inspVersion) {
 	}
 	other.say(other.uid("00CAAAAAA", "olga", "+i", 1700000111), ":00C FJOIN #sea 1700000000 +ntk secret :v,00CAAAAAA:5", ":00C FJOIN #late 1700000000 +ntD :,00CAAAAAA:6")
 	other.fence()
+	other.say(fmt.Sprintf(":00C FJOIN #own %s + :,00CAAAAAA:7", other.created("#own")))
+	other.fence()
 	l.ann.ask("PING x") // what was said to her meanwhile
 	before := network(l.ann)
 	peers := []*linkPeer{l.p, other}
@@ -117,6 +120,10 @@ func inspIRCdTwoLinks(t *testing.T, v *inspVersion) {
 		t.Fatalf("%+v", p)
 	}
 	l.ann = l.h.commitLinks(tx, []*linkPeer{l.p}, "i.1", "i.2")[0]
+	l.ann.await(":olga!olga@olga.cloak QUIT :insp.example.org other.example\r\n") // as by a netsplit; lea and len are here
+	if got := l.ann.ask("PING x"); strings.Contains(got, " QUIT ") {
+		t.Errorf("told is also\n%s", got)
+	}
 	if names := l.ann.ask("NAMES #sea"); strings.Contains(names, "olga") || !strings.Contains(names, "lea") {
 		t.Errorf("with one link given up:\n%s", names)
 	}

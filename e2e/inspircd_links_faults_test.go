@@ -25,8 +25,8 @@ func (v *inspVersion) newest() int {
 	return 1206
 }
 
-// linked is an ircd with a leaf that has been bursted, and users of its own.
-type linked struct {
+// heldRig is an ircd with a leaf that has been bursted, and users of its own.
+type heldRig struct {
 	a    *nativeInspIRCd
 	h    *hand
 	port int // for servers
@@ -35,16 +35,16 @@ type linked struct {
 	ben  *rawStream
 }
 
-func startHeld(t *testing.T, v *inspVersion, more string) *linked {
+func startHeld(t *testing.T, v *inspVersion, more string) *heldRig {
 	t.Helper()
-	l := &linked{a: v.new(t, "a")}
+	l := &heldRig{a: v.new(t, "a")}
 	l.port = l.a.mayLink("leaf.example", "other.example")
 	writeFile(t, l.a.conf, readFile(l.a.conf)+more)
 	l.a.run()
 	l.h = newHand(t, l.a)
 	l.ann, l.ben = l.h.open("i.1", "ann", nil), l.h.open("i.2", "ben", nil)
 	l.ann.ask("OPER root rootpw")
-	l.ann.ask("JOIN #late")
+	l.ann.ask("JOIN #late,#own")
 	l.ben.ask("JOIN #late")
 	l.p = leaf(t, v, v.newest())
 	l.p.connect(l.port)
@@ -54,7 +54,7 @@ func startHeld(t *testing.T, v *inspVersion, more string) *linked {
 }
 
 // away takes the users and the link out, and starts the process anew.
-func (l *linked) away() held {
+func (l *heldRig) away() held {
 	l.a.t.Helper()
 	x := l.h.exportLinks([]*linkPeer{l.p}, l.ann, l.ben)
 	l.p.marker(x.tx)
@@ -65,7 +65,7 @@ func (l *linked) away() held {
 }
 
 // other is a second server that links by itself. refused: it is closed at once.
-func (l *linked) other() (p *linkPeer, refused bool) {
+func (l *heldRig) other() (p *linkPeer, refused bool) {
 	l.a.t.Helper()
 	p = &linkPeer{t: l.a.t, v: l.a.v, link: protocol.LinkSelection{Name: "other.example", SID: "00C", Proto: l.a.v.newest()}}
 	p.dial(l.port)

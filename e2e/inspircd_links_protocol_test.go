@@ -124,6 +124,7 @@ func inspIRCdHoldsLinks(t *testing.T, v *inspVersion, proto int) {
 	if hello, err := a.hello(); err != nil || !slices.Equal(hello.Linked, []string{"leaf.example"}) || hello.LinkCaps == "" || !slices.Contains(hello.Feat, protocol.FeatLinks) {
 		t.Fatalf("HELLO tells %+v, %v", hello, err)
 	}
+	ben.ask("PING x")                           // what was said to him meanwhile
 	before, plain := network(ann), network(ben) // an operator, and one who is shown no hidden server
 	if strings.Contains(plain["LINKS"], "child.example") || !strings.Contains(before["LINKS"], "child.example") {
 		t.Fatalf("LINKS shows\n%s\nand an operator\n%s", plain["LINKS"], before["LINKS"])

@@ -193,6 +193,18 @@ func (p *linkPeer) membid(channel, uid string) string {
 	return ""
 }
 
+// created is the time of a channel that the ircd has told of.
+func (p *linkPeer) created(channel string) string {
+	p.t.Helper()
+	for _, line := range p.heard {
+		if words := strings.Fields(line); len(words) >= 4 && words[1] == "FJOIN" && words[2] == channel {
+			return words[3]
+		}
+	}
+	p.t.Fatalf("%s has not been told of %s", p.link.Name, channel)
+	return ""
+}
+
 // held is what an export with links has told.
 type held struct {
 	tx      string

@@ -133,7 +133,7 @@ namespace Handoff
 
 		void CheckChannel(const Line& r)
 		{
-			static const char* const known[] = { "n", "ts", "topic", "tby", "tat", nullptr };
+			static const char* const known[] = { "n", "ts", "topic", "tby", "tat", AbsentKey().c_str(), nullptr };
 			const std::string& name = r.Get("n");
 			Channel* const live = ChannelNamed(name);
 			if (!IsChannel(name))

@@ -34,6 +34,7 @@ namespace Handoff
 		NewIDs ids;
 		std::set<Membership*> created;
 		std::map<Membership*, const Line*> members;
+		Absent absent;
 
 	 public:
 		std::vector<Note> warns, conflicts;
@@ -48,6 +49,7 @@ namespace Handoff
 		void Prepare(Network& network)
 		{
 			Checker checker(world, links ? &network : nullptr, kick);
+			absent.Learn(records);
 			LeaveOut();
 			for (size_t i = 0; i < records.size(); ++i)
 				checker.Check(records[i]);
@@ -121,6 +123,8 @@ namespace Handoff
 						RestoreRemote(records[i], ids);
 				Announce(network, tx, built, lost);
 			}
+			absent.Witness(records, members);
+			absent.Tell();
 			for (size_t i = 0; i < lost.size(); ++i)
 				ServerInstance->Users.QuitUser(lost[i], "Connection closed");
 			for (LocalUser* const user : built)

@@ -29,7 +29,7 @@ namespace Handoff
 		const Behind behind;
 		ModeHandler* const delayed; // or nullptr
 
-		static std::vector<ServerFacts> Servers(Network& network, bool all)
+		static std::vector<ServerFacts> AllServers(Network& network, bool all)
 		{
 			std::vector<ServerFacts> servers = network.Servers();
 			if (all)
@@ -47,7 +47,7 @@ namespace Handoff
 
 	 public:
 		LinkDump(Network& network, const std::vector<HeldLink>& Links, const std::string& Epoch)
-			: links(Links), epoch(Epoch), servers(Servers(network, !Links.empty())), behind(servers, Names(links))
+			: links(Links), epoch(Epoch), servers(AllServers(network, !Links.empty())), behind(servers, Names(links))
 			, delayed(ServerInstance->Modes.FindMode("delayjoin", MODETYPE_CHANNEL)) { }
 
 		/** Why the links cannot be told, if so. */
@@ -74,6 +74,8 @@ namespace Handoff
 		}
 
 		bool Any() const { return !links.empty(); }
+
+		const std::vector<ServerFacts>& Servers() const { return servers; }
 
 		/** Whether a channel has members behind a selected link, or is kept without members. */
 		bool Has(Channel* chan) const

@@ -50,6 +50,7 @@
 #include "homecoming.h"
 #include "burst.h"
 #include "linkdump.h"
+#include "absent.h"
 #include "writer.h"
 #include "source.h"
 #include "names.h"

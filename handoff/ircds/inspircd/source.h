@@ -107,15 +107,17 @@ namespace Handoff
 					if (seen.insert((*c)->chan).second)
 						channels.push_back((*c)->chan);
 
+			const size_t ours = channels.size();
 			if (!peek)
 				for (const auto& entry : AllChannels())
 					if (links.Has(entry.second) && seen.insert(entry.second).second)
 						channels.push_back(entry.second);
 
 			const RecordWriter writer(world);
-			for (Channel* const chan : channels)
+			Others others(links.Servers(), exported);
+			for (size_t i = 0; i < channels.size(); ++i)
 			{
-				writer.ChannelRecords(chan, out, tally);
+				writer.ChannelRecords(channels[i], peek || i >= ours ? "" : others.Of(channels[i]), out, tally);
 				written();
 			}
 			for (LocalUser* const user : users)

@@ -27,8 +27,8 @@ namespace Handoff
 	 public:
 		RecordWriter(const World& w) : world(w) { }
 
-		/** Appends a channel with its lists. */
-		void ChannelRecords(Channel* chan, std::string& out, Tally& tally) const
+		/** Appends a channel with its lists. others: members who are not exported. */
+		void ChannelRecords(Channel* chan, const std::string& others, std::string& out, Tally& tally) const
 		{
 			Line record("CHAN");
 			record.Add("n", chan->name).Add("ts", chan->age);
@@ -46,6 +46,7 @@ namespace Handoff
 				else
 					record.Bare(KeyOfMode(MODETYPE_CHANNEL, mh->name));
 			}
+			record.Set(AbsentKey(), others);
 			Extensions(chan, record);
 			AppendRecord(out, record, tally);
 

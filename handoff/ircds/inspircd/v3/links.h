@@ -107,6 +107,9 @@ namespace Handoff
 		return std::string();
 	}
 
+	/** Whether users are not told which servers have split. */
+	inline bool HidesSplits() { return ServerInstance->Config->ConfValue("security")->getBool("hidesplits"); }
+
 	/** Limits that peers are told, as text. */
 	inline std::string LinkLimits()
 	{
