@@ -47,6 +47,7 @@ type fakeIrcd struct {
 	caps     string   // linkcaps
 	blocks   []string // links that its configuration knows; none: it has no feat links
 	servers  map[string]*fakeServer
+	gone     []string               // links of the last COMMIT of which it was told that they are gone
 	untold   string                 // link of which EXPORT tells nothing
 	stay     []string               // ids that LINK tells
 	recorded func(protocol.Message) // told of each record of an import
@@ -68,6 +69,7 @@ type fakeImport struct {
 	until   time.Time
 	links   bool
 	linked  []string // names of LINK records
+	gone    []string // of those that are gone
 	users   []string
 	clash   []protocol.Note
 	streams map[string]*fakeStream

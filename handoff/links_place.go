@@ -119,7 +119,7 @@ func greet(ctx context.Context, dst Party, tx string, l protocol.LinkSelection) 
 
 // giveRecords sends what a destination gets, less what is of links that it does not have.
 func (x *run) giveRecords(ctx context.Context, dst Party, to *backend.Backend) error {
-	for _, rec := range x.snap.For(x.links.are()) {
+	for _, rec := range x.snap.For(x.links.are(), dst.Info().Can(protocol.FeatLinks)) {
 		if err := dst.Record(ctx, rec); err != nil {
 			return fmt.Errorf("pass record on to %s: %w", to.FullName(), err)
 		}
