@@ -2,6 +2,7 @@ package handoff
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/ircferry/ircferry/backend"
 	"github.com/ircferry/ircferry/handoff/protocol"
@@ -60,7 +61,7 @@ func selectionOf(l backend.Link) protocol.LinkSelection {
 }
 
 func named(links []backend.Link, name string) bool {
-	return slices.ContainsFunc(links, func(l backend.Link) bool { return l.Name == name })
+	return slices.ContainsFunc(links, func(l backend.Link) bool { return strings.EqualFold(l.Name, name) })
 }
 
 // rows are what the report tells.
