@@ -119,8 +119,8 @@ func TestLinksGivenUp(t *testing.T) {
 		onLeaf(t, c.name, func(t *testing.T, n *linkNet) {
 			a := n.hubs[0]
 			una, tom := n.login("una"), n.there("tom")
-			una.says("JOIN #deep", " 366 ")
-			tom.says("JOIN #deep", " 366 ")
+			una.says("JOIN #bay", " 366 ")
+			tom.says("JOIN #bay", " 366 ")
 			una.sees(":tom!")
 			if c.at != nil {
 				c.at(n)
@@ -130,17 +130,19 @@ func TestLinksGivenUp(t *testing.T) {
 					writeFile(t, file, strings.ReplaceAll(text, c.text[0], c.text[1]))
 				}
 			}
-			a.restart(n.f)
+			if code, out := n.restarted(); code != 4 || !strings.Contains(out, `"given-up"`) {
+				t.Errorf("exit %d of a restart that has cost a link:\n%s", code, out)
+			}
 			if !n.behind[0].done() {
 				t.Error("what this test waits for has not been")
 			}
 			una.sees(":tom!tom@127.0.0.1 QUIT :")
 			tom.sees(":una!una@127.0.0.1 QUIT :")
 			una.fence()
-			if names := strings.Join(una.ask("NAMES #deep"), "\n"); strings.Contains(names, "tom") {
+			if names := strings.Join(una.ask("NAMES #bay"), "\n"); strings.Contains(names, "tom") {
 				t.Errorf("a ghost: %s", names)
 			}
-			if names := strings.Join(tom.ask("NAMES #deep"), "\n"); strings.Contains(names, "una") {
+			if names := strings.Join(tom.ask("NAMES #bay"), "\n"); strings.Contains(names, "una") {
 				t.Errorf("a ghost: %s", names)
 			}
 			if strings.Contains(c.name, "without the link") || strings.Contains(c.name, "another id") {
@@ -153,22 +155,39 @@ func TestLinksGivenUp(t *testing.T) {
 	}
 }
 
+// restarted is a restart in place, whatever becomes of it.
+func (n *linkNet) restarted() (code int, report string) {
+	n.t.Helper()
+	a := n.hubs[0]
+	old, back := a.proc, make(chan struct{})
+	go func() {
+		defer close(back)
+		<-old.done
+		a.run()
+	}()
+	report, code = n.f.ctl("-o", "json", "restart", "main/a", "--exec", fmt.Sprintf("kill %d", old.cmd.Process.Pid))
+	<-back
+	return code, report
+}
+
 // TestLinksPeerEnds: a peer that ends while it is held is an ordinary split when its ircd is back: not before, and without a ghost.
 func TestLinksPeerEnds(t *testing.T) {
 	onLeaf(t, "killed", func(t *testing.T, n *linkNet) {
 		una, tom := n.login("una"), n.there("tom")
-		una.says("JOIN #deep", " 366 ")
-		tom.says("JOIN #deep", " 366 ")
+		una.says("JOIN #bay", " 366 ")
+		tom.says("JOIN #bay", " 366 ")
 		una.sees(":tom!")
 		n.control[0].at("RELEASED", func() bool { n.leaf.proc.kill(); return true })
-		n.hubs[0].restart(n.f)
+		if code, out := n.restarted(); code != 4 || !strings.Contains(out, `"given-up"`) {
+			t.Errorf("exit %d of a restart in which the peer has gone:\n%s", code, out)
+		}
 		una.sees(":tom!tom@127.0.0.1 QUIT :")
-		if names := strings.Join(una.ask("NAMES #deep"), "\n"); strings.Contains(names, "tom") {
+		if names := strings.Join(una.ask("NAMES #bay"), "\n"); strings.Contains(names, "tom") {
 			t.Errorf("a ghost: %s", names)
 		}
 		n.leaf.run()
 		tom = n.there("tom")
-		tom.says("JOIN #deep", " 366 ")
+		tom.says("JOIN #bay", " 366 ")
 		una.sees(":tom!tom@127.0.0.1 JOIN ")
 		n.works()
 	})
@@ -179,8 +198,8 @@ func TestLinksPeerEnds(t *testing.T) {
 func TestLinksFerryKilled(t *testing.T) {
 	onLeaf(t, "while the ircd restarts", func(t *testing.T, n *linkNet) {
 		una, tom := n.login("una"), n.there("tom")
-		una.says("JOIN #deep", " 366 ")
-		tom.says("JOIN #deep", " 366 ")
+		una.says("JOIN #bay", " 366 ")
+		tom.says("JOIN #bay", " 366 ")
 		una.sees(":tom!")
 		a := n.hubs[0]
 		go n.f.ctl("restart", "main/a", "--exec", fmt.Sprintf("kill %d", a.proc.cmd.Process.Pid))
@@ -190,9 +209,9 @@ func TestLinksFerryKilled(t *testing.T) {
 		a.run()
 		n.f.run(nil)
 		una = n.login("una")
-		una.says("JOIN #deep", " 366 ")
+		una.says("JOIN #bay", " 366 ")
 		una.sees(":tom!")
-		if names := strings.Join(tom.ask("NAMES #deep"), "\n"); strings.Count(names, "una") != 1 {
+		if names := strings.Join(tom.ask("NAMES #bay"), "\n"); strings.Count(names, "una") != 1 {
 			t.Errorf("not one una: %s", names)
 		}
 		n.root = n.login("root")
@@ -206,8 +225,8 @@ func TestLinksMuchMeanwhile(t *testing.T) {
 	onLeaf(t, "5 MB", func(t *testing.T, n *linkNet) {
 		const lines = 12_500
 		una, tom := n.login("una"), n.there("tom")
-		una.says("JOIN #deep", " 366 ")
-		tom.says("JOIN #deep", " 366 ")
+		una.says("JOIN #bay", " 366 ")
+		tom.says("JOIN #bay", " 366 ")
 		una.sees(":tom!")
 		a := n.hubs[0]
 		old, back := a.proc, make(chan struct{})
@@ -215,9 +234,9 @@ func TestLinksMuchMeanwhile(t *testing.T) {
 			defer close(back)
 			<-old.done
 			for k := range lines {
-				tom.send(fmt.Sprintf("PRIVMSG #deep :%06d %s", k, strings.Repeat("x", 390)))
-				if k%50 == 49 {
-					tom.fence() // its server has it: no more than its RecvQ may be under way
+				tom.send(fmt.Sprintf("PRIVMSG #bay :%06d %s", k, strings.Repeat("x", 390)))
+				if k%20 == 19 { // InspIRCd reads 10 KiB in a turn of its loop, which turns once a second when nobody else says anything
+					tom.fence()
 				}
 			}
 			a.run()
@@ -229,7 +248,7 @@ func TestLinksMuchMeanwhile(t *testing.T) {
 		una.sees(fmt.Sprintf(":%06d ", lines-1))
 		t.Logf("all there %v after the move's end", time.Since(live).Round(time.Millisecond))
 		for k, line := range una.since(begin) {
-			if !strings.Contains(line, fmt.Sprintf(" PRIVMSG #deep :%06d x", k)) {
+			if !strings.Contains(line, fmt.Sprintf(" PRIVMSG #bay :%06d x", k)) {
 				t.Fatalf("line %d is %.80q", k, line)
 			}
 		}

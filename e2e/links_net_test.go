@@ -44,15 +44,17 @@ func (v *inspVersion) newHub(t *testing.T, name, conf string) (hub *nativeInspIR
 	hub, servers = v.new(t, name), freePort(t)
 	links := strings.NewReplacer("7000", fmt.Sprint(servers), `<module name="spanningtree">`, "").Replace(readFile("../configs/inspircd/links.conf"))
 	writeFile(t, filepath.Join(hub.dir, "links.conf"), links)
-	text := strings.ReplaceAll(readFile(hub.conf), `<sasl target="services.test">`, "")
+	text := inNetwork.Replace(readFile(hub.conf))
 	writeFile(t, hub.conf, text+`<include file="`+hub.dir+`/links.conf">`+"\n"+v.networkModules()+conf)
 	return hub, servers
 }
 
+// inNetwork is what a network changes in the configuration of a single ircd.
+var inNetwork = strings.NewReplacer(`<sasl target="services.test">`, "", `<options `, `<options serverpingfreq="10s" pingwarning="3s" `, `threshold="1000"`, `threshold="100000"`)
+
 // networkModules are those that a network with services has besides.
 func (v *inspVersion) networkModules() string {
 	var b strings.Builder
-	b.WriteString(`<options serverpingfreq="10s" pingwarning="3s">` + "\n")
 	for _, name := range strings.Fields(v.either("mlock topiclock servprotect cban shun rmode", "cban shun rmode")) {
 		fmt.Fprintf(&b, "<module name=%q>\n", name)
 	}
@@ -76,8 +78,8 @@ func (v *inspVersion) newLeaf(t *testing.T, hub int) *leafIRCd {
 	l := &leafIRCd{t: t, dir: shortDir(t), port: freePort(t)}
 	l.conf = filepath.Join(l.dir, "inspircd.conf")
 	text := strings.NewReplacer("@RUN@", l.dir, "@MODULES@", v.modules, "@NAME@", leafName, "@SID@", leafSID, "@LOG@", v.either("default", "normal"),
-		"@PORT@", fmt.Sprint(l.port), `<include file="`+"@RUN@"+`/handoff.conf">`, "", `<sasl target="services.test">`, "").
-		Replace(readFile(v.either("testdata/inspircd-handoff.conf", "testdata/inspircd-handoff-4.conf")))
+		"@PORT@", fmt.Sprint(l.port), `<include file="`+"@RUN@"+`/handoff.conf">`, "").
+		Replace(inNetwork.Replace(readFile(v.either("testdata/inspircd-handoff.conf", "testdata/inspircd-handoff-4.conf"))))
 	link := strings.NewReplacer("irc.example", hubName, "7101", fmt.Sprint(hub), "60s", "1s", `<module name="spanningtree">`, "").Replace(readFile("../configs/inspircd/leaf.conf"))
 	writeFile(t, l.conf, text+link+v.networkModules()+`<uline server="`+servicesName+`" silent="yes"><services server="`+servicesName+`" silent="yes"><sasl target="`+servicesName+`">`+"\n")
 	l.args = []string{v.wrapper(t, l.dir), "--config=" + l.conf, "--nofork", "--runasroot"}
