@@ -175,7 +175,15 @@ func TestServingIsOfAStandalonePool(t *testing.T) {
 		s := w.newSet(t, "", one(relays(config.Standalone, "a", "b")))
 		settle()
 		p := mainPool(t, s)
-		if err := p.SetServing("b"); err != nil || p.Serving() != "b" {
+		w.events()
+		for _, told := range []string{"serving main/b", ""} { // once
+			if err := p.SetServing("b"); err != nil || p.Serving() != "b" {
+				t.Errorf("%q, %v", p.Serving(), err)
+			}
+			settle()
+			expect(t, "told", w.events(), told)
+		}
+		if err := p.SetServing("nobody"); err == nil || p.Serving() != "b" {
 			t.Errorf("%q, %v", p.Serving(), err)
 		}
 		apply(t, s, one(relays(config.Linked, "a", "b")))
@@ -366,6 +374,21 @@ func TestGoodbye(t *testing.T) {
 		us.Close()
 		if _, err := ircd.Read(make([]byte, 1)); errors.Is(err, syscall.ECONNRESET) == closes {
 			t.Errorf("closes %v: it sees %v", closes, err)
+		}
+	}
+}
+
+// What an ircd says comes into a log cut short and without anything that a terminal would obey.
+func TestPrintable(t *testing.T) {
+	for in, want := range map[string]string{
+		" words \r\n":                "words",
+		"\x1b[31mred\x07\x7f":        "?[31mred??",
+		"caf\xe9":                    "caf?",
+		strings.Repeat("x", 500):     strings.Repeat("x", 120),
+		strings.Repeat("\x00", 1000): strings.Repeat("?", 120),
+	} {
+		if got := printable([]byte(in)); got != want {
+			t.Errorf("%.20q: %q", in, got)
 		}
 	}
 }
