@@ -296,7 +296,7 @@ func TestAbandonIsAskedOnce(t *testing.T) {
 				t.Fatal(err)
 			}
 			tx := token(16)
-			if err := dst.Import(t.Context(), tx, token(16), time.Minute, ""); err != nil {
+			if err := dst.Import(t.Context(), tx, token(16), time.Minute, "", false); err != nil {
 				t.Fatal(err)
 			}
 			if !r.c.abandon(dst, to, tx) || r.b.dest[tx] != protocol.DestAborted {
@@ -339,7 +339,7 @@ func TestForgetAbortsWhatWasBegun(t *testing.T) {
 			t.Fatal(err)
 		}
 		tx := token(16)
-		if err := dst.Import(t.Context(), tx, token(16), 5*time.Minute, ""); err != nil {
+		if err := dst.Import(t.Context(), tx, token(16), 5*time.Minute, "", false); err != nil {
 			t.Fatal(err)
 		}
 		r.b.hidden = true

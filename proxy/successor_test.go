@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -387,6 +388,7 @@ func TestSuccessorKeepsTheBooks(t *testing.T) {
 		for _, s := range all {
 			text = append(text, s.ID+" "+s.Client.String()+" "+s.Backend+" "+s.Since.Round(time.Second).String())
 		}
+		slices.Sort(text) // they are told by loop and place
 		return strings.Join(text, "\n")
 	}
 	r.eventually("two sessions", func() bool { return r.Counts().Sessions == 2 })

@@ -74,17 +74,17 @@ func TestReopenTriesAgain(t *testing.T) {
 // An ircd that answers otherwise than the old one did, or not at all, ends it.
 func TestReopenThatComesToNothing(t *testing.T) {
 	for name, how := range map[string]func(r *rig, server *conn){
-		"other answers": func(_ *rig, server *conn) { server.send(":irc.b ERROR :no\r\n:irc.b 433 * ann :taken\r\n") },
+		"other answers": func(_ *rig, server *conn) { server.send(":irc.b CAP * NAK :sasl\r\n") },
 		"no answers":    func(r *rig, _ *conn) { r.turnTime(r.t.(*testing.T), reopenTime) },
 		"the end":       func(_ *rig, server *conn) { server.Close() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, a, b := moves(t, config.Listener{})
-			x := r.early(t, a, "NICK ann\r\n", ":irc.a NOTICE * :looking\r\n")
+			x := r.early(t, a, "CAP REQ sasl\r\n", ":irc.a CAP * ACK :sasl\r\n") // what has to be answered as it was
 			done := make(chan []backend.Moved, 1)
 			go func() { done <- r.Reopen(ctxOf(t), []string{x.u}, "main/b") }()
 			server, _ := b.opened()
-			server.expect("NICK ann\r\n")
+			server.expect("CAP REQ sasl\r\n")
 			how(r, server)
 			if name == "the end" { // it is tried again, up to reopenTime
 				r.onAll(ctxOf(t), func(w *worker) { w.each(func(s *session) { s.reg.since -= reopenTime }) })
