@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -241,17 +242,18 @@ func TestReportIsACopy(t *testing.T) {
 // Clients who wait are in a hurry while something is tried for them, and not while the next try is waited for.
 func TestHurryOnlyWhileSomethingIsTried(t *testing.T) {
 	in(t, func(t *testing.T, r *rig) {
-		hurries, most := 0, 0
+		var hurries, most atomic.Int64
 		r.c.opt.Hurry = func() func() {
-			hurries++
-			most = max(most, hurries)
-			return func() { hurries-- }
+			most.Store(max(most.Load(), hurries.Add(1)))
+			return func() { hurries.Add(-1) }
 		}
 		report := r.holdAndRelease("b", func() {
 			r.b.notes.Users = -1 // no try is good
 			for n := 1; n < 4; n++ {
 				time.AfterFunc(time.Duration(n)*7*time.Second+time.Second/3, func() {
-					calmNow(t, hurries)
+					if now := hurries.Load(); now != 0 {
+						t.Errorf("%d hurries while the next try is waited for", now)
+					}
 					if n == 3 {
 						r.b.mu.Lock()
 						defer r.b.mu.Unlock()
@@ -260,16 +262,10 @@ func TestHurryOnlyWhileSomethingIsTried(t *testing.T) {
 				})
 			}
 		})
-		if report.State != StateDone || report.Moved != 3 || hurries != 0 || most != 1 {
-			t.Errorf("%+v; %d hurries at the end, %d at a time", report, hurries, most)
+		if report.State != StateDone || report.Moved != 3 || hurries.Load() != 0 || most.Load() != 1 {
+			t.Errorf("%+v; %d hurries at the end, %d at a time", report, hurries.Load(), most.Load())
 		}
 	})
-}
-
-func calmNow(t *testing.T, hurries int) {
-	if hurries != 0 {
-		t.Errorf("%d hurries while the next try is waited for", hurries)
-	}
 }
 
 // An ABORT that is answered is not asked again; one whose conversation is broken gets another.
