@@ -71,6 +71,7 @@ namespace Handoff
 	}
 
 	/** Takes what modules say to a server that is linking. */
+#if INSPIRCD_VERSION_SINCE(4, 2)
 	class Recorder : public Server
 	{
 		const std::function<void(const std::string&, const std::string&)> take;
@@ -84,6 +85,22 @@ namespace Handoff
 		void SendMetadata(const std::string& key, const std::string& value) const override { take(key, value); }
 		void SendMetadata(const Extensible* ext, const std::string& key, const std::string& value) const override { takeof(ext, key, value); }
 	};
+
+	inline void SyncItem(ExtensionItem* item, const Extensible* ext, void* value, Recorder& recorder) { item->OnSync(ext, value, &recorder); }
+#else
+	class Recorder : public ProtocolServer
+	{
+		const std::function<void(const std::string&, const std::string&)> take;
+
+	 public:
+		Recorder(const std::function<void(const std::string&, const std::string&)>& Take, const std::function<void(const Extensible*, const std::string&, const std::string&)>&)
+			: take(Take) { }
+
+		void SendMetadata(const std::string& key, const std::string& value) override { take(key, value); }
+	};
+
+	inline void SyncItem(ExtensionItem*, const Extensible*, void*, Recorder&) { }
+#endif
 
 	/** Asks those modules that say something of their own to a server that is linking. */
 	template <typename Ask>
@@ -99,8 +116,6 @@ namespace Handoff
 
 	inline const User* AsUser(const Extensible* ext) { return ext->extype == ExtensionType::USER ? static_cast<const User*>(ext) : nullptr; }
 	inline const Channel* AsChannel(const Extensible* ext) { return ext->extype == ExtensionType::CHANNEL ? static_cast<const Channel*>(ext) : nullptr; }
-
-	inline void SyncItem(ExtensionItem* item, const Extensible* ext, void* value, Recorder& recorder) { item->OnSync(ext, value, &recorder); }
 
 	/** Modules that links compare, with what they compare of them. */
 	inline std::set<std::string> LinkedModules()
