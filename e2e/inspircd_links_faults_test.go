@@ -295,6 +295,30 @@ func inspIRCdWaitsForUsers(t *testing.T, v *inspVersion) {
 	eve.ask("PING x")
 }
 
+// TestInspIRCdAwaitsNobody: the coordinator says that those who left will not come back, to the process that they left or to one after it, and
+// nobody is kept out.
+func TestInspIRCdAwaitsNobody(t *testing.T) { onBoth(t, inspIRCdAwaitsNobody) }
+
+func inspIRCdAwaitsNobody(t *testing.T, v *inspVersion) {
+	l := startHeld(t, v, "")
+	x := l.away()
+	if _, refused := l.other(); !refused {
+		t.Error("another server came in")
+	}
+	l.h.ok(l.h.c.Abort(t.Context(), x.tx))
+	if _, refused := l.other(); refused {
+		t.Error("another server does not come in though nobody is awaited")
+	}
+	eve := l.h.open("i.9", "eve", nil)
+	tx := l.h.exportLinks(nil, eve).tx
+	l.h.ok(l.h.c.Release(t.Context(), tx, ""))
+	l.h.ok(l.h.c.Abort(t.Context(), tx))
+	l.a.again()
+	if _, refused := l.other(); refused {
+		t.Error("another server does not come in to the process after")
+	}
+}
+
 // doorbell is a port that servers may be connected to.
 type doorbell struct {
 	port int

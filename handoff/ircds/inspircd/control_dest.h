@@ -124,7 +124,7 @@ namespace Handoff
 		});
 		hub.Abort(); // streams that no record names
 		t.dest = "committed";
-		hub.home.Back();
+		hub.home.Back("the users are back");
 		Note("Committed", tx, t.users, begin);
 	}
 
@@ -160,6 +160,7 @@ namespace Handoff
 			hub.Abort();
 		else if (Look(tx).dest == "committed")
 			return Error(Fault("committed", "the users are live here"), tx);
+		hub.home.Aborted(tx);
 		Answer("ABORTED", tx);
 	}
 }

@@ -164,7 +164,7 @@ namespace Handoff
 			hub.exporttx.clear();
 			const uint64_t begin = Now();
 			const size_t users = hub.source.Count();
-			Homecoming::Released(users, hub.exportlinks); // before anybody can end the process
+			hub.home.Released(tx, users, hub.exportlinks); // before anybody can end the process
 			Answer("RELEASED", tx);
 			FlushAll(begin + 1000); // everybody waits for it, and nobody for the rest
 			hub.source.Release(line.Get("quit"));

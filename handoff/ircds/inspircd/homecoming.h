@@ -29,6 +29,7 @@ namespace Handoff
 		uint64_t until;        // servers are kept out until then; 0: they are not
 		bool held;             // links are to come back too: nobody registers before
 		bool importing;        // an import with links is open: servers are kept out too
+		std::string tx;        // of the release that is not made up for
 		unsigned int permits;  // connections that may come in all the same
 		uint64_t permitsuntil;
 
@@ -72,6 +73,7 @@ namespace Handoff
 		{
 			const Line line = Read();
 			PassID(line.Get("last"));
+			tx = line.Get("tx");
 			const time_t at = line.Num("at"), now = ServerInstance->Time();
 			if (!wait || (!line.Num("users") && !line.Has("links")) || ServerInstance->startup_time < at || now - at > Longest)
 				return;
@@ -82,16 +84,25 @@ namespace Handoff
 		}
 
 		/** Users have left for a coordinator. links: those that it holds. */
-		static void Released(size_t users, const std::string& links)
+		void Released(const std::string& of, size_t users, const std::string& links)
 		{
-			Write(Ids().Add("at", ServerInstance->Time()).Add("users", users).Set("links", links));
+			tx = of;
+			Write(Ids().Add("tx", tx).Add("at", ServerInstance->Time()).Add("users", users).Set("links", links));
 		}
 
-		/** Users are here. */
-		void Back()
+		/** Nobody is awaited any more. */
+		void Back(const char* why)
 		{
-			LetIn("the users are back");
+			tx.clear();
+			LetIn(why);
 			Write(Ids());
+		}
+
+		/** The coordinator says that a transaction has come to nothing. */
+		void Aborted(const std::string& of)
+		{
+			if (of == tx && !tx.empty())
+				Back("those who left go elsewhere");
 		}
 
 		/** Nobody is kept out any more. */
