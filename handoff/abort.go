@@ -27,6 +27,14 @@ func (x *run) abort(dst Party, to *backend.Backend, tx string) {
 	}
 }
 
+// tellWhoWaits owes the old ircd, and its next process, the word that the users whom it has released do not come back: it may keep others out until
+// then, so that no server meets empty channels.
+func (x *run) tellWhoWaits() {
+	if !x.state.revertible() && x.placed != x.from && x.source.Can(protocol.FeatLinks) {
+		x.owe(x.from, x.tx)
+	}
+}
+
 // owe notes an ABORT that is to be asked again. No lease of the move is longer than its park time or deadline, which is of from now on.
 func (x *run) owe(to *backend.Backend, tx string) {
 	x.owed = append(x.owed, transaction{to.Name(), tx, time.Now().Add(lease(max(x.limits.Park, x.r.Timeout)))})

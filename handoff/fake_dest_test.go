@@ -150,6 +150,7 @@ func (p *fakeParty) Commit(ctx context.Context, tx string, quit, quiet bool) (do
 
 func (p *fakeParty) Abort(ctx context.Context, tx string) error {
 	return p.do(ctx, "ABORT", func() error {
+		p.i.aborted = append(p.i.aborted, tx)
 		if im := p.i.imports; im != nil && im.tx == tx {
 			p.i.abortLocked()
 		} else if p.i.dest[tx] == protocol.DestCommitted {

@@ -48,6 +48,7 @@ type fakeIrcd struct {
 	blocks   []string // links that its configuration knows; none: it has no feat links
 	servers  map[string]*fakeServer
 	gone     []string               // links of the last COMMIT of which it was told that they are gone
+	aborted  []string               // transactions of all ABORTs
 	untold   string                 // link of which EXPORT tells nothing
 	stay     []string               // ids that LINK tells
 	recorded func(protocol.Message) // told of each record of an import

@@ -1,6 +1,7 @@
 package handoff
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -13,7 +14,19 @@ func refusal(code protocol.Code, tx, u string) error {
 	return &protocol.Error{Code: code, Tx: tx, U: u}
 }
 
+// Export gives what it tells when it has let go of the ircd's lock: who takes the records may wait for another ircd.
 func (p *fakeParty) Export(ctx context.Context, r protocol.ExportRequest, emit func(protocol.Message) error) (end protocol.End, err error) {
+	var told []protocol.Message
+	end, err = p.export(ctx, r, func(rec protocol.Message) error { told = append(told, rec); return nil })
+	for _, rec := range told {
+		if failed := emit(rec); failed != nil {
+			return end, cmp.Or(err, failed)
+		}
+	}
+	return end, err
+}
+
+func (p *fakeParty) export(ctx context.Context, r protocol.ExportRequest, emit func(protocol.Message) error) (end protocol.End, err error) {
 	err = p.do(ctx, "EXPORT", func() error {
 		switch {
 		case p.i.export != nil:

@@ -20,7 +20,7 @@ type Interrupted struct {
 	Users              int
 	Links              []string      // server links that it held: they have ended with that daemon
 	Released           bool          // the source had been told to forget the users
-	Open               []transaction // imports that were begun, none of which was committed
+	Open               []transaction // imports that were begun, none of which was committed, and the export if it was released
 	Path               string        // where the journal was put aside
 }
 
@@ -78,6 +78,9 @@ func readJournal(path string) (in Interrupted, ended bool, err error) {
 		case protocol.VerbLink:
 			in.Links = append(in.Links, m.Get("n"))
 		case "RELEASE", "RELEASED":
+			if !in.Released {
+				in.Open = append(in.Open, transaction{to: in.From, tx: in.Tx})
+			}
 			in.Released = true
 		case "COMMITTED", "ABORTED":
 			ended = true

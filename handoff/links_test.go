@@ -567,3 +567,45 @@ func TestDaemonEndsWhileLinksAreHeld(t *testing.T) {
 		}
 	})
 }
+
+// An ircd that may keep others out until its users are back hears when they will not be.
+func TestWhoWaitsForUsersIsToldThatTheyDoNotCome(t *testing.T) {
+	for name, c := range map[string]struct {
+		to   string
+		told bool
+	}{"they are elsewhere": {"b", true}, "they are back": {"a", false}} {
+		t.Run(name, func(t *testing.T) {
+			in(t, func(t *testing.T, r *rig) {
+				r.link("services.example")
+				m, err := r.c.Hold(Request{Kind: KindHold, Pool: "main", From: "a"})
+				if err != nil {
+					t.Fatal(err)
+				}
+				<-m.Parked()
+				r.a.mu.Lock()
+				tx := r.a.export1()
+				r.a.start()
+				r.a.dead = c.told // for a while
+				r.a.mu.Unlock()
+				time.AfterFunc(time.Minute, func() { r.a.mu.Lock(); r.a.dead = false; r.a.mu.Unlock() })
+				if _, err := r.c.Release("main", "a", c.to, "test"); err != nil {
+					t.Fatal(err)
+				}
+				if report := r.await(m); report.State != StateDone || report.To != c.to {
+					t.Errorf("%+v", report)
+				}
+				if slices.Contains(r.a.aborted, tx) != c.told {
+					t.Errorf("the ircd was told %q of %s", r.a.aborted, tx)
+				}
+			})
+		})
+	}
+}
+
+// export1 is the one export that there was.
+func (i *fakeIrcd) export1() string {
+	for tx := range i.source {
+		return tx
+	}
+	return ""
+}

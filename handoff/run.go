@@ -148,6 +148,7 @@ func (x *run) carryOut(ctx context.Context) {
 	x.openGate()
 	x.endJournal()
 	x.hangUp()
+	x.tellWhoWaits()
 	for _, t := range x.owed {
 		x.c.forgetLater(x.r.Pool, t)
 	}
