@@ -5,7 +5,6 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -68,7 +67,7 @@ func onLeaf(t *testing.T, name string, test func(t *testing.T, n *linkNet)) {
 	t.Helper()
 	t.Run(name, func(t *testing.T) {
 		on := onFirst
-		if os.Getenv("IRCFERRY_LINKS_MOVES") != "" {
+		if _, all := linkMoves(); all {
 			on = onBoth
 		}
 		on(t, func(t *testing.T, v *inspVersion) { test(t, newNet(t, v, peer{name: "leaf", leaf: true}, 2, false)) })

@@ -50,7 +50,7 @@ func (v *inspVersion) newHub(t *testing.T, name, conf string) (hub *nativeInspIR
 }
 
 // inNetwork is what a network changes in the configuration of a single ircd.
-var inNetwork = strings.NewReplacer(`<sasl target="services.test">`, "", `<options `, `<options serverpingfreq="10s" pingwarning="3s" `, `threshold="1000"`, `threshold="100000"`)
+var inNetwork = strings.NewReplacer(`<sasl target="services.test">`, "", `<options `, `<options serverpingfreq="10s" pingwarning="3s" `, `threshold="1000"`, `threshold="100000"`, `hardsendq="1M"`, `hardsendq="16M"`)
 
 // networkModules are those that a network with services has besides.
 func (v *inspVersion) networkModules() string {
