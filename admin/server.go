@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -37,6 +38,8 @@ type Server struct {
 	opt   Options
 	audit audit
 	http  *http.Server
+
+	retired atomic.Bool
 
 	ctx    context.Context // over when the server shuts down: ends followers, long polls and trackers
 	cancel context.CancelFunc
@@ -74,10 +77,19 @@ func New(opt Options) *Server {
 
 // Serve answers on l until Shutdown, and then returns nil.
 func (s *Server) Serve(l net.Listener) error {
-	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) && !s.retired.Load() {
 		return fmt.Errorf("serve admin API on %s: %w", l.Addr(), err)
 	}
 	return nil
+}
+
+// Retire lets nobody in any more at l, which is Serve's, and no connection ask twice: another process answers there from now on. Requests that run
+// go on.
+func (s *Server) Retire(l net.Listener) {
+	s.retired.Store(true)
+	Leave(l)
+	l.Close() //nolint:errcheck // it is another's
+	s.http.SetKeepAlivesEnabled(false)
 }
 
 // Shutdown ends the API: new requests are refused, followers and long polls end, commands that run are waited for until ctx is over.

@@ -78,6 +78,7 @@ type sessionState struct {
 // openingState is an opening in a state that goes along.
 type openingState struct {
 	Since   time.Duration     `json:"since"`
+	Spoke   time.Duration     `json:"spoke,omitempty"`
 	Facts   *backend.TLSFacts `json:"facts,omitempty"`
 	Shaken  []byte            `json:"shaken,omitempty"` // what the client has said of a TLS handshake that begins anew
 	Header  admit.HeaderState `json:"header"`
@@ -98,22 +99,6 @@ type openingState struct {
 	Check   bool              `json:"check,omitempty"`
 	Before  uint64            `json:"before,omitempty"`
 	Begun   bool              `json:"begun,omitempty"`
-}
-
-// goes says whether the session, between two turns of its loop, can go along. What is beside a move does; what is in one does not come here.
-func (s *session) goes() bool {
-	switch s.state {
-	case StateHeader, StateWaiting, StateRelay, StateClosing:
-		return true
-	case StateHandshake:
-		return s.reg.shake == nil || !s.reg.shake.spoke && s.reg.shake.fed == len(s.reg.shake.first)
-	}
-	return false
-}
-
-// inMove reports whether a move has to do with the session.
-func (s *session) inMove() bool {
-	return s.held() || s.state == StateSplicing || s.state == StateReopening || s.mv != nil && (s.mv.batch != nil || s.mv.attached.state != attachNone)
 }
 
 // carried is the session for a successor, and its descriptors.
@@ -146,7 +131,7 @@ func (s *session) carried(c *admit.Census) (st sessionState, fds []int) {
 }
 
 func (r *opening) carried() *openingState {
-	st := &openingState{Since: r.since, Facts: r.facts, Header: r.header.State(), Lines: r.talk.lines, Answers: r.talk.answers, Over: r.talk.over,
+	st := &openingState{Since: r.since, Spoke: r.spoke, Facts: r.facts, Header: r.header.State(), Lines: r.talk.lines, Answers: r.talk.answers, Over: r.talk.over,
 		Ended: r.talk.ended, Head: r.head, Early: r.early, Answer: r.answer.Half(), Nick: r.nick, User: r.user, Spotter: uint8(r.spotter),
 		Refusal: r.refusal, Quit: r.quit, Holding: r.holding, Headed: r.headed, Check: r.check, Before: r.before, Begun: r.begun}
 	if r.shake != nil {
@@ -157,7 +142,7 @@ func (r *opening) carried() *openingState {
 
 func (w *worker) resumeOpening(st *openingState) *opening {
 	r := w.newOpening()
-	r.spoke = w.loop.Now()
+	r.spoke = st.Spoke
 	r.since, r.facts, r.talk = st.Since, st.Facts, transcript{lines: st.Lines, answers: st.Answers, over: st.Over, ended: st.Ended}
 	r.header.Resume(st.Header)
 	r.head, r.early, r.nick, r.user, r.spotter = st.Head, st.Early, st.Nick, st.User, admit.Spotter(st.Spotter)

@@ -62,11 +62,6 @@ func (t *Passage) count(s *session) {
 	}
 }
 
-// unsettled reports whether the session is connecting to a backend: it goes back and waits for one again, nothing of the client was sent yet.
-func (s *session) unsettled() bool {
-	return s.state == StateDialing || s.state == StateBackendHandshake || s.state == StateOpening
-}
-
 const (
 	quiesceTime = 3 * time.Second // for handshakes and connects that are under way
 	quiesceLook = 5 * time.Millisecond
@@ -75,7 +70,10 @@ const (
 // Quiesce lets new clients wait in the kernel's queues from now on, and handshakes and connects end that are under way, for at most 3 s. EndQuiesce ends
 // it, or what becomes of the Cut behind it.
 func (p *Proxy) Quiesce(ctx context.Context) error {
-	if err := p.onAll(ctx, func(w *worker) { w.sockets.Hold() }); err != nil {
+	if err := p.onAll(ctx, func(w *worker) {
+		w.sockets.Hold()
+		w.quiet = true
+	}); err != nil {
 		return fmt.Errorf("let new clients wait: %w", err)
 	}
 	for end := time.Now().Add(quiesceTime); time.Now().Before(end); time.Sleep(quiesceLook) {
@@ -85,7 +83,7 @@ func (p *Proxy) Quiesce(ctx context.Context) error {
 			mu.Lock()
 			defer mu.Unlock()
 			w.each(func(s *session) {
-				if s.unsettled() || s.state == StateHandshake && !s.goes() {
+				if s.unsettled() || s.shakes() && s.reg.shaking() {
 					busy++
 				}
 			})
@@ -178,9 +176,13 @@ func (w *worker) stand(c *Cut, stopped chan<- int) {
 // release ends a Quiesce: who has gone back looks for a backend again.
 func (w *worker) release() {
 	w.sockets.Release()
+	w.quiet = false
 	w.each(func(s *session) {
-		if s.state == StateWaiting && s.deadline == 0 && !w.gated[s.pool()] {
+		switch {
+		case s.state == StateWaiting && s.deadline == 0 && !w.gated[s.pool()]:
 			s.begin()
+		case s.shakes():
+			s.again() // it may be read again
 		}
 	})
 }

@@ -109,6 +109,30 @@ func (s *session) parks() bool { return s.state == StateParked }
 // relays reports whether the session relays.
 func (s *session) relays() bool { return s.state == StateRelay }
 
+// goes says whether the session, between two turns of its loop, can go along. What is beside a move does; what is in one does not come here.
+func (s *session) goes() bool {
+	switch s.state {
+	case StateHeader, StateWaiting, StateRelay, StateClosing:
+		return true
+	case StateHandshake:
+		return s.reg.shake == nil || !s.reg.shake.spoke && s.reg.shake.fed == len(s.reg.shake.first)
+	}
+	return false
+}
+
+// inMove reports whether a move has to do with the session.
+func (s *session) inMove() bool {
+	return s.held() || s.state == StateSplicing || s.state == StateReopening || s.mv != nil && (s.mv.batch != nil || s.mv.attached.state != attachNone)
+}
+
+// unsettled reports whether the session is connecting to a backend: it goes back and waits for one again, nothing of the client was sent yet.
+func (s *session) unsettled() bool {
+	return s.state == StateDialing || s.state == StateBackendHandshake || s.state == StateOpening
+}
+
+// shakes reports whether the client's TLS handshake is to come, or under way.
+func (s *session) shakes() bool { return s.state == StateHandshake }
+
 // streaming reports whether the session has a stream that lives, at a backend of this name.
 func (s *session) streaming(name string) bool {
 	return s.peer != nil && s.peer.name == name && (s.relays() || s.state == StateFrozen) && !s.backend.Ended()

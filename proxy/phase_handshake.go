@@ -48,7 +48,13 @@ func (s *session) secure() {
 	s.pullClient()
 }
 
-func (shakingHands) clientRoom(s *session) int { return handshakeRoom - s.reg.fed() }
+// clientRoom: while another process is about to take over, no handshake begins that would have to stay behind.
+func (shakingHands) clientRoom(s *session) int {
+	if s.w.quiet && !s.reg.shaking() {
+		return 0
+	}
+	return handshakeRoom - s.reg.fed()
+}
 
 // fromClient feeds the handshake, if that is what the client has begun.
 func (shakingHands) fromClient(s *session, p []byte) {

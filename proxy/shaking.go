@@ -51,5 +51,8 @@ func (r *opening) fed() int {
 	return r.shake.fed
 }
 
+// shaking reports whether a handshake has begun: crypto/tls has some of it.
+func (r *opening) shaking() bool { return r.shake != nil && r.shake.Begun() }
+
 // errOver ends a handshake whose session has ended.
 var errOver = errors.New("session is over")

@@ -36,6 +36,8 @@ type worker struct {
 	peers   map[*backend.Backend]*peer
 	gated   map[string]bool // pools with a gate
 
+	quiet bool // see Quiesce
+
 	old  []int32    // streams that were left at a splice and are still to be closed
 	dead []*session // over; what they have is given back at the end of the turn
 

@@ -30,7 +30,7 @@ Only when the new process stands ready does the old one go. If it fails, hangs, 
 running one has in memory, the running one goes on and the reason is told (1). It is refused (5), and nothing is begun, while a move is under way or
 users are parked or paused, while sessions are being closed by an operator, and while another upgrade runs.
 
-A client whose TLS handshake is in its midst gets three seconds to end it, and is closed after that; they are counted. --dry-run tells how many sessions would come along, which
+A client whose TLS handshake is in its midst gets three seconds to end it, and is closed after that; server links end, and their servers link anew. Both are counted. --dry-run tells how many sessions would come along, which
 not and why, and whether the new program starts and takes the configuration.`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -69,7 +69,7 @@ func writeUpgrade(w io.Writer, u *admin.Upgrade, dry bool) {
 	}
 	fmt.Fprintf(w, "sessions that %s: %d%s\n", verb, u.Sessions, states(admin.Counts{States: u.States}))
 	for _, why := range slices.Sorted(maps.Keys(u.Left)) {
-		fmt.Fprintf(w, "sessions that do not, %s: %d\n", clean(why), u.Left[why])
+		fmt.Fprintf(w, "closed, %s: %d\n", clean(why), u.Left[why])
 	}
 	fmt.Fprintf(w, "descriptors: %d\n", u.Taken)
 	if !dry {

@@ -90,7 +90,7 @@ func (d *daemon) serve() {
 	_, limit := d.proxy.Descriptors()
 	web := admin.LimitListener(d.doors.web, max(8, config.ReservedDescriptors(limit)/4))
 	d.serving.Go(func() {
-		if err := d.public.Serve(web); !errors.Is(err, http.ErrServerClosed) {
+		if err := d.public.Serve(web); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 			d.log.Error("HTTP port ended", "err", err)
 		}
 	})

@@ -62,7 +62,7 @@ func newRootCommand() *cobra.Command {
 			return errors.New("a command is needed; ircferry --help lists them")
 		},
 	}
-	root.AddCommand(newRunCommand(), newCheckCommand(), newVersionCommand(), newDemoIrcdCommand(), newDemoCommand(), newStandbyCommand())
+	root.AddCommand(newRunCommand(), newCheckCommand(), newVersionCommand(), newDemoIrcdCommand(), newDemoCommand())
 	return root
 }
 

@@ -59,7 +59,7 @@ func runDaemon(ctx context.Context, path string) error {
 		case <-d.upgrades.gone:
 			stopWatching()
 			d.depart()
-			return endOrStay()
+			return endOrStay(d.upgrades, signals)
 		}
 		switch s {
 		case syscall.SIGUSR2:
@@ -75,7 +75,7 @@ func runDaemon(ctx context.Context, path string) error {
 			d.log.Info("stopping", "signal", s.String())
 			err := endWithin(d, signals)
 			if pid := d.upgrades.successor(); pid > 0 {
-				return errors.Join(err, syscall.Kill(pid, syscall.SIGTERM), endOrStay())
+				return errors.Join(err, syscall.Kill(pid, syscall.SIGTERM), endOrStay(d.upgrades, signals))
 			}
 			return err
 		}

@@ -1,21 +1,24 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
-	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 )
 
 // Where no service manager has asked to be told of another main process (NOTIFY_SOCKET), whoever started the daemon, a shell, a container's runtime,
-// runit, knows one process, and takes its end for the daemon's. So that process stays: it becomes a small one of its own that passes signals on, waits
-// for the daemons that come one behind the other, and ends as the last of them does.
+// runit, knows one process, and takes its end for the daemon's. So that process stays, without descriptors and sessions: it passes signals on, waits for the
+// daemons that come one behind the other, and ends as the last of them does.
 
 // standbyEnv has the process id of the one that stays, for the daemons behind it.
 const standbyEnv = "IRCFERRY_STANDBY"
@@ -31,42 +34,41 @@ func standbyPID() int {
 	return os.Getpid()
 }
 
-// endOrStay is the end of a daemon whose place another process has. It comes back with an error only.
-func endOrStay() error {
-	if standbyPID() != os.Getpid() {
+// endOrStay is the end of a daemon whose place another process has. Signals that came too late for this one go to that, unless there is one that passes
+// them on to all.
+func endOrStay(u *upgrades, signals chan os.Signal) error {
+	switch standbyPID() {
+	case os.Getpid():
+		debug.FreeOSMemory()
+		return standBy(signals, u.exited)
+	case os.Getppid():
 		return nil
 	}
-	if err := unix.Exec("/proc/self/exe", []string{filepath.Base(os.Args[0]), standbyCommand}, os.Environ()); err != nil {
-		return fmt.Errorf("stay for whoever started the daemon: %w", err)
-	}
-	return nil
-}
-
-const standbyCommand = "stand-by"
-
-func newStandbyCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:    standbyCommand,
-		Short:  "wait for the daemon behind an upgrade, for whoever started the one before",
-		Hidden: true,
-		Args:   cobra.NoArgs,
-		RunE:   func(*cobra.Command, []string) error { return standBy() },
+	for {
+		select {
+		case s := <-signals:
+			syscall.Kill(u.successor(), s.(syscall.Signal)) //nolint:errcheck // it has ended
+		default:
+			return nil
+		}
 	}
 }
 
-// standBy waits until there is no daemon any more.
-func standBy() error {
-	signals := make(chan os.Signal, 8)
-	signal.Notify(signals, syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)
+// passedOn are the signals that reach the daemon by way of the process that stays.
+var passedOn = []syscall.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2}
+
+// standBy waits until there is no daemon any more. first has the end of the one behind this one, if it is not seen here.
+func standBy(signals chan os.Signal, first <-chan error) error {
+	for _, s := range passedOn {
+		signal.Notify(signals, s)
+	}
 	// A daemon whose parent, the daemon before it, ends becomes our child.
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-		return failed(fmt.Errorf("stand by: %w", err))
+		return fmt.Errorf("stand by: %w", err)
 	}
 	go func() {
 		for s := range signals {
-			for _, pid := range children() {
-				syscall.Kill(pid, s.(syscall.Signal)) //nolint:errcheck // it has ended
-			}
+			passOn(s.(syscall.Signal))
 		}
 	}()
 	code := 0
@@ -76,24 +78,56 @@ func standBy() error {
 		switch {
 		case err == syscall.EINTR:
 		case err != nil: // ECHILD: that was the last one
-			if code != 0 {
-				return exitError{code: code}
-			}
-			return nil
-		case status.Signaled():
-			code = 128 + int(status.Signal())
+			return asExit(code, first)
 		default:
-			code = status.ExitStatus()
+			code = exitCode(status)
 		}
 	}
 }
 
-// children are the processes that have this one as their parent.
-func children() (pids []int) {
+// asExit is the end of this process for the end of the last daemon.
+func asExit(code int, first <-chan error) error {
+	var seen *exec.ExitError
+	if errors.As(<-first, &seen) {
+		if status, ok := seen.Sys().(syscall.WaitStatus); ok && code == 0 {
+			code = exitCode(status)
+		}
+	}
+	if code == 0 {
+		return nil
+	}
+	return exitError{code: code, err: fmt.Errorf("the daemon behind an upgrade ended with %d", code)}
+}
+
+func exitCode(status syscall.WaitStatus) int {
+	if status.Signaled() {
+		return 128 + int(status.Signal())
+	}
+	return status.ExitStatus()
+}
+
+// passOn sends a signal to all daemons behind this process, once to each: which of them is the one is known only to themselves. It looks twice, since one that
+// ends while it looks hides those behind it.
+func passOn(s syscall.Signal) {
+	told := map[int]bool{}
+	for range 2 {
+		for _, pid := range descendants() {
+			if !told[pid] {
+				told[pid] = true
+				syscall.Kill(pid, s) //nolint:errcheck // it has ended
+			}
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// descendants are the processes that have this one as their parent, and theirs.
+func descendants() (pids []int) {
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil {
 		return nil
 	}
+	of := map[int][]int{}
 	for _, path := range stats {
 		text, err := os.ReadFile(path)
 		if err != nil {
@@ -101,12 +135,18 @@ func children() (pids []int) {
 		}
 		_, behind, ok := strings.Cut(string(text), ") ")
 		fields := strings.Fields(behind)
-		if !ok || len(fields) < 2 || fields[1] != strconv.Itoa(os.Getpid()) {
+		if !ok || len(fields) < 2 {
 			continue
 		}
-		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil {
-			pids = append(pids, pid)
+		pid, err1 := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		parent, err2 := strconv.Atoi(fields[1])
+		if err1 == nil && err2 == nil {
+			of[parent] = append(of[parent], pid)
 		}
+	}
+	for next := of[os.Getpid()]; len(next) > 0; next = next[1:] {
+		pids = append(pids, next[0])
+		next = append(next, of[next[0]]...)
 	}
 	return pids
 }

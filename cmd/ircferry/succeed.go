@@ -278,6 +278,12 @@ func (x *succession) goOn(ctx context.Context) {
 	d.serve()
 	d.watch()
 	d.metrics.Loaded(true, d.cfg.Load().sha256)
+	defer func() { // the ports of server links are free when the process before has left
+		if err := d.links.Apply(x.running.Pools); err != nil {
+			d.log.Error("server links are not listened for behind the upgrade", "err", err)
+		}
+		x.reload(ctx)
+	}()
 	x.conn.SetDeadline(time.Now().Add(leftTime)) //nolint:errcheck // then it is waited for until the other end closes
 	var m message
 	if _, err := x.conn.Recv(&m); err == nil && m.Word == wordLeft {
@@ -289,6 +295,11 @@ func (x *succession) goOn(ctx context.Context) {
 	d.publish("upgrade", fmt.Sprintf("version %s to %s, %d sessions came along", last.From, last.To, last.Sessions))
 	d.log.Info("ircferry goes on", "version", admin.BuildVersion().Version, "instance", d.instance, "sessions", last.Sessions, "left", last.Left,
 		"pause", time.Duration(last.Pause*float64(time.Millisecond)))
+}
+
+// reload takes the configuration of now, if it is another.
+func (x *succession) reload(ctx context.Context) {
+	d := x.d
 	if x.present.sum == d.cfg.Load().sha256 {
 		return
 	}
@@ -302,10 +313,19 @@ func (d *daemon) leave(cut *proxy.Cut, x *upgrade) {
 	if d.named != nil {
 		d.named(x.result.PID)
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), linksTime)
+	defer cancel()
+	if err := d.links.Close(ctx); err != nil {
+		d.log.Warn("server links did not end in order", "err", err)
+	}
 	if err := x.conn.Send(message{Word: wordLeft, Pause: x.result.Pause}); err != nil {
 		d.log.Warn("the new process does not hear that this one goes", "err", err)
 	}
-	admin.Leave(d.doors.admin)
+	d.api.Retire(d.doors.admin)
+	if d.doors.web != nil {
+		d.public.SetKeepAlivesEnabled(false)
+		d.doors.web.Close()
+	}
 	d.backends.Leave()
 	cut.Leave()
 }
@@ -323,6 +343,9 @@ func (d *daemon) depart() {
 	d.moves.Close(ctx)  //nolint:errcheck // none is under way
 	d.release()
 }
+
+// linksTime is what server links, which do not go along yet, have to end in order.
+const linksTime = 2 * time.Second
 
 // departTime bounds how long whoever asked the old process may take to read its answer.
 const departTime = 3 * time.Second

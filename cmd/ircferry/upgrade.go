@@ -18,6 +18,7 @@ import (
 	"github.com/ircferry/ircferry/handoff"
 	"github.com/ircferry/ircferry/internal/fdpass"
 	"github.com/ircferry/ircferry/proxy"
+	"github.com/ircferry/ircferry/proxy/link"
 )
 
 // The old process's side of an upgrade: see handover.go.
@@ -84,6 +85,7 @@ func (x *upgrade) look(ctx context.Context) error {
 		refusals = append(refusals, &admin.Error{Code: admin.CodeRefused, Message: fmt.Sprintf("%d sessions are in a move", p.Moving), Hint: "ferryctl show moves tells which"})
 	}
 	x.result.Sessions, x.result.States, x.result.Left, x.result.Taken = p.Sessions, p.States, p.Left, p.Passed
+	x.leaveLinks()
 	for _, r := range refusals {
 		if !x.dry {
 			return r
@@ -91,6 +93,18 @@ func (x *upgrade) look(ctx context.Context) error {
 		x.result.Refusals = append(x.result.Refusals, r.Error())
 	}
 	return nil
+}
+
+// leftLink is why something is left that is no session: server links end with the process that has them, and their servers link anew.
+const leftLink = "server-link"
+
+// leaveLinks counts the server links that stand.
+func (x *upgrade) leaveLinks() {
+	for _, l := range x.d.links.Links() {
+		if l.State != link.Down {
+			x.result.Left[leftLink]++
+		}
+	}
 }
 
 // refusals are what stands in the way: work of this process that no other one could go on with.
@@ -325,6 +339,7 @@ func (x *upgrade) legacy(cut *proxy.Cut) (*legacy, []int, error) {
 		return nil, nil, err
 	}
 	x.result.Left = map[string]int{}
+	x.leaveLinks()
 	if left > 0 {
 		x.result.Left[proxy.LeftInHandshake] = left
 	}

@@ -27,7 +27,8 @@ type upgrades struct {
 	mu      sync.Mutex
 	active  bool
 	history admin.Upgrades
-	pid     int // of who has taken over
+	pid     int          // of who has taken over
+	exited  <-chan error // and its end
 }
 
 func newUpgrades(d *daemon) *upgrades {
@@ -104,7 +105,7 @@ func (u *upgrades) Upgrade(ctx context.Context, r admin.UpgradeRequest, actor st
 	if r.DryRun {
 		return up.result, err
 	}
-	u.note(up.result, err)
+	u.note(up, err)
 	return up.result, err
 }
 
@@ -146,7 +147,8 @@ func (u *upgrades) end() {
 }
 
 // note tells the log, those who follow the events and the status of an upgrade that was not dry.
-func (u *upgrades) note(r admin.Upgrade, err error) {
+func (u *upgrades) note(up *upgrade, err error) {
+	r := up.result
 	var no *admin.Error
 	if errors.As(err, &no) && no.Code == admin.CodeRefused {
 		return // nothing was begun
@@ -162,7 +164,7 @@ func (u *upgrades) note(r admin.Upgrade, err error) {
 	}
 	u.d.log.Info("upgraded, another process goes on", "binary", r.Binary, "pid", r.PID, "from", r.From, "to", r.To, "sessions", r.Sessions, "left", r.Left,
 		"pause", time.Duration(r.Pause*float64(time.Millisecond)))
-	u.pid = r.PID
+	u.pid, u.exited = r.PID, up.exited
 	close(u.gone)
 }
 

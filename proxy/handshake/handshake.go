@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 
 	"github.com/ircferry/ircferry/proxy/wire"
 )
@@ -41,6 +42,7 @@ type Handshake struct {
 	slots  *Slots
 
 	begun   sync.Once
+	started atomic.Bool
 	gate    gate
 	secrets secrets
 }
@@ -59,7 +61,15 @@ func prepare(cfg *tls.Config, o Options, client bool) *Handshake {
 }
 
 // Start begins the handshake of a client.
-func (h *Handshake) Start() { h.begun.Do(func() { go h.run() }) }
+func (h *Handshake) Start() {
+	h.begun.Do(func() {
+		h.started.Store(true)
+		go h.run()
+	})
+}
+
+// Begun reports whether the goroutine has begun: before, there is nothing of the handshake but what was fed.
+func (h *Handshake) Begun() bool { return h.started.Load() }
 
 // Feed gives the handshake what came from the peer. p is copied.
 func (h *Handshake) Feed(p []byte) {
