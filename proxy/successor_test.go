@@ -201,8 +201,9 @@ func TestSuccessorKeepsWhatWaits(t *testing.T) {
 			c.expect(":irc 001 a :hi\r\n")
 			line := "PRIVMSG #c :" + strings.Repeat("0123456789abcdef", 20) + "\r\n"
 			up, down := c.fill(line), s.fill(line)
-			if a := r.Arena(); a.Chunks < 20 {
-				t.Errorf("only %d chunks wait", a.Chunks)
+			for r.Arena().Chunks < 20 { // the kernel takes some megabytes first
+				at := down % len(line) // where the last one was cut
+				down += s.fill(line[at:] + line[:at])
 			}
 			again(r, secure)
 			var reading sync.WaitGroup
