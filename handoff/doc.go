@@ -35,8 +35,8 @@
 // The links of a server are held as its clients are, in the proxy's care (Links): all that it has, or none, since what one peer would not know of another
 // breaks their network. Up to the point of no return, trouble with one undoes the move and names it; if the operator allows that others see the
 // move, it is begun anew with all links left alone. Behind it a link that cannot come into the ircd is given up, both its connections closed: an
-// ordinary split, named with its cause, which the other peers are told when they are live; no user waits for it, and the ircd, which is told that the link is gone,
-// shows those who come back the quits of who was behind it. A peer never gets a byte that is
+// ordinary split, named with its cause, which the other peers are told when they are live; no user waits for it, and the ircd shows those who come back the quits of who
+// was behind it. A peer never gets a byte that is
 // not behind the marker of the process that has committed the users: no marker, no byte. Each link of a move ends in one of three ways: live, resumed with the process of before, or
 // given up.
 //

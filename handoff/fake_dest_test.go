@@ -45,7 +45,7 @@ func (p *fakeParty) Record(ctx context.Context, rec protocol.Message) error {
 		}
 		switch {
 		case rec.Verb == protocol.VerbLink || rec.Verb == protocol.VerbBurst || rec.Verb == protocol.VerbRemote:
-			return im.takeLink(p.i, rec)
+			return im.takeLink(rec)
 		case rec.Verb == protocol.VerbUser && slices.Contains(im.users, rec.Get("u")):
 			return fmt.Errorf("USER %s twice", rec.Get("u"))
 		case rec.Verb == protocol.VerbMemb && !slices.Contains(im.users, rec.Get("u")):

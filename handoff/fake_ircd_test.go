@@ -47,7 +47,6 @@ type fakeIrcd struct {
 	caps     string   // linkcaps
 	blocks   []string // links that its configuration knows; none: it has no feat links
 	servers  map[string]*fakeServer
-	gone     []string               // links of the last COMMIT of which it was told that they are gone
 	aborted  []string               // transactions of all ABORTs
 	untold   string                 // link of which EXPORT tells nothing
 	stay     []string               // ids that LINK tells
@@ -70,7 +69,6 @@ type fakeImport struct {
 	until   time.Time
 	links   bool
 	linked  []string // names of LINK records
-	gone    []string // of those that are gone
 	users   []string
 	clash   []protocol.Note
 	streams map[string]*fakeStream

@@ -2,7 +2,6 @@ package handoff
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -19,14 +18,12 @@ func (i *fakeIrcd) tellLinksLocked(h *protocol.Hello) {
 	if len(i.servers) > 0 {
 		h.Links = len(i.servers)
 	}
-	if !i.knowsLinks() {
+	if len(i.blocks) == 0 || i.older {
 		return
 	}
 	h.Linked, h.ULined, h.LinkCaps = slices.Sorted(maps.Keys(i.servers)), []string{"services.example"}, i.caps
 	h.Feat = append(h.Feat, protocol.FeatLinks)
 }
-
-func (i *fakeIrcd) knowsLinks() bool { return len(i.blocks) > 0 && !i.older }
 
 // sayLocked writes to one of the servers that are linked.
 func (i *fakeIrcd) sayLocked(name string, words ...string) {
@@ -44,16 +41,6 @@ func (i *fakeIrcd) exportLinksLocked(r protocol.ExportRequest, end *protocol.End
 		if !slices.ContainsFunc(r.Links, func(l protocol.LinkSelection) bool { return l.Name == name }) {
 			end.Unheld = append(end.Unheld, name)
 		}
-	}
-	for _, name := range end.Unheld {
-		link := protocol.NewMessage(protocol.VerbLink, "n", name, "sid", "00O")
-		link.SetBare("gone")
-		for _, rec := range []protocol.Message{link, protocol.NewRemote(name, "id-past").Message} {
-			if err := emit(rec); err != nil {
-				return err
-			}
-		}
-		end.Links++
 	}
 	for _, l := range r.Links {
 		i.sayLocked(l.Name, "chat", "marker "+r.Tx)
@@ -94,19 +81,15 @@ func (p *fakeParty) Greet(ctx context.Context, tx string, l protocol.LinkSelecti
 }
 
 // takeLink takes a record of the links.
-func (im *fakeImport) takeLink(i *fakeIrcd, rec protocol.Message) error {
+func (im *fakeImport) takeLink(rec protocol.Message) error {
 	switch {
 	case rec.Verb == protocol.VerbBurst:
 		return fmt.Errorf("BURST of %s goes to a destination", rec.Get("l"))
-	case !i.knowsLinks():
-		return fmt.Errorf("%s to an ircd that knows none", rec.Verb)
-	case rec.Verb == protocol.VerbLink && rec.Has("gone"):
-		im.gone = append(im.gone, rec.Get("n"))
-	case rec.Verb == protocol.VerbLink && !im.links:
-		return errors.New("LINK without IMPORT links")
+	case !im.links:
+		return fmt.Errorf("%s without IMPORT links", rec.Verb)
 	case rec.Verb == protocol.VerbLink:
 		im.linked = append(im.linked, rec.Get("n"))
-	case !slices.Contains(im.linked, rec.Get("l")) && !slices.Contains(im.gone, rec.Get("l")):
+	case !slices.Contains(im.linked, rec.Get("l")):
 		return fmt.Errorf("REMOTE of %s before its LINK", rec.Get("l"))
 	}
 	return nil
@@ -138,5 +121,4 @@ func (i *fakeIrcd) commitLinksLocked(tx string) {
 		}
 		i.sayLocked(name, "chat")
 	}
-	i.gone = i.imports.gone
 }

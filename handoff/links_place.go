@@ -119,7 +119,7 @@ func greet(ctx context.Context, dst Party, tx string, l protocol.LinkSelection) 
 
 // giveRecords sends what a destination gets, less what is of links that it does not have.
 func (x *run) giveRecords(ctx context.Context, dst Party, to *backend.Backend) error {
-	for _, rec := range x.snap.For(x.links.are(), dst.Info().Can(protocol.FeatLinks)) {
+	for _, rec := range x.snap.For(x.links.are()) {
 		if err := dst.Record(ctx, rec); err != nil {
 			return fmt.Errorf("pass record on to %s: %w", to.FullName(), err)
 		}
@@ -129,6 +129,9 @@ func (x *run) giveRecords(ctx context.Context, dst Party, to *backend.Backend) e
 
 // settleLinks gives up the links of conflicts. One that is none of ours is somebody's who has linked himself meanwhile: then none of ours can come in.
 func (x *run) settleLinks(told []protocol.Note) error {
+	if len(x.links.are()) == 0 {
+		return nil // nothing can be left out: it is a conflict as any other
+	}
 	var err error
 	for _, n := range told {
 		if n.L == "" {

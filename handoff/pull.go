@@ -48,9 +48,6 @@ func (x *run) takeRecord(ctx context.Context) func(protocol.Message) error {
 		if err != nil || x.dst == nil || x.links.held != nil {
 			return err // with links they wait for these to be in the destination
 		}
-		if ofLinks(out) && !x.dst.Info().Can(protocol.FeatLinks) {
-			return nil
-		}
 		if err := x.dst.Record(ctx, out); err != nil {
 			return fmt.Errorf("pass record on to %s: %w", x.to.FullName(), err)
 		}

@@ -77,8 +77,10 @@ func (x *run) buildWithout(ctx context.Context, us []string) error {
 	if err := x.dst.Import(ctx, x.tx, x.tok, lease(x.r.Timeout), "", false); err != nil {
 		return fmt.Errorf("import anew without %d sessions that ended: %w", len(us), err)
 	}
-	if err := x.giveRecords(ctx, x.dst, x.to); err != nil {
-		return err
+	for _, rec := range x.snap.Records {
+		if err := x.dst.Record(ctx, rec); err != nil {
+			return fmt.Errorf("pass record on to %s: %w", x.to.FullName(), err)
+		}
 	}
 	got, err := x.attach(ctx, x.state.who((*member).moving), x.to, x.dst, x.tx, x.tok)
 	switch {

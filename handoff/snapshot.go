@@ -14,9 +14,7 @@ type Snapshot struct {
 	Records  []protocol.Message // for a destination, in the source's order
 	Users    map[string]*Carried
 	Channels int
-	Links    map[string]*CarriedLink // that were held
-
-	gone bool // of others it is told too
+	Links    map[string]*CarriedLink
 
 	ids map[string]string // of users who were exported, as the network knows them
 }

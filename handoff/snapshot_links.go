@@ -18,11 +18,7 @@ type CarriedLink struct {
 func (s *Snapshot) addLink(rec protocol.Message) {
 	switch rec.Verb {
 	case protocol.VerbLink:
-		if rec.Has("gone") {
-			s.gone = true
-		} else {
-			s.Links[rec.Get("n")] = &CarriedLink{Stay: rec.List("stay")}
-		}
+		s.Links[rec.Get("n")] = &CarriedLink{Stay: rec.List("stay")}
 	case protocol.VerbBurst:
 		if link := s.Links[rec.Get("l")]; link != nil { // it stands before; see protocol
 			link.Burst = append(link.Burst, rec.Get("d"))
@@ -30,10 +26,10 @@ func (s *Snapshot) addLink(rec protocol.Message) {
 	}
 }
 
-// For is what a destination with these links gets. Others are gone, which one that knows of links is told, and another is not. Without any link
-// the channels are left out of which nobody who moves is a member: they are there for the links' sake.
-func (s *Snapshot) For(links []backend.Link, knows bool) []protocol.Message {
-	if len(links) == len(s.Links) && (knows || !s.gone) {
+// For is what a destination with these links gets. Records of others are left out, and without any so are the channels of which nobody who
+// moves is a member: they are there for the links' sake.
+func (s *Snapshot) For(links []backend.Link) []protocol.Message {
+	if len(s.Links) == 0 || len(links) == len(s.Links) {
 		return s.Records
 	}
 	lived := make(map[string]bool)
@@ -42,17 +38,12 @@ func (s *Snapshot) For(links []backend.Link, knows bool) []protocol.Message {
 			lived[rec.Get("c")] = true
 		}
 	}
-	records := slices.Clone(s.Records)
-	for i, rec := range records {
-		if rec.Verb == protocol.VerbLink && !named(links, rec.Get("n")) && !rec.Has("gone") {
-			records[i] = rec.Clone()
-			records[i].SetBare("gone")
-		}
-	}
-	return slices.DeleteFunc(records, func(rec protocol.Message) bool {
+	return slices.DeleteFunc(slices.Clone(s.Records), func(rec protocol.Message) bool {
 		switch rec.Verb {
-		case protocol.VerbLink, protocol.VerbRemote:
-			return !knows
+		case protocol.VerbLink:
+			return !named(links, rec.Get("n"))
+		case protocol.VerbRemote:
+			return !named(links, rec.Get("l"))
 		case protocol.VerbChan:
 			return len(links) == 0 && !lived[rec.Get("n")]
 		case protocol.VerbList:
@@ -80,9 +71,4 @@ func (s *Snapshot) Stay() []string {
 	}
 	slices.Sort(ids)
 	return slices.Compact(ids)
-}
-
-// ofLinks reports whether a record is one of those that links have.
-func ofLinks(rec protocol.Message) bool {
-	return rec.Verb == protocol.VerbLink || rec.Verb == protocol.VerbBurst || rec.Verb == protocol.VerbRemote
 }

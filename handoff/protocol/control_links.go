@@ -40,7 +40,7 @@ func wholeLines(b []byte) bool {
 	return len(b) > 0 && b[len(b)-1] == '\n' && b[0] != '\n' && !bytes.Contains(b, []byte("\n\n")) && !bytes.ContainsAny(b, "\x00\r")
 }
 
-// linkOrder checks the records of links among those of one export: a LINK once, and before what is its. Its values are which are not gone.
+// linkOrder checks the records of links among those of one export: a LINK once, and before what is its.
 type linkOrder map[string]bool
 
 func (o *linkOrder) check(m Message) error {
@@ -53,22 +53,20 @@ func (o *linkOrder) check(m Message) error {
 		return err
 	}
 	if m.Verb != VerbLink {
-		held, there := (*o)[m.Get("l")]
-		if !there || m.Verb == VerbBurst && !held {
-			return badRecord(m, m.Verb+" before its LINK, or of one that is gone")
+		if !(*o)[m.Get("l")] {
+			return badRecord(m, m.Verb+" before its LINK")
 		}
 		return nil
 	}
 	name := m.Get("n")
-	_, twice := (*o)[name]
 	switch {
-	case twice:
+	case (*o)[name]:
 		return badRecord(m, "LINK twice")
 	case len(*o) == MaxLinks:
 		return &Error{Code: CodeLimit, Text: fmt.Sprintf("more than %d links", MaxLinks)}
 	case *o == nil:
 		*o = make(linkOrder)
 	}
-	(*o)[name] = !m.Has("gone")
+	(*o)[name] = true
 	return nil
 }

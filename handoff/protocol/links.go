@@ -93,7 +93,6 @@ func NewLink(l LinkSelection) Link { return Link{l.message(VerbLink)} }
 func (l Link) Name() string   { return l.Get("n") }
 func (l Link) SID() string    { return l.Get("sid") }
 func (l Link) Users() int64   { return l.num("users") }
-func (l Link) Gone() bool     { return l.Has("gone") }  // it is not held, and ends with its ircd
 func (l Link) Stay() []string { return l.List("stay") } // ids of the ircd's own users who were not exported
 
 // NewBurst makes a BURST record; line is without its end.
@@ -113,7 +112,7 @@ func validateLink(m Message) error {
 	switch m.Verb {
 	case VerbLink:
 		proto, err := m.Uint("proto")
-		if err != nil || proto > maxProto || !m.Has("proto") && !m.Has("gone") {
+		if err != nil || proto > maxProto || !m.Has("proto") {
 			return bad("proto: not a protocol's number")
 		}
 		if !isServer(m.Get("n")) || !isServer(m.Get("sid")) {

@@ -182,7 +182,7 @@ func TestLinkRecordsThatAreRefused(t *testing.T) {
 		"LINK n=s.example sid=00S", "LINK n=s.example sid=00S proto=x", "LINK n=s.example sid=00S proto=-1", "LINK sid=00S proto=1", "LINK n=s.example proto=1", link + link[:len(link)-1],
 		`LINK n=a\sb sid=00S proto=1`, `LINK n=a sid=0\s0 proto=1`, `LINK n=a sid=00S proto=1 users=some`, `LINK n=a sid=00S proto=1 last=a\sb`,
 		"LINK n=a sid=00S proto=1 stay=" + strings.Repeat("a", 65), link + "BURST l=s.example d=:00S", link + "REMOTE l=other.example id=00SAAAAAA",
-		"REMOTE l=s.example id=00SAAAAAA", "LINK n=s.example sid=00S gone\n" + link[:len(link)-1], "LINK n=s.example gone", link + "REMOTE l=s.example", link + `REMOTE l=s.example id=a\sb`, link + `REMOTE l=s.example id=a c=\s`,
+		"REMOTE l=s.example id=00SAAAAAA", link + "REMOTE l=s.example", link + `REMOTE l=s.example id=a\sb`, link + `REMOTE l=s.example id=a c=\s`,
 	} {
 		r, _ := newLinkedRig(t)
 		k := r.talk()
@@ -195,23 +195,11 @@ func TestLinkRecordsThatAreRefused(t *testing.T) {
 		k.send("PREPARE tx=" + tx + " records=0 sum=00000000")
 		k.expect("ERROR code=bad-record")
 	}
-	r, l := newLinkedRig(t)
-	ctx := t.Context()
-	noError(t, r.c.Import(ctx, strings.Repeat("a", 32), NewSecret(), time.Minute, ""))
-	noError(t, r.c.Record(ctx, NewLink(services).Message))
-	_, err := r.c.Prepare(ctx, strings.Repeat("a", 32))
+	r, _ := newLinkedRig(t)
+	noError(t, r.c.Import(t.Context(), strings.Repeat("a", 32), NewSecret(), time.Minute, ""))
+	noError(t, r.c.Record(t.Context(), NewLink(services).Message))
+	_, err := r.c.Prepare(t.Context(), strings.Repeat("a", 32))
 	wantCode(t, err, CodeBadRecord)
-
-	// One that is gone is told of in any import.
-	gone := NewLink(services).Message
-	gone.SetBare("gone")
-	noError(t, r.c.Import(ctx, strings.Repeat("b", 32), NewSecret(), time.Minute, ""))
-	noError(t, r.c.Record(ctx, gone))
-	noError(t, r.c.Record(ctx, NewRemote(services.Name, "00SAAAAAA").Message))
-	_, err = r.c.Prepare(ctx, strings.Repeat("b", 32))
-	if noError(t, err); len(l.got) != 2 || !(Link{l.got[0]}).Gone() {
-		t.Errorf("%q", l.got)
-	}
 }
 
 // What a source says wrongly of its links fails the export, and nothing of it is taken.
@@ -231,9 +219,6 @@ func TestExportOfWrongLinks(t *testing.T) {
 		code  Code
 	}{
 		{end(1, link, `BURST l=s.example d=:00S\sENDBURST`), ""},
-		{end(1, "LINK n=s.example sid=00S gone", "REMOTE l=s.example id=x"), ""},
-		{end(1, "LINK n=s.example sid=00S gone", "BURST l=s.example d=x"), CodeBadRecord},
-		{end(1, "LINK n=s.example sid=00S gone", link), CodeBadRecord},
 		{end(2, link), CodeCount},
 		{end(1, link, link), CodeBadRecord},
 		{end(0, "BURST l=s.example d=x"), CodeBadRecord},

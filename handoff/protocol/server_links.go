@@ -128,8 +128,8 @@ func (d *dest) takeLinkLocked(m Message) *Error {
 	switch {
 	case m.Verb == VerbBurst:
 		return badRecord(m, "BURST is the coordinator's")
-	case m.Verb == VerbLink && !m.Has("gone") && !d.linked:
-		return badRecord(m, "LINK without IMPORT links")
+	case !d.linked:
+		return badRecord(m, m.Verb+" without IMPORT links")
 	case m.Verb == VerbRemote && !d.links[m.Get("l")]:
 		return badRecord(m, "REMOTE before its LINK")
 	case m.Verb == VerbLink && d.links[m.Get("n")]:
