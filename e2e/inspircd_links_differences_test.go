@@ -4,6 +4,8 @@ package e2e
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -112,6 +114,7 @@ func inspIRCdTwoLinks(t *testing.T, v *inspVersion) {
 		p.marker(x.tx)
 	}
 	l.h.ok(l.h.c.Release(t.Context(), x.tx, ""))
+	l.h.ok(os.Remove(filepath.Join(l.a.dir, "handoff.ids"))) // as of a process that has another directory
 	l.a.again()
 	l.h = newHand(t, l.a)
 	x.records = slices.DeleteFunc(x.records, func(m protocol.Message) bool { return m.Get("n") == "other.example" || m.Get("l") == "other.example" })
@@ -129,6 +132,10 @@ func inspIRCdTwoLinks(t *testing.T, v *inspVersion) {
 	}
 	if got := l.p.fence(); len(got) > 0 {
 		t.Errorf("behind COMMIT's marker stands %q", got)
+	}
+	l.h.open("i.9", "eve", nil)
+	if id, last := l.h.ids("eve")["eve"], x.links["leaf.example"].Get("last"); id <= last {
+		t.Errorf("a newcomer has id %s, and %s had been given", id, last)
 	}
 }
 

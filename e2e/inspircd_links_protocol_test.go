@@ -74,7 +74,7 @@ func network(s *rawStream) map[string]string {
 	answers := map[string]string{}
 	for _, ask := range []string{
 		"NAMES #sea", "NAMES #late", "NAMES #far", "MODE #sea", "MODE #late", "MODE #far", "MODE #sea b", "MODE #sea e", "MODE #own b", "TOPIC #sea",
-		"WHOIS lea", "WHOIS len", "WHOIS cid", "WHOIS ann", "LINKS", "MAP", "STATS g", "STATS Z", "LUSERS", "WHO #sea %nuhrsfda", "WHO #late", "TOPIC #own", "LIST",
+		"WHOIS lea", "WHOIS len", "WHOIS cid", "WHOIS ann", "LINKS", "MAP", "STATS g", "STATS Z", "STATS s", "LUSERS", "WHO #sea %nuhrsfda", "WHO #late", "TOPIC #own", "LIST",
 	} {
 		var lines []string
 		for line := range strings.Lines(s.ask(ask)) {
@@ -107,10 +107,11 @@ func TestInspIRCdHoldsLinks(t *testing.T) { onDialects(t, inspIRCdHoldsLinks) }
 func inspIRCdHoldsLinks(t *testing.T, v *inspVersion, proto int) {
 	a := v.new(t, "a")
 	port := a.mayLink("leaf.example")
+	writeFile(t, a.conf, readFile(a.conf)+`<module name="regex_glob"> <filteropts engine="glob">`+"\n")
 	a.run()
 	h := newHand(t, a)
 	ann, ben := h.open("i.1", "ann", nil), h.open("i.2", "ben", nil)
-	for _, line := range []string{"OPER root rootpw", "JOIN #own", "MODE #own +b *!*@own.example", "TOPIC #own :ours", "JOIN #late"} {
+	for _, line := range []string{"OPER root rootpw", "JOIN #own", "MODE #own +b *!*@own.example", "TOPIC #own :ours", "JOIN #late", "FILTER *forbidden* block * :not said here"} {
 		ann.ask(line)
 	}
 	ben.ask("JOIN #own")
@@ -128,6 +129,9 @@ func inspIRCdHoldsLinks(t *testing.T, v *inspVersion, proto int) {
 	before, plain := network(ann), network(ben) // an operator, and one who is shown no hidden server
 	if strings.Contains(plain["LINKS"], "child.example") || !strings.Contains(before["LINKS"], "child.example") {
 		t.Fatalf("LINKS shows\n%s\nand an operator\n%s", plain["LINKS"], before["LINKS"])
+	}
+	if !strings.Contains(before["STATS s"], "forbidden") {
+		t.Fatalf("the filter is not there: %s", before["STATS s"])
 	}
 	annID := h.ids("ann")["ann"]
 	membid := ""

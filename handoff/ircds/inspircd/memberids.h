@@ -20,8 +20,8 @@
 
 namespace Handoff
 {
-	/** Has m_spanningtree announce memberships by the ids that they had. It gives each the next number, which it keeps to itself: that is found in it as
-	 * the one place that held the number which it gave, and holds the one behind that now. Where it cannot be found, ids are written back. */
+	/** Gives memberships the ids that peers of links know them by. m_spanningtree gives each the next number, which it keeps to itself: that is found in
+	 * it as the one place that held the number which it gave, and holds the one behind that now. Where it cannot be found, it may give one again. */
 	class MemberIDs
 	{
 		Module* const tree;
@@ -73,27 +73,19 @@ namespace Handoff
 				*next = highest + 1;
 		}
 
-		/** Notes an id that is in use elsewhere. */
-		void Pass(Membership::Id id) { highest = std::max(highest, id); }
-
 		/** Has a membership announced. id: the one that it had; nullptr: the next one. */
 		void Announce(Membership* memb, bool created, const Membership::Id* id)
 		{
 			CUList nobody;
 			if (id && !looked)
 				before = Memory();
-			const Membership::Id kept = next ? *next : 0;
-			if (id && next)
-				*next = *id;
 			tree->OnUserJoin(memb, false, created, nobody);
 			if (!id)
 				return;
 			if (!looked)
 				Look(memb->id);
-			else if (next)
-				*next = kept;
 			memb->id = *id;
-			Pass(*id);
+			highest = std::max(highest, *id);
 		}
 	};
 }
