@@ -109,6 +109,9 @@ func inspIRCdTwoLinks(t *testing.T, v *inspVersion) {
 	other.say(":00CAAAAAA PRIVMSG #sea :across")
 	l.p.awaitLine(":00CAAAAAA PRIVMSG #sea :across")
 
+	l.h.open("i.8", "gone", nil).send("QUIT\r\n") // whose id is the latest
+	other.awaitLine(":1AA UID ")
+	other.awaitLine(":" + strings.Fields(other.heard[len(other.heard)-1])[2] + " QUIT ")
 	x = l.h.exportLinks(peers, l.ann, l.ben)
 	for _, p := range peers {
 		p.marker(x.tx)
