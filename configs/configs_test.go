@@ -202,3 +202,27 @@ func TestDashboardIsWhole(t *testing.T) {
 		}
 	}
 }
+
+// The pool with links is valid, and its ports are those of the other ends.
+func TestLinksFitTogether(t *testing.T) {
+	c, err := config.Parse("inspircd/links.yaml", []byte(read(t, "inspircd/links.yaml")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := c.Pools["main"]
+	if len(pool.Links) != 2 || len(pool.Backends) != 1 {
+		t.Fatalf("%+v", pool)
+	}
+	for path, wants := range map[string][]string{
+		"inspircd/links.conf":  {`name="services.example"`, `name="leaf.example"`, `port="7000" type="servers"`, `port="7100"`, `port="7101"`},
+		"inspircd/leaf.conf":   {`port="7101"`},
+		"services/anope.conf":  {"port = 7100"},
+		"services/atheme.conf": {"port = 7100;"},
+	} {
+		for _, want := range wants {
+			if !strings.Contains(read(t, path), want) {
+				t.Errorf("%s has no %s", path, want)
+			}
+		}
+	}
+}
