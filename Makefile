@@ -116,7 +116,7 @@ soak: build ## random moves and faults for SOAK=10m, in a seed's order (SEED=...
 mutate: ## do the tests of ROOM=./proxy notice a mistake? N=30 of them, in a seed's order (SEED=... repeats one, AT=file:line tries those of a line, JOBS=2 at a time)
 	@$(GO) run ./scripts/mutate -go $(GO) -n $(or $(N),30) -seed $(or $(SEED),0) -at '$(AT)' -budget $(or $(BUDGET),15m) -jobs $(or $(JOBS),2) $(or $(ROOM),./proxy)
 
-bench: build ## beside the newest HAProxy in the same run (HAPROXY=path BEFORE=path/to/ircferry BENCH=idle,burst,sparse,sat,fan,new,move,inspircd,tls-idle,tls-burst,tls-sparse,tls-sat,tls-new ROUNDS=4)
+bench: build ## beside the newest HAProxy in the same run (HAPROXY=path BEFORE=path/to/ircferry BENCH=idle,burst,sparse,sat,fan,new,move,inspircd,links,tls-idle,tls-burst,tls-sparse,tls-sat,tls-new ROUNDS=4)
 	@bash scripts/bench.sh
 
 deps: ## the Debian packages that tests and bench use, where root and apt are there

@@ -24,27 +24,16 @@ var errNoInspIRCd = errors.New("no InspIRCd with m_handoff here: apt-get install
 // moveInspIRCd replaces users to and fro between two InspIRCds, under traffic, and says where the time goes.
 func (b *bench) moveInspIRCd() ([]string, error) {
 	fmt.Printf("\n== %d users in %d channels with %d list entries each replaced between two InspIRCds\n", inspircdUsers, inspircdUsers/10, inspircdEntries)
-	program, err := exec.LookPath("inspircd")
-	if err != nil {
-		program = "/usr/sbin/inspircd"
+	program, module, ok := b.findInspIRCd()
+	if !ok {
+		return nil, nil
 	}
-	module := filepath.Join(b.bin, "m_handoff.so")
-	for _, path := range []string{program, module, stockModules} {
-		if _, err := os.Stat(path); err != nil {
-			fmt.Println("left out:", errNoInspIRCd)
-			return nil, nil
-		}
+	dir, address, err := b.startFerry(func(dir, name string) error { return b.startInspIRCd(program, module, dir, name, "") })
+	if err == nil {
+		err = b.beginAtA(dir)
 	}
-	dir, address, err := b.startFerry(func(dir, name string) error { return b.startInspIRCd(program, module, dir, name) })
 	if err != nil {
 		return nil, err
-	}
-	// Whichever was up first serves; the rounds begin at a.
-	for _, args := range [][]string{{"drain", "main/b", "--to", "a"}, {"undrain", "main/b"}} {
-		ctl := exec.Command(filepath.Join(b.bin, "ferryctl"), append([]string{"--socket", filepath.Join(dir, "admin.sock")}, args...)...)
-		if out, err := ctl.CombinedOutput(); err != nil {
-			return nil, fmt.Errorf("ferryctl %s: %w: %s", strings.Join(args, " "), err, out)
-		}
 	}
 	t, err := newTalkers(address, inspircdUsers)
 	if t != nil {
@@ -66,8 +55,35 @@ func (b *bench) moveInspIRCd() ([]string, error) {
 	return moveTable("InspIRCd, ", inspircdUsers, all, t), nil
 }
 
-// startInspIRCd runs an InspIRCd with the configuration of the end-to-end tests.
-func (b *bench) startInspIRCd(program, module, dir, name string) error {
+// findInspIRCd says where the program and our module are, or why the part is left out.
+func (b *bench) findInspIRCd() (program, module string, ok bool) {
+	program, err := exec.LookPath("inspircd")
+	if err != nil {
+		program = "/usr/sbin/inspircd"
+	}
+	module = filepath.Join(b.bin, "m_handoff.so")
+	for _, path := range []string{program, module, stockModules} {
+		if _, err := os.Stat(path); err != nil {
+			fmt.Println("left out:", errNoInspIRCd)
+			return "", "", false
+		}
+	}
+	return program, module, true
+}
+
+// beginAtA has a serve, whichever was up first.
+func (b *bench) beginAtA(dir string) error {
+	for _, args := range [][]string{{"drain", "main/b", "--to", "a"}, {"undrain", "main/b"}} {
+		ctl := exec.Command(filepath.Join(b.bin, "ferryctl"), append([]string{"--socket", filepath.Join(dir, "admin.sock")}, args...)...)
+		if out, err := ctl.CombinedOutput(); err != nil {
+			return fmt.Errorf("ferryctl %s: %w: %s", strings.Join(args, " "), err, out)
+		}
+	}
+	return nil
+}
+
+// startInspIRCd runs an InspIRCd with the configuration of the end-to-end tests, and more behind it.
+func (b *bench) startInspIRCd(program, module, dir, name, more string) error {
 	run := filepath.Join(dir, name)
 	modules := filepath.Join(run, "modules")
 	if err := os.MkdirAll(modules, 0o700); err != nil {
@@ -91,7 +107,7 @@ func (b *bench) startInspIRCd(program, module, dir, name string) error {
 	}
 	conf := filepath.Join(run, "inspircd.conf")
 	if err := fill("e2e/testdata/inspircd-handoff.conf", conf, "@RUN@", run, "@MODULES@", modules, "@NAME@", "insp.example.org", "@SID@", "1AA",
-		"@LOG@", "default", "@PORT@", client); err != nil {
+		"@LOG@", "default", "@PORT@", client, `<sasl target="services.test">`, `<sasl target="services.test">`+more); err != nil {
 		return err
 	}
 	_, _, err = b.start(false, program, "--config="+conf, "--nofork", "--runasroot")

@@ -18,6 +18,7 @@
 //	fan     CPU per delivery, one line to 3,000 clients, the next when all have it
 //	new     CPU per new connection: connect, NICK, 001, close; from 32 addresses in 127/8
 //	move    6,000 users replaced between two embedded ircds (ircferry only)
+//	links   100 users replaced between two InspIRCds that have a link with 20,000 users in five channels each (ircferry only)
 //	inspircd  1,000 users in 100 channels with 20 list entries each replaced between two InspIRCds (ircferry only)
 //
 // With clients over TLS 1.3 (secure.go says how), the backend is plaintext as before:
@@ -117,11 +118,14 @@ var parts = map[string][]part{
 func (b *bench) run(names []string, users int) error {
 	var t tables
 	for _, name := range names {
-		if name == "move" || name == "inspircd" {
+		if name == "move" || name == "inspircd" || name == "links" {
 			if slices.Contains(b.proxies, "ircferry") {
 				move := func() ([]string, error) { return b.moveUsers(users) }
-				if name == "inspircd" {
+				switch name {
+				case "inspircd":
 					move = b.moveInspIRCd
+				case "links":
+					move = b.moveLinks
 				}
 				lines, err := move()
 				if err != nil {

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -25,6 +26,10 @@ type moved struct {
 	Pause     struct{ P50, P99, Max float64 } `json:"pause_ms"`
 	Error     string                          `json:"error"`
 	Took      map[string]float64              `json:"step_ms"`
+	Links     []struct {
+		State string  `json:"state"`
+		Away  float64 `json:"away_ms"`
+	} `json:"links"`
 }
 
 const moveConfig = `listeners:
@@ -92,8 +97,8 @@ func (b *bench) moveRounds(t *talkers, dir string) (all []moved, err error) {
 }
 
 // startFerry starts two ircds by run, whose control sockets are a.sock and b.sock, and the daemon, and returns the directory of their
-// sockets and the clients' address.
-func (b *bench) startFerry(run func(dir, name string) error) (dir, address string, err error) {
+// sockets and the clients' address. oldnew are changes of the daemon's configuration, as of strings.NewReplacer.
+func (b *bench) startFerry(run func(dir, name string) error, oldnew ...string) (dir, address string, err error) {
 	b.spread = true // daemon and ircds use the machine as they would in service
 	defer func() { b.spread = false }()
 	if dir, err = os.MkdirTemp(b.dir, "move"); err != nil {
@@ -106,7 +111,8 @@ func (b *bench) startFerry(run func(dir, name string) error) (dir, address strin
 	}
 	address = freeAddress()
 	file := filepath.Join(dir, "ircferry.yaml")
-	if err = os.WriteFile(file, fmt.Appendf(nil, moveConfig, address, dir, dir, dir, dir), 0o600); err != nil {
+	text := strings.NewReplacer(oldnew...).Replace(fmt.Sprintf(moveConfig, address, dir, dir, dir, dir))
+	if err = os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return "", "", fmt.Errorf("write configuration: %w", err)
 	}
 	if _, _, err = b.start(false, filepath.Join(b.bin, "ircferry"), "run", "-c", file); err != nil {
