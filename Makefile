@@ -25,7 +25,7 @@ export GOFLAGS += -buildvcs=false
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help build deb modules e2e-inspircd sanitize demo test check fmt vet lint race fuzz e2e soak mutate bench deps install clean
+.PHONY: help build deb modules e2e-inspircd e2e-life sanitize demo test check fmt vet lint race fuzz e2e soak mutate bench deps install clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -101,6 +101,11 @@ e2e-links: build modules ## ten restarts and ten replaces of InspIRCd 3 and 4 wi
 	@rm -f bin/closing-links; IRCFERRY_BIN=$(CURDIR)/bin IRCFERRY_CLOSING=$(CURDIR)/bin/closing-links IRCFERRY_LINKS_MOVES=$(or $(LINKS_MOVES),10) \
 		$(GO) test -tags e2e -count=1 -parallel $(E2E_PARALLEL) -timeout 30m -run '^TestLinks($$|Direct|Reverted|RestartedTwice|GivenUp|PeerEnds|FerryKilled|MuchMeanwhile|NewIDs|RealClients)' ./e2e/; \
 	status=$$?; sort bin/closing-links && exit $$status
+
+e2e-life: build modules ## upgrades of the proxy itself under talking clients of embedded ircds and InspIRCd, real clients too, and a closing line for each
+	@rm -f bin/closing; IRCFERRY_BIN=$(CURDIR)/bin IRCFERRY_CLOSING=$(CURDIR)/bin/closing \
+		$(GO) test -tags e2e -count=1 -timeout $(E2E_TIMEOUT) -run '^(TestManyUpgrades|TestUpgradesOnInspIRCd|TestRealClientsStayThroughUpgrades)$$' ./e2e/; \
+	status=$$?; cat bin/closing && exit $$status
 
 SANITIZERS := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize=vptr -Wno-maybe-uninitialized
 sanitize: build ## the tests of InspIRCd with the module under AddressSanitizer and UBSan; fails on a report

@@ -6,6 +6,8 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -131,6 +133,30 @@ func TestFailedUpgrades(t *testing.T) {
 	st := f.status()
 	if u.Sessions != 30 || st.Upgrades.Done != 1 || st.Upgrades.LastError != "" || st.Upgrades.Failed < 10 {
 		t.Errorf("upgrade %+v, status %+v", u, st.Upgrades)
+	}
+	f.unharmed(c)
+}
+
+// The pause of an upgrade with many sessions is some tenths of a second; IRCFERRY_UPGRADE_SESSIONS=9000 measures what README says.
+func TestUpgradePause(t *testing.T) {
+	clients := 300
+	if n, err := strconv.Atoi(os.Getenv("IRCFERRY_UPGRADE_SESSIONS")); err == nil {
+		clients = n
+	}
+	f := startFerry(t)
+	c := f.crowd(clients, clients/20, 20*time.Second)
+	var pauses []float64
+	for range 5 {
+		u := f.must()
+		if u.Sessions != clients {
+			t.Errorf("%d sessions came along, want %d", u.Sessions, clients)
+		}
+		pauses = append(pauses, u.Pause)
+	}
+	t.Logf("%d sessions: pauses of %.0f ms", clients, pauses)
+	slices.Sort(pauses)
+	if pauses[2] > 1000 {
+		t.Errorf("half of the pauses were over a second: %.0f ms", pauses)
 	}
 	f.unharmed(c)
 }

@@ -80,8 +80,8 @@ func (f *ferry) path() string { return filepath.Join(f.dir, "ircferry.yaml") }
 func (f *ferry) configure(more string) {
 	f.t.Helper()
 	f.write(f.path(), fmt.Sprintf(`listeners:
-  - {name: irc, address: %q, pool: main, limits: {connections: 4000, per_ip: 0, per_ip_rate: 0}}
-  - {name: ircs, address: %q, pool: main, limits: {connections: 4000, per_ip: 0, per_ip_rate: 0}, tls: {certs: [{cert: %[3]s/irc.pem, key: %[3]s/irc.key}], min_version: "1.2"}}
+  - {name: irc, address: %q, pool: main, limits: {connections: 6000, per_ip: 0, per_ip_rate: 0}}
+  - {name: ircs, address: %q, pool: main, limits: {connections: 6000, per_ip: 0, per_ip_rate: 0}, tls: {certs: [{cert: %[3]s/irc.pem, key: %[3]s/irc.key}], min_version: "1.2"}}
 pools:
   main:
     topology: standalone
