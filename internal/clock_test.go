@@ -25,6 +25,7 @@ var onTheWall = map[string]string{
 	"handoff/coordinator.go":      "the name of a move",
 	"handoff/protocol/control.go": "a token that is only compared",
 	"proxy/handshake/tickets.go":  "the age of a ticket key, for another process",
+	"cmd/ircferry/upgrades.go":    "metrics' values",
 	"cmd/ferryctl/":               "times as people read them",
 	"cmd/internal/manual/":        "the date on a page",
 	"cmd/ircferry/upgrades.go":    "a metric's value",

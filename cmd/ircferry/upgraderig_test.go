@@ -22,14 +22,13 @@ import (
 
 // ferry is the daemon as a process, with the processes that come behind it.
 type ferry struct {
-	t       *testing.T
-	dir     string
-	cmd     *exec.Cmd
-	client  *admin.Client
-	log     *lockedBuffer
-	plain   string // address of listener irc
-	secure  string // and of ircs
-	options string // more lines of the configuration
+	t      *testing.T
+	dir    string
+	cmd    *exec.Cmd
+	client *admin.Client
+	log    *lockedBuffer
+	plain  string // address of listener irc
+	secure string // and of ircs
 }
 
 type lockedBuffer struct {

@@ -183,19 +183,19 @@ func (u *upgrades) measure(reg prometheus.Registerer) {
 		}
 	}
 	counter := func(name, help, result string, f func() float64) {
-		reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "ircferry_" + name, Help: help, ConstLabels: prometheus.Labels{"result": result}}, f))
+		reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help, ConstLabels: prometheus.Labels{"result": result}}, f))
 	}
 	gauge := func(name, help string, f func() float64) {
-		reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "ircferry_" + name, Help: help}, f))
+		reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, f))
 	}
 	const help = "Upgrades of the daemon, by result. It counts over upgrades, as all counters do."
-	counter("upgrades_total", help, "done", func() float64 { return float64(u.known().Done) })
-	counter("upgrades_total", help, "failed", func() float64 { return float64(u.known().Failed) })
-	gauge("upgrade_last_timestamp_seconds", "When the last upgrade was done; 0: there was none.", last(func(up *admin.Upgrade) float64 { return float64(up.Time.Unix()) }))
-	gauge("upgrade_last_sessions", "Sessions that came along in the last upgrade.", last(func(up *admin.Upgrade) float64 { return float64(up.Sessions) }))
-	gauge("upgrade_last_pause_seconds", "How long nothing was relayed in the last upgrade.", last(func(up *admin.Upgrade) float64 { return up.Pause / 1000 }))
-	gauge("binary_timestamp_seconds", "When the file of the running program was last modified.", func() float64 { return float64(u.binary.modified.Unix()) })
-	gauge("binary_outdated", "1 if another file lies where the running program was started from.", func() float64 {
+	counter("ircferry_upgrades_total", help, "done", func() float64 { return float64(u.known().Done) })
+	counter("ircferry_upgrades_total", help, "failed", func() float64 { return float64(u.known().Failed) })
+	gauge("ircferry_upgrade_last_timestamp_seconds", "When the last upgrade was done; 0: there was none.", last(func(up *admin.Upgrade) float64 { return float64(up.Time.Unix()) }))
+	gauge("ircferry_upgrade_last_sessions", "Sessions that came along in the last upgrade.", last(func(up *admin.Upgrade) float64 { return float64(up.Sessions) }))
+	gauge("ircferry_upgrade_last_pause_seconds", "How long nothing was relayed in the last upgrade.", last(func(up *admin.Upgrade) float64 { return up.Pause / 1000 }))
+	gauge("ircferry_binary_timestamp_seconds", "When the file of the running program was last modified.", func() float64 { return float64(u.binary.modified.Unix()) })
+	gauge("ircferry_binary_outdated", "1 if another file lies where the running program was started from.", func() float64 {
 		if u.binary.other() {
 			return 1
 		}

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/ircferry/ircferry/handoff"
+	"github.com/ircferry/ircferry/proxy"
+)
+
+// The part of an upgrade in which clients wait: all is given to the new process.
+
+// handOver stops this process's loops and gives all to the new one; an error: they turn again.
+func (x *upgrade) handOver(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, prepareTime)
+	defer cancel()
+	if err := x.d.proxy.Quiesce(ctx); err != nil {
+		x.d.proxy.EndQuiesce()
+		return fmt.Errorf("upgrade: %w", err)
+	}
+	if running := x.d.moves.Running(); len(running) > 0 {
+		x.d.proxy.EndQuiesce()
+		return fmt.Errorf("move %s began meanwhile", running[0].ID)
+	}
+	defer new(collector).hurry()()
+	began := time.Now()
+	cut, err := x.d.proxy.Cut(ctx)
+	if err != nil {
+		x.d.proxy.EndQuiesce()
+		return fmt.Errorf("upgrade: %w", err)
+	}
+	err = x.give(cut, began)
+	if err == nil {
+		err = x.letGo()
+	}
+	if err != nil {
+		x.kill() // before anything goes on here
+	}
+	if err != nil {
+		cut.GoOn()
+		return err
+	}
+	x.result.Pause = float64(time.Since(began).Microseconds()) / 1000
+	x.result.PID = x.child.Process.Pid
+	x.d.leave(cut, x)
+	return nil
+}
+
+// give sends it all, and waits until the new process is ready.
+func (x *upgrade) give(cut *proxy.Cut, began time.Time) error {
+	if err := x.conn.SetDeadline(began.Add(cutTime)); err != nil {
+		return err
+	}
+	l, fds, err := x.legacy(cut)
+	if err != nil {
+		return err
+	}
+	text, err := l.write()
+	if err != nil {
+		return err
+	}
+	defer text.Close()
+	doors, err := x.d.doors.descriptors()
+	if err != nil {
+		return err
+	}
+	lock, err := descriptor(x.d.lock)
+	if err != nil {
+		return err
+	}
+	memory, err := descriptor(text)
+	if err != nil {
+		return err
+	}
+	m := message{Word: wordLegacy, Legacy: &legacyCounts{Doors: len(doors), Descriptors: len(fds)}}
+	if err := x.conn.Send(m, append([]int{cut.Arena(), memory, lock}, doors...)...); err != nil {
+		return x.failed(err)
+	}
+	if err := x.conn.SendAll(fds); err != nil {
+		return x.failed(err)
+	}
+	_, err = x.await(wordReady, time.Until(began.Add(cutTime)))
+	return err
+}
+
+// legacy is what the new process must know, and the descriptors that it gets.
+func (x *upgrade) legacy(cut *proxy.Cut) (*legacy, []int, error) {
+	carried, fds, left, err := cut.State()
+	if err != nil {
+		return nil, nil, err
+	}
+	x.result.Left = map[string]int{}
+	x.leaveLinks()
+	if left > 0 {
+		x.result.Left[proxy.LeftInHandshake] = left
+	}
+	x.result.Sessions, x.result.Taken = cut.Sessions(), len(fds)
+	d := x.d
+	l := &legacy{Proxy: carried, Past: handoff.Past{Moves: d.moves.Moves(), Interrupted: d.interrupted}, Backends: d.backends.Remembered(),
+		Events: d.events.Keep(), Tickets: d.tickets.Export(), Upgrades: d.upgrades.known()}
+	last := x.result
+	l.Upgrades.Done++
+	l.Upgrades.Last, l.Upgrades.LastError, l.Upgrades.FailedAt = &last, "", time.Time{}
+	if l.Counters, err = count(d.gatherer()); err != nil {
+		return nil, nil, err
+	}
+	return l, fds, nil
+}
+
+// letGo says go, and waits until the new process has taken over, or is known not to have.
+func (x *upgrade) letGo() error {
+	if !x.keep() {
+		return errors.New("the daemon is to stop")
+	}
+	if err := x.conn.Send(message{Word: wordGo}); err != nil {
+		return x.failed(err)
+	}
+	_, err := x.await(wordTaken, takeTime)
+	if err == nil {
+		return nil
+	}
+	// It has not said so: whoever is dead and has not said so has not begun.
+	x.kill()
+	if _, late := x.await(wordTaken, time.Second); late == nil {
+		x.d.log.Error("the new process took over and hung; its sessions are lost", "pid", x.child.Process.Pid)
+		os.Exit(1)
+	}
+	return err
+}
+
+// descriptor is that of a file, which keeps it, without making it block (os.File.Fd does).
+func descriptor(f *os.File) (fd int, err error) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	err = raw.Control(func(n uintptr) { fd = int(n) })
+	return fd, err
+}
