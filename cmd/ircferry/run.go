@@ -47,6 +47,9 @@ func runDaemon(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
+	if err := endWithStandby(signals); err != nil {
+		d.log.Warn("the daemon does not notice the end of whoever started it", "err", err)
+	}
 	n := newNotifier(d, d.log)
 	d.named = n.named
 	n.ready()

@@ -25,7 +25,7 @@ const standbyEnv = "IRCFERRY_STANDBY"
 
 // standbyPID is the process that stays, or will; 0: none, a service manager follows.
 func standbyPID() int {
-	if pid, err := strconv.Atoi(os.Getenv(standbyEnv)); err == nil && pid == os.Getppid() {
+	if pid, err := strconv.Atoi(os.Getenv(standbyEnv)); err == nil && pid > 0 && syscall.Kill(pid, 0) == nil {
 		return pid
 	}
 	if os.Getenv("NOTIFY_SOCKET") != "" {
@@ -34,14 +34,37 @@ func standbyPID() int {
 	return os.Getpid()
 }
 
+// endWithStandby ends a daemon in order, as SIGTERM does, when the process that stays for it has been killed: whoever did that wants an end.
+func endWithStandby(signals chan<- os.Signal) error {
+	pid := standbyPID()
+	if pid == 0 || pid == os.Getpid() {
+		return nil
+	}
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return fmt.Errorf("follow process %d, which stays for this one: %w", pid, err)
+	}
+	go func() {
+		defer unix.Close(fd)
+		for {
+			if _, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, -1); err != unix.EINTR {
+				break
+			}
+		}
+		signals <- syscall.SIGTERM
+	}()
+	return nil
+}
+
 // endOrStay is the end of a daemon whose place another process has. Signals that came too late for this one go to that, unless there is one that passes
 // them on to all.
 func endOrStay(u *upgrades, signals chan os.Signal) error {
 	switch standbyPID() {
+	case 0:
 	case os.Getpid():
 		debug.FreeOSMemory()
 		return standBy(signals, u.exited)
-	case os.Getppid():
+	default:
 		return nil
 	}
 	for {

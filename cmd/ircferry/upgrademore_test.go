@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -305,10 +306,8 @@ func TestUpgradeBySignalAndStandBy(t *testing.T) {
 			st, err := f.client.Status(ctx)
 			return err == nil && st.Upgrades.Done == i+1
 		})
-		await(t, "the process before to have gone", func() bool { return len(childrenOf(t, f.cmd.Process.Pid)) == 1 })
-	}
-	if pid := f.status().PID; childrenOf(t, f.cmd.Process.Pid)[0] != pid {
-		t.Errorf("children %v, want %d", childrenOf(t, f.cmd.Process.Pid), pid)
+		pid := f.status().PID
+		await(t, "the process before to have gone", func() bool { return slices.Equal(childrenOf(t, f.cmd.Process.Pid), []int{pid}) })
 	}
 	f.unharmed(c)
 	c.close()
@@ -319,6 +318,27 @@ func TestUpgradeBySignalAndStandBy(t *testing.T) {
 	if _, err := net.Dial("tcp", f.plain); err == nil {
 		t.Error("somebody listens still")
 	}
+}
+
+// Who kills the process that stays ends the daemon, in order.
+func TestStandByIsKilled(t *testing.T) {
+	f := startFerry(t)
+	client, err := ircclient.Dial(t.Context(), f.plain, ircclient.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if err := client.Register("stays"); err != nil {
+		t.Fatal(err)
+	}
+	f.must()
+	u := f.must()
+	await(t, "the processes before to have gone", func() bool { return slices.Equal(childrenOf(t, f.cmd.Process.Pid), []int{u.PID}) })
+	f.cmd.Process.Kill()
+	if _, err := client.Expect("ERROR"); err != nil {
+		t.Error(err)
+	}
+	await(t, "end of the daemon", func() bool { return syscall.Kill(u.PID, 0) != nil })
 }
 
 func childrenOf(t *testing.T, pid int) (pids []int) {
