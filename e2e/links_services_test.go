@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 )
 
@@ -157,13 +156,6 @@ func (s *servicesProc) log() string {
 
 // links is how often services have linked, by their log.
 func (s *servicesProc) links() int { return strings.Count(s.log(), s.kind.linked) }
-
-// end is what a service manager does to stop services.
-func (s *servicesProc) end() {
-	s.t.Helper()
-	s.proc.signal(syscall.SIGTERM)
-	s.proc.await(slack)
-}
 
 // edit makes the replacements in a text, each of which must have something to replace.
 func edit(t *testing.T, file, text string, pairs ...string) string {

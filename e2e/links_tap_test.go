@@ -143,13 +143,6 @@ func (p *linkTap) done() bool {
 	return len(p.at) == 0
 }
 
-// leadTo has all further connections lead to another port.
-func (p *linkTap) leadTo(port int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.to = port
-}
-
 // sever ends all connections, as a network does that fails.
 func (p *linkTap) sever() {
 	p.mu.Lock()

@@ -28,7 +28,6 @@ var onTheWall = map[string]string{
 	"cmd/ircferry/upgrades.go":    "metrics' values",
 	"cmd/ferryctl/":               "times as people read them",
 	"cmd/internal/manual/":        "the date on a page",
-	"cmd/ircferry/upgrades.go":    "a metric's value",
 }
 
 // The clock may jump and nothing stalls, fires early or is closed (lesson C8.58): every timer, deadline and age of the daemon is reckoned
