@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -11,10 +12,14 @@ import (
 type UpgradeRequest struct {
 	Binary string `json:"binary,omitempty"` // absolute path; "": where the running program was started from
 	DryRun bool   `json:"dry_run,omitempty"`
+	// AllowVisible lets server links end: their networks see a split.
+	AllowVisible bool `json:"allow_visible,omitempty"`
 }
 
-func (r UpgradeRequest) object() string    { return r.Binary }
-func (r UpgradeRequest) arguments() string { return flag("dry_run", r.DryRun) }
+func (r UpgradeRequest) object() string { return r.Binary }
+func (r UpgradeRequest) arguments() string {
+	return strings.TrimSpace(flag("dry_run", r.DryRun) + " " + flag("allow_visible", r.AllowVisible))
+}
 
 // Upgrade is what an upgrade did or, of a dry run, would do.
 type Upgrade struct {

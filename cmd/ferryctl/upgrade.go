@@ -28,10 +28,11 @@ new process reads the configuration as it is now.
 
 Only when the new process stands ready does the old one go. If it fails, hangs, is killed, does not take the configuration, or cannot read what the
 running one has in memory, the running one goes on and the reason is told (1). It is refused (5), and nothing is begun, while a move is under way or
-users are parked or paused, while sessions are being closed by an operator, and while another upgrade runs.
+users are parked or paused, while sessions are being closed by an operator, while another upgrade runs, and while servers are linked through ircferry,
+unless --allow-visible says that they may split: server links end with the process that has them, and their servers link anew.
 
-A client whose TLS handshake is in its midst gets three seconds to end it, and is closed after that; server links end, and their servers link anew. Both are counted. --dry-run tells how many sessions would come along, which
-not and why, and whether the new program starts and takes the configuration.`,
+A client whose TLS handshake is in its midst gets three seconds to end it, and is closed after that. --dry-run tells how many sessions would come along,
+which not and why, and whether the new program starts and takes the configuration.`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := context.WithTimeout(cmd.Context(), upgradeTime)
@@ -53,6 +54,7 @@ not and why, and whether the new program starts and takes the configuration.`,
 		},
 	}
 	cmd.Flags().BoolVar(&r.DryRun, "dry-run", false, "tell what would come along, and change nothing")
+	cmd.Flags().BoolVar(&r.AllowVisible, "allow-visible", false, "go on although server links end: users see a netsplit")
 	cmd.Flags().StringVar(&r.Binary, "binary", "", "absolute path of the new program, for root and the daemon's user; by default where the running one was started from")
 	return cmd
 }

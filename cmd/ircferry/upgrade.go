@@ -43,6 +43,7 @@ type upgrade struct {
 	d      *daemon
 	binary string
 	dry    bool
+	splits bool // server links may end
 	result admin.Upgrade
 
 	conn   *fdpass.Conn
@@ -99,11 +100,19 @@ const leftLink = "server-link"
 
 // leaveLinks counts the server links that stand.
 func (x *upgrade) leaveLinks() {
+	if n := len(x.linked()); n > 0 {
+		x.result.Left[leftLink] = n
+	}
+}
+
+// linked names the servers whose links stand.
+func (x *upgrade) linked() (names []string) {
 	for _, l := range x.d.links.Links() {
 		if l.State != link.Down {
-			x.result.Left[leftLink]++
+			names = append(names, l.Name)
 		}
 	}
+	return names
 }
 
 // refusals are what stands in the way: work of this process that no other one could go on with.
@@ -126,6 +135,10 @@ func (x *upgrade) refusals() (all []*admin.Error) {
 	}
 	for _, name := range x.d.closings.names() {
 		no("wait for its end, or ferryctl ready "+name, "the sessions of %s are being closed", name)
+	}
+	if names := x.linked(); len(names) > 0 && !x.splits {
+		no("--allow-visible, or moves: {visible: allow} in the configuration, lets them split and link anew",
+			"the links of %s end with this process: users would see a netsplit", strings.Join(names, ", "))
 	}
 	return all
 }

@@ -95,7 +95,7 @@ func (u *upgrades) Upgrade(ctx context.Context, r admin.UpgradeRequest, actor st
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(u.ctx, cancel)()
-	up := &upgrade{d: u.d, binary: r.Binary, dry: r.DryRun,
+	up := &upgrade{d: u.d, binary: r.Binary, dry: r.DryRun, splits: r.AllowVisible || u.d.limits().Visible,
 		result: admin.Upgrade{Time: time.Now(), From: admin.BuildVersion().Version, Actor: actor, Left: map[string]int{}}}
 	if up.binary == "" {
 		up.binary = u.binary.path
