@@ -387,12 +387,13 @@ func TestSuccessorKeepsTheBooks(t *testing.T) {
 		}
 		var text []string
 		for _, s := range all {
-			text = append(text, s.ID+" "+s.Client.String()+" "+s.Backend+" "+s.Since.Round(time.Second).String())
+			text = append(text, s.ID+" "+s.Client.String()+" "+s.Backend+" "+s.Since.Round(time.Minute).String())
 		}
 		slices.Sort(text) // they are told by loop and place
 		return strings.Join(text, "\n")
 	}
 	r.eventually("two sessions", func() bool { return r.Counts().Sessions == 2 })
+	r.onAll(t.Context(), func(w *worker) { w.loop.SetNow(w.loop.Now() + time.Hour) }) // they have been here for an hour
 	before, taken, counts := ids(), r.Taken(), r.Counts()
 	r.handOver(nil)
 	if after := ids(); after != before {
