@@ -27,7 +27,6 @@
 #include "modules/ssl.h"
 
 #include <fcntl.h>
-#include <malloc.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>

@@ -20,72 +20,23 @@
 
 namespace Handoff
 {
-	/** Gives memberships the ids that peers of links know them by. m_spanningtree gives each the next number, which it keeps to itself: that is found in
-	 * it as the one place that held the number which it gave, and holds the one behind that now. Where it cannot be found, it may give one again. */
+	/** Gives memberships the ids that peers of links know them by. m_spanningtree gives each the next number of its own count, which begins anew in a new
+	 * process and which no module can set: so it may give a number that is here already. Nobody is confused by that: a KICK names user, channel and
+	 * number, and the number only tells whether that user has left that channel and come back meanwhile. */
 	class MemberIDs
 	{
 		Module* const tree;
-		std::string before;    // the module's memory before it gave the first number
-		Membership::Id* next;  // where it keeps the next one, or nullptr
-		Membership::Id highest;
-		bool looked;
-
-		static Membership::Id At(const std::string& memory, size_t offset)
-		{
-			Membership::Id id;
-			memcpy(&id, memory.data() + offset, sizeof(id));
-			return id;
-		}
-
-		std::string Memory() const
-		{
-#ifdef __GLIBC__
-			return std::string(reinterpret_cast<const char*>(tree), malloc_usable_size(tree));
-#else
-			return std::string();
-#endif
-		}
-
-		void Look(Membership::Id given)
-		{
-			const std::string after = Memory();
-			size_t found = 0, at = 0;
-			for (size_t offset = 0; offset + sizeof(given) <= std::min(before.length(), after.length()); offset += sizeof(given))
-			{
-				if (At(before, offset) != given || At(after, offset) != given + 1)
-					continue;
-				at = offset;
-				found++;
-			}
-			if (found == 1)
-				next = reinterpret_cast<Membership::Id*>(reinterpret_cast<char*>(tree) + at);
-			looked = true;
-			before.clear();
-		}
 
 	 public:
-		MemberIDs(Module* Tree) : tree(Tree), next(nullptr), highest(0), looked(false) { }
-
-		/** Numbers up to the highest are not given again. */
-		~MemberIDs()
-		{
-			if (next && *next <= highest)
-				*next = highest + 1;
-		}
+		MemberIDs(Module* Tree) : tree(Tree) { }
 
 		/** Has a membership announced. id: the one that it had; nullptr: the next one. */
 		void Announce(Membership* memb, bool created, const Membership::Id* id)
 		{
 			CUList nobody;
-			if (id && !looked)
-				before = Memory();
 			tree->OnUserJoin(memb, false, created, nobody);
-			if (!id)
-				return;
-			if (!looked)
-				Look(memb->id);
-			memb->id = *id;
-			highest = std::max(highest, *id);
+			if (id)
+				memb->id = *id;
 		}
 	};
 }
