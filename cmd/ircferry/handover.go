@@ -120,7 +120,7 @@ func (l *legacy) write() (*os.File, error) {
 		binary.BigEndian.PutUint64(size[:], uint64(len(part)))
 		_, err1 := f.Write(size[:])
 		_, err2 := f.Write(part)
-		clear(part)
+		clear(part) // what clients said while they registered, ticket keys
 		if err := errors.Join(err1, err2); err != nil {
 			f.Close()
 			return nil, fmt.Errorf("write legacy: %w", err)
@@ -161,7 +161,9 @@ func readLegacy(fd int) (*legacy, error) {
 		return nil, errors.New("read legacy: there is none")
 	}
 	var l legacy
-	if err := json.Unmarshal(parts[0], &l); err != nil {
+	err = json.Unmarshal(parts[0], &l)
+	clear(parts[0])
+	if err != nil {
 		return nil, fmt.Errorf("read legacy: %w", err)
 	}
 	for _, p := range parts[1:] {

@@ -251,8 +251,12 @@ func (x *succession) resume(l *legacy, in proxy.Inherited) (*proxy.Successor, er
 	if err := d.tickets.Import(l.Tickets); err != nil {
 		return nil, err
 	}
+	clear(l.Tickets)
 	d.certs.Use(x.set)
 	s, err := proxy.Resume(d.proxyOptions(x.begin.Loops), in, listenerTLS(x.running.Listeners, x.set, d.tickets))
+	for _, part := range l.Proxy.Loops {
+		clear(part)
+	}
 	if err != nil {
 		return nil, err
 	}
