@@ -5,6 +5,7 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -17,6 +18,7 @@ const fromLeaf = `^:00B UID 00B`
 // TestLinksReverted: whatever goes wrong before the point of no return leaves all as it was: the move is taken back, and neither a user nor the peer
 // sees that there was one.
 func TestLinksReverted(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name  string
 		begin func(n *linkNet)
@@ -62,13 +64,19 @@ func (n *linkNet) killed(k int) func() bool {
 	}
 }
 
-// onLeaf runs a test with a leaf, on each version; on the first only if it is one of make test's.
+// longer are those of onLeaf's tests that make e2e-links runs and make test has no time for: others say nearly the same.
+var longer = []string{"the marker of the cut does not come", "the destination is killed at the replay's end", "the destination does not answer the replay's fence", "at PREPARED",
+	"the ircd comes back with another id", "the ircd comes back without the link", "5 MB", "stay"}
+
+// onLeaf runs a test with a leaf, on each version; for make test on the first one, and not all.
 func onLeaf(t *testing.T, name string, test func(t *testing.T, n *linkNet)) {
 	t.Helper()
 	t.Run(name, func(t *testing.T) {
 		on := onFirst
 		if _, all := linkMoves(); all {
 			on = onBoth
+		} else if slices.Contains(longer, name) {
+			t.Skip("make e2e-links runs it: make test has no time for it")
 		}
 		on(t, func(t *testing.T, v *inspVersion) { test(t, newNet(t, v, peer{name: "leaf", leaf: true}, 2, false)) })
 	})
@@ -76,6 +84,7 @@ func onLeaf(t *testing.T, name string, test func(t *testing.T, n *linkNet)) {
 
 // TestLinksRestartedTwice: the ircd that comes up is killed while the link is replayed into it, and started once more: nobody sees anything of either.
 func TestLinksRestartedTwice(t *testing.T) {
+	t.Parallel()
 	for name, begin := range map[string]func(n *linkNet, kill func() bool){
 		"while the link is replayed": func(n *linkNet, kill func() bool) { n.behind[0].when(fromLeaf, kill) },
 		"at PREPARED":                func(n *linkNet, kill func() bool) { n.control[0].at("PREPARED", kill) },
@@ -103,6 +112,7 @@ func TestLinksRestartedTwice(t *testing.T) {
 // TestLinksGivenUp: what goes wrong with a link behind the point of no return costs that link: an ordinary split, of which the peer comes back. The users
 // of both sides stay, and nobody is there who is not.
 func TestLinksGivenUp(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name string
 		text [2]string // of the configuration that the ircd comes back with
@@ -171,6 +181,7 @@ func (n *linkNet) restarted() (code int, report string) {
 
 // TestLinksPeerEnds: a peer that ends while it is held is an ordinary split when its ircd is back: not before, and without a ghost.
 func TestLinksPeerEnds(t *testing.T) {
+	t.Parallel()
 	onLeaf(t, "killed", func(t *testing.T, n *linkNet) {
 		una, tom := n.login("una"), n.there("tom")
 		una.says("JOIN #bay", " 366 ")
@@ -195,6 +206,7 @@ func TestLinksPeerEnds(t *testing.T) {
 // TestLinksFerryKilled: ircferry is killed while it holds a link: the peer sees a split, and comes back when ircferry is. Nobody who was
 // there before is a ghost.
 func TestLinksFerryKilled(t *testing.T) {
+	t.Parallel()
 	onLeaf(t, "while the ircd restarts", func(t *testing.T, n *linkNet) {
 		una, tom := n.login("una"), n.there("tom")
 		una.says("JOIN #bay", " 366 ")
@@ -221,6 +233,7 @@ func TestLinksFerryKilled(t *testing.T) {
 
 // TestLinksMuchMeanwhile: five megabytes from a peer while the ircd is away arrive behind its return, in order, and all of them.
 func TestLinksMuchMeanwhile(t *testing.T) {
+	t.Parallel()
 	onLeaf(t, "5 MB", func(t *testing.T, n *linkNet) {
 		const lines = 12_500
 		una, tom := n.login("una"), n.there("tom")

@@ -32,8 +32,8 @@ type servicesKind struct {
 	write   func(k *servicesKind, t *testing.T, dir string, uplink int) (args []string)
 
 	// Its commands where they differ, with who it is about or the channel.
-	registerChannel, lock, access, status, loggedIn, topic, kill, akill string
-	linked                                                              string // in its log, once for each link
+	registerChannel, lock, access, status, loggedIn, loggedOut, topic, kill, akill string
+	linked                                                                         string // in its log, once for each link
 }
 
 // allServices are those of this machine's Debian and of Debian 13.
@@ -41,10 +41,10 @@ var allServices = sync.OnceValue(func() []*servicesKind {
 	var kinds []*servicesKind
 	for _, root := range []string{"", "trixie"} {
 		anope := &servicesKind{name: "anope", root: root, write: (*servicesKind).writeAnope, linked: "Successfully connected to uplink",
-			registerChannel: "ChanServ :REGISTER %s the channel", lock: "ChanServ :MODE %s LOCK ADD +p", access: "ChanServ :AOP %s ADD %s", status: "NickServ :STATUS %s", loggedIn: "STATUS %[1]s 3 %[1]s",
+			registerChannel: "ChanServ :REGISTER %s the channel", lock: "ChanServ :MODE %s LOCK ADD +p", access: "ChanServ :AOP %s ADD %s", status: "NickServ :STATUS %s", loggedIn: "STATUS %[1]s 3 %[1]s", loggedOut: "STATUS %s 0",
 			topic: "ChanServ :TOPIC %s SET %s", kill: "OperServ :KILL %s out", akill: "OperServ :AKILL ADD +1h *@%s spam"}
 		atheme := &servicesKind{name: "atheme", root: root, write: (*servicesKind).writeAtheme, linked: "connection to uplink established",
-			registerChannel: "ChanServ :REGISTER %s", lock: "ChanServ :SET %s MLOCK +ntp", access: "ChanServ :FLAGS %s %s +AOo", status: "NickServ :ACC %s", loggedIn: "%s ACC 3",
+			registerChannel: "ChanServ :REGISTER %s", lock: "ChanServ :SET %s MLOCK +ntp", access: "ChanServ :FLAGS %s %s +AOo", status: "NickServ :ACC %s", loggedIn: "%s ACC 3", loggedOut: "%s ACC 0",
 			topic: "ChanServ :TOPIC %s %s", kill: "NickServ :GHOST %s secret99", akill: "OperServ :AKILL ADD *@%s !T 60 spam"}
 		for _, k := range []*servicesKind{anope, atheme} {
 			k.find()

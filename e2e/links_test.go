@@ -153,11 +153,10 @@ func (n *linkNet) welcomed(c *ircclient.Client) error {
 	if n.services == nil {
 		return nil
 	}
-	question := fmt.Sprintf(n.services.kind.status, c.Nick)
-	if err := c.Send("PRIVMSG " + question); err != nil {
+	if err := c.Send("PRIVMSG " + fmt.Sprintf(n.services.kind.status, c.Nick)); err != nil {
 		return err
 	}
-	_, err := c.Await(strings.Fields(strings.TrimPrefix(question, "NickServ :"))[0] + " ")
+	_, err := c.Await(fmt.Sprintf(n.services.kind.loggedOut, c.Nick)) // which no echo of the question is
 	return err
 }
 

@@ -11,6 +11,7 @@ import (
 
 // TestLinksRealClients: what people run, on both sides of a leaf's link, shows nothing of restarts and replaces.
 func TestLinksRealClients(t *testing.T) {
+	t.Parallel()
 	onLeaf(t, "stay", func(t *testing.T, n *linkNet) {
 		c := observe(t, n.f)
 		there := door{port: n.leaf.port}
@@ -29,6 +30,7 @@ var introduced = regexp.MustCompile(`^:1AA UID (1AA\S{6}) \d+ (\S+) `)
 // TestLinksNewIDs: no two users of the ircd ever have one id, whatever process of it gave them, and what a peer says to somebody who leaves while the ircd
 // is away reaches nobody else.
 func TestLinksNewIDs(t *testing.T) {
+	t.Parallel()
 	onLeaf(t, "after restarts", func(t *testing.T, n *linkNet) {
 		una, tom := n.login("una"), n.there("tom")
 		una.says("JOIN #bay", " 366 ")
