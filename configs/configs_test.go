@@ -87,7 +87,7 @@ func TestUnitSaysWhatTheDaemonNeeds(t *testing.T) {
 	text := read(t, "ircferry.service")
 	for _, want := range []string{
 		"Type=notify", "WatchdogSec=", "ExecReload=/bin/kill -HUP $MAINPID", "LimitNOFILE=1048576", "LimitMEMLOCK=infinity", "LimitCORE=0",
-		"StateDirectory=ircferry", "StateDirectoryMode=0700", "RuntimeDirectory=ircferry", "Restart=on-failure", "KillMode=control-group",
+		"StateDirectory=ircferry", "StateDirectoryMode=0700", "RuntimeDirectory=ircferry", "Restart=on-failure", "KillMode=mixed",
 		"NoNewPrivileges=yes", "ProtectSystem=strict", "MemoryDenyWriteExecute=yes", "RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX",
 	} {
 		if !regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(want)).MatchString(text) {

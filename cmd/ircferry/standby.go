@@ -45,15 +45,43 @@ func endWithStandby(signals chan<- os.Signal) error {
 		return fmt.Errorf("follow process %d, which stays for this one: %w", pid, err)
 	}
 	go func() {
-		defer unix.Close(fd)
-		for {
-			if _, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, -1); err != unix.EINTR {
-				break
-			}
-		}
+		awaitEnd(fd)
 		signals <- syscall.SIGTERM
 	}()
 	return nil
+}
+
+// awaitEnd waits for the end of the process of a pidfd, which need not be our child, and closes that.
+func awaitEnd(pidfd int) {
+	defer unix.Close(pidfd)
+	for {
+		if _, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, -1); err != unix.EINTR {
+			return
+		}
+	}
+}
+
+// beside makes a process that is to be the service's main one our parent's child and not ours, where a service manager is that parent: systemd
+// does not wait for the end of a main process that is not its own child, and a stop would send it SIGKILL at once (service.c, main_pid_alien).
+func beside(cmd *exec.Cmd) {
+	if standbyPID() == 0 && os.Getpid() != 1 { // the first process of a PID namespace has no parent that could be one
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_PARENT}
+	}
+}
+
+// errEnded is the end of a process whose status only its parent is told.
+var errEnded = errors.New("its service manager knows how")
+
+// endOf waits for the end of a process that was started, also of one beside us. An error says how it was; nil: with 0.
+func endOf(cmd *exec.Cmd) error {
+	err := cmd.Wait()
+	if !errors.Is(err, syscall.ECHILD) {
+		return err
+	}
+	if fd, err := unix.PidfdOpen(cmd.Process.Pid, 0); err == nil {
+		awaitEnd(fd)
+	}
+	return errEnded
 }
 
 // endOrStay is the end of a daemon whose place another process has. Signals that came too late for this one go to that, unless there is one that passes

@@ -43,15 +43,17 @@ func predecessor() (*fdpass.Conn, error) {
 		return nil, nil
 	}
 	os.Unsetenv(successorEnv)
-	fd, err := strconv.Atoi(text)
-	if err != nil || fd < successorFD {
-		return nil, fmt.Errorf("%s=%s in the environment names no descriptor: unset it", successorEnv, text)
+	number, process, _ := strings.Cut(text, ",")
+	fd, err := strconv.Atoi(number)
+	pid, perr := strconv.Atoi(process)
+	if err != nil || perr != nil || fd < successorFD || pid <= 0 {
+		return nil, fmt.Errorf("%s=%s in the environment names no descriptor and process: unset it", successorEnv, text)
 	}
 	c, err := fdpass.New(os.NewFile(uintptr(fd), "predecessor"))
 	if err != nil {
 		return nil, fmt.Errorf("%s=%s in the environment: %w; unset it", successorEnv, text, err)
 	}
-	c.Expect(os.Getppid())
+	c.Expect(pid)
 	return c, nil
 }
 

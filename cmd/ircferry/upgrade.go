@@ -30,7 +30,7 @@ const (
 	enterTime   = 2 * time.Second  // for commands that are under way
 )
 
-// successorEnv names the descriptor of the socket pair in the new process's environment.
+// successorEnv has the descriptor of the socket pair, a comma and our process id, in the new process's environment: it need not be our child.
 const successorEnv = "IRCFERRY_SUCCEEDS"
 
 // successorFD is the first descriptor behind the standard ones (os/exec).
@@ -154,13 +154,14 @@ func (x *upgrade) start() error {
 	cmd.Env = successorEnviron()
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.ExtraFiles = []*os.File{theirs}
+	beside(cmd)
 	if err := cmd.Start(); err != nil {
 		conn.Close()
 		return fmt.Errorf("start %s: %w", x.binary, err)
 	}
 	conn.Expect(cmd.Process.Pid)
 	x.conn, x.child, x.exited = conn, cmd, make(chan error, 1)
-	go func() { x.exited <- cmd.Wait() }()
+	go func() { x.exited <- endOf(cmd) }()
 	return nil
 }
 
@@ -170,7 +171,7 @@ func successorEnviron() []string {
 		name, _, _ := strings.Cut(v, "=")
 		return slices.Contains([]string{"WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", successorEnv, standbyEnv}, name)
 	})
-	env = append(env, successorEnv+"="+strconv.Itoa(successorFD))
+	env = append(env, fmt.Sprintf("%s=%d,%d", successorEnv, successorFD, os.Getpid()))
 	if stays := standbyPID(); stays > 0 {
 		env = append(env, standbyEnv+"="+strconv.Itoa(stays))
 	}

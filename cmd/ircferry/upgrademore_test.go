@@ -404,7 +404,17 @@ func TestUpgradeTellsTheServiceManager(t *testing.T) {
 		t.Errorf("process %d, want %d", st.PID, u.PID)
 	}
 	syscall.Kill(u.PID, syscall.SIGTERM)
-	await(t, "end of the daemon", func() bool { return syscall.Kill(u.PID, 0) != nil })
+	var end syscall.WaitStatus // it is our child, as systemd wants a main process to be its own
+	await(t, "end of the daemon", func() bool {
+		pid, err := syscall.Wait4(u.PID, &end, syscall.WNOHANG, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return pid == u.PID
+	})
+	if end.ExitStatus() != 0 {
+		t.Errorf("the daemon ends with %v", end)
+	}
 }
 
 // A daemon that is to stop in the middle of an upgrade stops, in order, and leaves no process behind.
