@@ -127,6 +127,7 @@ func newLeafCast(n *linkNet) *leafCast {
 	n.t.Helper()
 	c := &leafCast{t: n.t, n: n, ann: n.login("ann"), ben: n.login("ben"), bob: n.there("bob"), dan: n.there("dan"), oper: n.there("oper")}
 	c.oper.says("OPER root rootpw", " 381 ")
+	c.met(c.bob, c.ann) // the hub knows who is at the leaf
 	c.ann.says("JOIN #deep", " 366 ")
 	c.met(c.ann, c.bob)
 	c.bob.says("JOIN #deep", " 366 ")
@@ -167,6 +168,7 @@ func (c *leafCast) works() {
 		channel := fmt.Sprintf("#%s%d", from.nick, c.round)
 		victim := c.newcomer(to, "v")
 		from.says("JOIN "+channel, " 366 ")
+		c.met(victim, from) // from then on the server of from knows the newcomer
 		c.met(from, victim)
 		victim.says("JOIN "+channel, " 366 ")
 		c.met(victim, from)

@@ -52,6 +52,8 @@ func TestLinksNewIDs(t *testing.T) {
 			for range 5 {
 				newcomers++
 				c := n.login(fmt.Sprintf("new%d", newcomers))
+				c.send("PRIVMSG tom :here") // from then on the leaf knows the nick
+				tom.sees(":" + c.nick + "!")
 				tom.says("PRIVMSG "+c.nick+" :hello\r\nPING x", " PONG ")
 				c.expect(" PRIVMSG " + c.nick + " :hello")
 				if said := strings.Join(c.since(0), "\n"); strings.Contains(said, "nobody else") {
