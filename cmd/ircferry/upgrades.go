@@ -18,17 +18,17 @@ type upgrades struct {
 	binary executable
 	gone   chan struct{} // closed when another process has taken over
 
-	commands sync.RWMutex // read-locked by commands, locked by an upgrade
-
 	ctx    context.Context // over when the daemon is to stop: an upgrade under way is undone
 	cancel context.CancelFunc
 	idle   sync.WaitGroup // of upgrades under way
 
-	mu      sync.Mutex
-	active  bool
-	history admin.Upgrades
-	pid     int          // of who has taken over
-	exited  <-chan error // and its end
+	mu       sync.Mutex
+	active   bool
+	commands int           // under way
+	quiet    chan struct{} // closed when there are none any more; nil: no upgrade waits for that
+	history  admin.Upgrades
+	pid      int          // of who has taken over
+	exited   <-chan error // and its end
 }
 
 func newUpgrades(d *daemon) *upgrades {
@@ -73,10 +73,22 @@ func (u *upgrades) enter(verb string) (leave func(), err error) {
 	if verb == "upgrade" {
 		return func() {}, nil
 	}
-	if !u.commands.TryRLock() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.active {
 		return nil, errUpgrading
 	}
-	return u.commands.RUnlock, nil
+	u.commands++
+	return u.leave, nil
+}
+
+func (u *upgrades) leave() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.commands--; u.commands == 0 && u.quiet != nil {
+		close(u.quiet)
+		u.quiet = nil
+	}
 }
 
 // known is the history for a status.
@@ -122,17 +134,24 @@ func (u *upgrades) begin() error {
 	}
 	u.active = true
 	u.idle.Add(1)
-	u.mu.Unlock()
-	for end := time.Now().Add(enterTime); !u.commands.TryLock(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			u.mu.Lock()
-			defer u.mu.Unlock()
-			u.active = false
-			u.idle.Done()
-			return refused("a command is under way", "wait for its end and upgrade again")
-		}
+	quiet := make(chan struct{})
+	if u.commands > 0 {
+		u.quiet = quiet
+	} else {
+		close(quiet)
 	}
-	return nil
+	u.mu.Unlock()
+	select {
+	case <-quiet:
+		return nil
+	case <-time.After(enterTime):
+	case <-u.ctx.Done():
+	}
+	u.mu.Lock()
+	u.quiet = nil
+	u.mu.Unlock()
+	u.end()
+	return refused("a command is under way", "wait for its end and upgrade again")
 }
 
 // end lets them in again, unless this process is about to go.
@@ -142,7 +161,6 @@ func (u *upgrades) end() {
 	u.idle.Done()
 	if !u.left() {
 		u.active = false
-		u.commands.Unlock()
 	}
 }
 
