@@ -117,6 +117,44 @@ func TestMemory(t *testing.T) {
 	}
 }
 
+// What a server has said goes with it, and with the server that it was behind.
+func TestMemoryOfGoneServers(t *testing.T) {
+	lines := []string{":00S SERVER services.example pw 0 00S :itself", ":00S SERVER child.example 0CH hidden=1 :x", ":0CH SERVER grand.example * 2 0GR :x", ":00S SERVER other.example 00X :x",
+		":00S SINFO version :s", ":0CH SINFO version :c", ":0GR SINFO version :g", ":00X SINFO version :x", ":0GR METADATA * saslmechlist :PLAIN"}
+	for _, c := range []struct{ name, squit, left string }{
+		{"by id", ":00S SQUIT 0CH :gone", "00S 00X"},
+		{"by name, and without a source", "SQUIT Child.Example :gone", "00S 00X"},
+		{"the last in a row", ":0CH SQUIT 0GR :gone", "00S 0CH 00X"},
+		{"who is not there", ":00S SQUIT 0ZZ :gone", "00S 0CH 0GR 00X 0GR"},
+		{"nobody named", ":00S SQUIT", "00S 0CH 0GR 00X 0GR"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var m memory
+			for _, l := range append(slices.Clone(lines), c.squit) {
+				m.note(parse([]byte(l)), []byte(l))
+			}
+			var left []string
+			size := 0
+			for _, key := range m.order {
+				left, size = append(left, m.lines[key].source), size+len(m.lines[key].line)
+			}
+			if got := strings.Join(left, " "); got != c.left || size != m.size || len(m.order) != len(m.lines) {
+				t.Errorf("remembered is what %s said, want %s; %d of %d bytes, %d of %d lines", got, c.left, m.size, size, len(m.order), len(m.lines))
+			}
+		})
+	}
+	var m memory
+	for i := range 3 * maxRemembered { // a server that comes back with another id each time leaves nothing
+		sid := string([]byte{'0' + byte(i/1296%10), "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"[i/36%36], "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"[i%36]})
+		for _, l := range []string{":peer SERVER leaf.example " + sid + " :x", ":" + sid + " SINFO version :x", ":peer SQUIT " + sid + " :x"} {
+			m.note(parse([]byte(l)), []byte(l))
+		}
+	}
+	if len(m.servers)+len(m.order)+len(m.lines)+m.size > 0 {
+		t.Errorf("left are %d servers, %d lines", len(m.servers), len(m.order))
+	}
+}
+
 // What was kept comes back, whole lines, in order, whatever the pieces.
 func TestKept(t *testing.T) {
 	var k kept
