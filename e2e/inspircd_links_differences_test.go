@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -142,7 +143,7 @@ func inspIRCdTwoLinks(t *testing.T, v *inspVersion) {
 	}
 }
 
-// TestInspIRCdNewcomersAreToldOf: who registered before the links were back is told of behind the marker, with his channels.
+// TestInspIRCdNewcomersAreToldOf: who registered before the links were back is told of behind the marker, with his channels and the bans that he has set.
 func TestInspIRCdNewcomersAreToldOf(t *testing.T) { onBoth(t, inspIRCdNewcomersAreToldOf) }
 
 func inspIRCdNewcomersAreToldOf(t *testing.T, v *inspVersion) {
@@ -152,6 +153,9 @@ func inspIRCdNewcomersAreToldOf(t *testing.T, v *inspVersion) {
 	eve.ask("JOIN #late")
 	eve.ask("JOIN #eve")
 	id := l.h.ids("eve")["eve"]
+	eve.ask("OPER root rootpw")
+	eve.ask("GLINE *@only.example 1h :of this process alone")
+	eve.ask("ZLINE 203.0.113.9 1h :the peer has this one")
 	tx, p := l.h.importLinks(l.port, []*linkPeer{l.p}, x)
 	if len(p.Conflicts) > 0 {
 		t.Fatalf("%+v", p)
@@ -163,7 +167,10 @@ func inspIRCdNewcomersAreToldOf(t *testing.T, v *inspVersion) {
 			t.Errorf("no %q in what is said behind the marker:\n%s", want, said)
 		}
 	}
-	if strings.Count(said, " UID ") != 1 {
+	if !regexp.MustCompile(`(?m)^:1AA ADDLINE G \*@only\.example eve \d+ 3600 :of this process alone$`).MatchString(said) {
+		t.Errorf("the ban that only this process has is not told behind the marker:\n%s", said)
+	}
+	if strings.Count(said, " UID ") != 1 || strings.Count(said, " ADDLINE ") != 1 {
 		t.Errorf("behind the marker stands\n%s", said)
 	}
 	eve.send("PRIVMSG #late :hello\r\n")

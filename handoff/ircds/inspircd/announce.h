@@ -64,8 +64,10 @@ namespace Handoff
 			}
 		}
 
-		/** Says the marker, and what is not as the peers know it. users: with their records. strangers: who came before them. */
-		void Differences(const std::string& tx, const std::vector<std::pair<LocalUser*, const Line*>>& users, const std::vector<LocalUser*>& strangers)
+		/** Says the marker, and what is not as the peers know it. users: with their records. strangers: who came before them. bans: that the peers know, or
+		 * nullptr if nobody has told. */
+		void Differences(const std::string& tx, const std::vector<std::pair<LocalUser*, const Line*>>& users, const std::vector<LocalUser*>& strangers,
+			const std::set<std::string>* bans)
 		{
 			if (!tree)
 				return;
@@ -76,6 +78,8 @@ namespace Handoff
 				TellUser(tree, user, *record);
 			for (const auto& [memb, record] : members)
 				TellMember(tree, memb, *record);
+			if (bans)
+				TellBans(tree, *bans);
 		}
 	};
 }

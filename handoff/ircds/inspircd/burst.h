@@ -112,18 +112,9 @@ namespace Handoff
 		/** What is of the network as a whole: bans, and what modules say. */
 		void Everywhere()
 		{
-			for (const std::string& type : ServerInstance->XLines->GetAllTypes())
-			{
-				XLineLookup* const lines = ServerInstance->XLines->GetAll(type);
-				if (!lines)
-					continue;
-				for (const auto& entry : *lines)
-				{
-					XLine* const x = entry.second;
-					if (x->IsBurstable())
-						Say(source + "ADDLINE " + x->type + " " + x->Displayable() + " " + x->source + " " + ConvToStr(x->set_time) + " " + ConvToStr(x->duration) + " :" + x->reason);
-				}
-			}
+			EachNetworkBan([&](XLine* x) {
+				Say(source + "ADDLINE " + x->type + " " + x->Displayable() + " " + x->source + " " + ConvToStr(x->set_time) + " " + ConvToStr(x->duration) + " :" + x->reason);
+			});
 			Recorder recorder = Listen("*");
 			EachSyncListener([&](ServerProtocol::SyncEventListener* l) { l->OnSyncNetwork(recorder); });
 		}

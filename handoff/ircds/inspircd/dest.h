@@ -322,6 +322,22 @@ namespace Handoff
 			return false;
 		}
 
+		/** Words for the bans that all peers know. False: the process that they were linked to did not tell them. */
+		bool KnownBans(std::set<std::string>& bans) const
+		{
+			bool told = false;
+			for (const Line& r : records)
+			{
+				if (r.verb != "LINK" || !r.Has(BansKey()))
+					continue;
+				told = true;
+				irc::spacesepstream words(r.Get(BansKey()));
+				for (std::string word; words.GetToken(word); )
+					bans.insert(word);
+			}
+			return told;
+		}
+
 		/** Tells the network. With links these users are no news to the peers, who drop what stands before the marker. lost: who will quit. */
 		void Announce(Network& network, const std::string& tx, const std::vector<LocalUser*>& built, std::vector<LocalUser*>& lost)
 		{
@@ -340,7 +356,8 @@ namespace Handoff
 			for (const Line& r : records)
 				if (r.verb == "USER")
 					told.push_back(std::make_pair(static_cast<LocalUser*>(users[r.Get("u")]), &r));
-			announcer.Differences(tx, told, strangers);
+			std::set<std::string> bans;
+			announcer.Differences(tx, told, strangers, KnownBans(bans) ? &bans : nullptr);
 		}
 	};
 }

@@ -97,10 +97,10 @@ namespace Handoff
 			for (const auto& entry : ServerInstance->Users.GetUsers())
 				if (IsRegistered(entry.second) && behind.Of(entry.second) != Behind::None)
 					users[behind.Of(entry.second)].push_back(entry.second);
-			const std::string stay = Stay(exported);
+			const std::string stay = Stay(exported), bans = NetworkBans();
 			for (size_t i = 0; i < links.size(); ++i)
 			{
-				AppendRecord(out, LinkRecord(links[i], users[i], stay), tally);
+				AppendRecord(out, LinkRecord(links[i], users[i], stay, bans), tally);
 				BurstWriter burst(links[i], out, tally);
 				burst.Servers(servers);
 				for (User* const user : users[i])
@@ -124,12 +124,13 @@ namespace Handoff
 	 private:
 		typedef std::unordered_map<User*, std::vector<Channel*>> Orders; // channels of users, in the order in which they are replayed
 
-		Line LinkRecord(const HeldLink& link, const std::vector<User*>& users, const std::string& stay) const
+		Line LinkRecord(const HeldLink& link, const std::vector<User*>& users, const std::string& stay, const std::string& bans) const
 		{
 			Line r("LINK");
 			r.Add("n", link.name).Add("sid", link.sid).Add("proto", link.proto).Add("users", users.size());
 			r.Add("last", LastGivenID()).Set("stay", stay);
-			return r.Add(OwnKey + "saved", Saved(users)).Add(OwnKey + "epoch", epoch); // of the process in which those live who stay
+			r.Add(OwnKey + "saved", Saved(users)).Add(OwnKey + "epoch", epoch); // of the process in which those live who stay
+			return r.Add(BansKey(), bans);
 		}
 
 		static std::string Stay(const std::set<User*>& exported)

@@ -47,6 +47,7 @@
 #include "marker.h"
 #include "ids.h"
 #include "homecoming.h"
+#include "xlines.h"
 #include "burst.h"
 #include "linkdump.h"
 #include "absent.h"
