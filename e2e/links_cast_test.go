@@ -107,7 +107,7 @@ func (c *servicesCast) newcomer() {
 // uplink is that services have had one link only.
 func (c *servicesCast) uplink() {
 	c.t.Helper()
-	if conns := len(c.n.taps[servicesName].of(servicesName)); conns != 1 {
+	if conns := len(c.n.uplink.of(servicesName)); conns != 1 {
 		c.t.Errorf("services have had %d connections", conns)
 	}
 	if links := c.n.services.links(); links != 1 {

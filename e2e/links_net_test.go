@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -15,7 +16,9 @@ import (
 type peer struct {
 	name     string
 	services *servicesKind // nil: none
+	behind   bool          // services are linked to the leaf, and not to the ircd itself
 	leaf     bool
+	far      bool // another server is linked to the leaf, and its users are those of the other side
 }
 
 // linkNet is a network: InspIRCd with links, each peer behind a tap, and ircferry between, or nothing.
@@ -32,7 +35,9 @@ type linkNet struct {
 
 	services *servicesProc
 	leaf     *leafIRCd
-	root     *irc // an operator of the hub
+	far      *leafIRCd // behind the leaf, or nil
+	uplink   *linkTap  // of services
+	root     *irc      // an operator of the hub
 
 	withServices *servicesCast // who try things
 	withLeaf     *leafCast
@@ -63,29 +68,43 @@ func (v *inspVersion) networkModules() string {
 
 // leafIRCd is another server of the network: an InspIRCd without our module.
 type leafIRCd struct {
-	t    *testing.T
-	dir  string
-	conf string
-	port int
-	args []string
-	proc *process
+	t       *testing.T
+	dir     string
+	conf    string
+	port    int
+	servers int // its port for servers that link to it
+	args    []string
+	proc    *process
 }
 
 // newLeaf makes the configuration of a leaf whose link leads to a port; run starts it.
 func (v *inspVersion) newLeaf(t *testing.T, hub int) *leafIRCd {
 	t.Helper()
+	l := v.newServer(t, leafName, leafSID, hubName, hub)
+	l.servers = freePort(t)
+	below := fmt.Sprintf("<bind address=\"127.0.0.1\" port=\"%d\" type=\"servers\">\n", l.servers)
+	for _, name := range []string{farName, servicesName} {
+		below += fmt.Sprintf("<link name=%q ipaddr=\"127.0.0.1\" port=\"1\" allowmask=\"127.0.0.0/8\" sendpass=\"linkpw\" recvpass=\"linkpw\">\n", name)
+	}
+	writeFile(t, l.conf, readFile(l.conf)+below)
+	return l
+}
+
+// newServer makes the configuration of a server that links itself to another one.
+func (v *inspVersion) newServer(t *testing.T, name, sid, to string, port int) *leafIRCd {
+	t.Helper()
 	v.need(t)
 	l := &leafIRCd{t: t, dir: shortDir(t), port: freePort(t)}
 	l.conf = filepath.Join(l.dir, "inspircd.conf")
-	text := strings.NewReplacer("@RUN@", l.dir, "@MODULES@", v.modules, "@NAME@", leafName, "@SID@", leafSID, "@LOG@", v.either("default", "normal"),
+	text := strings.NewReplacer("@RUN@", l.dir, "@MODULES@", v.modules, "@NAME@", name, "@SID@", sid, "@LOG@", v.either("default", "normal"),
 		"@PORT@", fmt.Sprint(l.port), `<include file="`+"@RUN@"+`/handoff.conf">`, "").
 		Replace(inNetwork.Replace(readFile(v.either("testdata/inspircd-handoff.conf", "testdata/inspircd-handoff-4.conf"))))
-	link := strings.NewReplacer("irc.example", hubName, "7101", fmt.Sprint(hub), "60s", "1s", `<module name="spanningtree">`, "").Replace(readFile("../configs/inspircd/leaf.conf"))
+	link := strings.NewReplacer("irc.example", to, "7101", fmt.Sprint(port), "60s", "1s", `<module name="spanningtree">`, "").Replace(readFile("../configs/inspircd/leaf.conf"))
 	writeFile(t, l.conf, text+link+v.networkModules()+`<uline server="`+servicesName+`" silent="yes"><services server="`+servicesName+`" silent="yes"><sasl target="`+servicesName+`">`+"\n")
 	l.args = []string{v.wrapper(t, l.dir), "--config=" + l.conf, "--nofork", "--runasroot"}
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("the log of the leaf:\n%s", lastLines(readFile(filepath.Join(l.dir, "ircd.log")), 30))
+			t.Logf("the log of %s:\n%s", name, lastLines(readFile(filepath.Join(l.dir, "ircd.log")), 30))
 		}
 	})
 	return l
@@ -124,15 +143,22 @@ func newNet(t *testing.T, v *inspVersion, p peer, hubs int, direct bool) *linkNe
 		n.leaf = v.newLeaf(t, n.taps[leafName].port)
 		n.leaf.run()
 	}
+	if p.far {
+		n.far = v.newServer(t, farName, farSID, leafName, n.leaf.servers)
+		n.far.run()
+	}
+	if n.uplink = n.taps[servicesName]; p.behind {
+		n.uplink = newLinkTap(t, n.leaf.servers)
+	}
 	if p.services != nil {
-		n.services = p.services.start(t, n.taps[servicesName].port)
+		n.services = p.services.start(t, n.uplink.port)
 	}
 	n.awaitLinks()
 	return n
 }
 
 func (p peer) links() (names []string) {
-	if p.services != nil {
+	if p.services != nil && !p.behind {
 		names = append(names, servicesName)
 	}
 	if p.leaf {
@@ -152,7 +178,14 @@ func (n *linkNet) awaitLinks() {
 	n.root = n.login("root")
 	n.root.send("OPER root rootpw")
 	n.root.expect(" 381 ")
-	for name := range n.taps {
+	names := slices.Collect(maps.Keys(n.taps))
+	if n.far != nil {
+		names = append(names, farName)
+	}
+	if n.services != nil {
+		names = append(names, servicesName)
+	}
+	for _, name := range names {
 		eventually(n.t, 30*time.Second, name+" is in LINKS", func() bool {
 			return strings.Contains(strings.Join(n.root.ask("LINKS"), "\n"), name)
 		})
@@ -206,10 +239,18 @@ func (n *linkNet) port() int {
 	return n.f.port
 }
 
-// there is a user of the leaf.
+// there is a user of the other side.
 func (n *linkNet) there(nick string) *irc {
 	n.t.Helper()
-	return login(n.t, n.leaf.port, "127.0.0.1", nick)
+	return login(n.t, n.away().port, "127.0.0.1", nick)
+}
+
+// away is the server of the other side: the leaf, or the one behind it.
+func (n *linkNet) away() *leafIRCd {
+	if n.far != nil {
+		return n.far
+	}
+	return n.leaf
 }
 
 // ask is all that comes until the ircd has read a command. What it asks of other servers for comes later: see irc.expect.

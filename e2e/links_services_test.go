@@ -19,6 +19,7 @@ import (
 const (
 	servicesName, servicesSID = "services.example", "00S"
 	leafName, leafSID         = "leaf.example", "00B"
+	farName, farSID           = "far.example", "00F"
 	hubName, hubSID           = "insp.example.org", "1AA"
 )
 

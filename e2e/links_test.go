@@ -79,18 +79,19 @@ func eachPair(t *testing.T, test func(t *testing.T, v *inspVersion, p peer)) {
 	})
 }
 
-// peers are all that is linked in a test; those of make test are a leaf and Anope at once, and Atheme.
+// peers are all that is linked in a test; those of make test are Anope and a leaf with a server behind it at once, and Atheme.
 func peers() (some []peer) {
 	kinds := allServices()
 	anope, atheme := kinds[0], kinds[1]
-	both := peer{name: "leaf+" + anope.String(), leaf: true, services: anope}
+	both := peer{name: "leaf+far+" + anope.String(), leaf: true, far: true, services: anope} // a hub with a child behind one of its links
 	if _, all := linkMoves(); !all {
 		return []peer{both, {name: atheme.String(), services: atheme}}
 	}
 	for _, k := range kinds {
 		some = append(some, peer{name: k.String(), services: k})
 	}
-	return append(some, both, peer{name: "leaf", leaf: true})
+	below := peer{name: "leaf+far+" + anope.String() + "-behind", leaf: true, far: true, services: anope, behind: true}
+	return append(some, both, below, peer{name: "leaf", leaf: true})
 }
 
 // cannotLink: Atheme 7.2, the newest, speaks protocol 1202, and InspIRCd 4 none before 1205.
@@ -144,7 +145,7 @@ func (n *linkNet) talk() *talkers {
 		if k < here {
 			return fmt.Sprintf("127.0.0.1:%d", n.port()), nil
 		}
-		return fmt.Sprintf("127.0.0.1:%d", n.leaf.port), nil
+		return fmt.Sprintf("127.0.0.1:%d", n.away().port), nil
 	}, n.welcomed)
 }
 
