@@ -73,6 +73,7 @@ type sessionState struct {
 	Pace      *int   `json:"pace,omitempty"` // what was held goes out slowly, and so much is left of it
 
 	Opening *openingState `json:"opening,omitempty"`
+	Move    *heldState    `json:"move,omitempty"` // of one that a move holds
 }
 
 // openingState is an opening in a state that goes along.
@@ -121,6 +122,9 @@ func (s *session) carried(c *admit.Census) (st sessionState, fds []int) {
 	}
 	if s.reg != nil {
 		st.Opening = s.reg.carried()
+	}
+	if s.held() {
+		st.Move = s.mv.carried()
 	}
 	for _, l := range [...]*leg.Leg{&s.client, &s.backend} {
 		if l.IsOpen() {

@@ -22,7 +22,7 @@ type Passage struct {
 	Sessions int            `json:"sessions"`          // that go along
 	Left     map[string]int `json:"left,omitempty"`    // that do not, by why
 	States   map[string]int `json:"states,omitempty"`  // of those that go along
-	Moving   int            `json:"moving,omitempty"`  // that a move has: there is no upgrade as long as there are any
+	Moving   int            `json:"moving,omitempty"`  // that a move has which does not rest: there is no upgrade as long as there are any
 	Passed   int            `json:"descriptors_taken"` // descriptors that the successor gets: sessions' and listeners'
 }
 
@@ -31,26 +31,29 @@ const (
 	LeftInHandshake = "tls-handshake" // a TLS handshake in which we have spoken already lives in crypto/tls, and stays there
 )
 
-// Passage says what would go along now.
-func (p *Proxy) Passage(ctx context.Context) (Passage, error) {
+// Passage says what would go along now, if the moves of these backends ("pool/name") rest.
+func (p *Proxy) Passage(ctx context.Context, resting ...string) (Passage, error) {
 	all := Passage{Left: map[string]int{}, States: map[string]int{}, Passed: len(p.listeners.Census().Descriptors())}
 	var mu sync.Mutex
 	err := p.onAll(ctx, func(w *worker) {
 		mu.Lock()
 		defer mu.Unlock()
-		w.each(func(s *session) { all.count(s) })
+		w.each(func(s *session) { all.count(s, resting) })
 	})
 	mu.Lock()
 	defer mu.Unlock()
 	return all, err
 }
 
-func (t *Passage) count(s *session) {
+func (t *Passage) count(s *session, resting []string) {
 	switch {
-	case s.inMove():
+	case s.inMove(resting):
 		t.Moving++
 	case s.goes(), s.unsettled():
 		t.Sessions++
+		if s.parks() {
+			t.Passed++ // a place for its next stream
+		}
 		t.States[s.state.String()]++
 		for _, l := range [...]*leg.Leg{&s.client, &s.backend} {
 			if l.IsOpen() {
@@ -107,12 +110,13 @@ func (p *Proxy) EndQuiesce() {
 	}
 }
 
-// ErrMoving says that sessions are in a move, which one process begins and ends.
+// ErrMoving says that sessions are in a move that does not rest, which one process begins and ends.
 var ErrMoving = errors.New("sessions are in a move")
 
-// Cut stops all loops between two turns. An error: none is stopped.
-func (p *Proxy) Cut(ctx context.Context) (*Cut, error) {
-	c := &Cut{p: p, decided: make(chan struct{})}
+// Cut stops all loops between two turns. Resting are the backends ("pool/name") whose moves ask nothing of their sessions until it is decided who
+// goes on: these go along. An error: no loop is stopped.
+func (p *Proxy) Cut(ctx context.Context, resting ...string) (*Cut, error) {
+	c := &Cut{p: p, decided: make(chan struct{}), resting: resting}
 	stopped := make(chan int, len(p.workers))
 	p.standing.Store(true)
 	for _, w := range p.workers {
@@ -143,6 +147,7 @@ type Cut struct {
 	p       *Proxy
 	decided chan struct{} // closed behind goesOn
 	goesOn  bool
+	resting []string
 
 	sessions int // that go along
 }
@@ -155,13 +160,13 @@ func (w *worker) stand(c *Cut, stopped chan<- int) {
 	}
 	moving := 0
 	w.each(func(s *session) {
-		if s.unsettled() && !s.inMove() {
+		if s.unsettled() && !s.inMove(c.resting) {
 			s.goBack()
 		}
 	})
 	w.TurnOver()
 	w.each(func(s *session) {
-		if s.inMove() {
+		if s.inMove(c.resting) {
 			moving++
 		}
 	})
@@ -207,6 +212,7 @@ func (w *worker) leave() {
 						loop.Close(fd)
 					}
 				}
+				s.leavePlace()
 			}
 		}
 	}

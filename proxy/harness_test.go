@@ -41,9 +41,10 @@ type rig struct {
 	set      *backend.Set
 	registry *prometheus.Registry
 	logs     *logBuffer
-	secure   bool   // the clients have TLS, see overTLS
-	panics   uint64 // that the test has made
-	passed   []int  // descriptors of the last successor
+	secure   bool     // the clients have TLS, see overTLS
+	panics   uint64   // that the test has made
+	passed   []int    // descriptors of the last successor
+	resting  []string // backends whose moves rest at a cut
 }
 
 type rigOptions struct {

@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"slices"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/ircferry/ircferry/proxy/loop"
@@ -109,10 +111,10 @@ func (s *session) parks() bool { return s.state == StateParked }
 // relays reports whether the session relays.
 func (s *session) relays() bool { return s.state == StateRelay }
 
-// goes says whether the session, between two turns of its loop, can go along. What is beside a move does; what is in one does not come here.
+// goes says whether the session, between two turns of its loop, can go along. Of those in a move only who is held comes here.
 func (s *session) goes() bool {
 	switch s.state {
-	case StateHeader, StateWaiting, StateRelay, StateClosing:
+	case StateHeader, StateWaiting, StateRelay, StateClosing, StateFrozen, StateParked:
 		return true
 	case StateHandshake:
 		return s.reg.shake == nil || !s.reg.shake.spoke && s.reg.shake.fed == len(s.reg.shake.first)
@@ -120,9 +122,12 @@ func (s *session) goes() bool {
 	return false
 }
 
-// inMove reports whether a move has to do with the session.
-func (s *session) inMove() bool {
-	return s.held() || s.state == StateSplicing || s.state == StateReopening || s.mv != nil && (s.mv.batch != nil || s.mv.attached.state != attachNone)
+// inMove reports whether a move has to do with the session, other than that it holds it and is one of those that rest.
+func (s *session) inMove(resting []string) bool {
+	if s.mv != nil && (s.mv.batch != nil || s.mv.attached.state != attachNone) {
+		return true
+	}
+	return s.state == StateSplicing || s.state == StateReopening || s.held() && !slices.Contains(resting, s.mv.from)
 }
 
 // unsettled reports whether the session is connecting to a backend: it goes back and waits for one again, nothing of the client was sent yet.

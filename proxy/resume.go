@@ -225,6 +225,12 @@ func (s *session) resumeFacts(st *sessionState) error {
 	if st.Pace != nil {
 		s.move().pace = *st.Pace
 	}
+	if s.held() != (st.Move != nil) {
+		return fmt.Errorf("it is %s, and what its move has to do with it is told: %v", s.state, st.Move != nil)
+	}
+	if st.Move != nil {
+		s.resumeHeld(st.Move)
+	}
 	if st.Last != "" {
 		if b, ok := s.w.p.backends.Backend(st.Last); ok {
 			s.last = s.w.peerOf(b)

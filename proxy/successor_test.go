@@ -29,7 +29,7 @@ func (r *rig) handOver(secure map[string]*tls.Config) (left int) {
 	if err := r.Quiesce(ctx); err != nil {
 		r.t.Fatal(err)
 	}
-	cut, err := r.Cut(ctx)
+	cut, err := r.Cut(ctx, r.resting...)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -94,7 +94,7 @@ func upgrades(t *testing.T, f func(t *testing.T, again func(r *rig, secure map[s
 			if err := r.Quiesce(ctx); err != nil {
 				t.Fatal(err)
 			}
-			cut, err := r.Cut(ctx)
+			cut, err := r.Cut(ctx, r.resting...)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -426,7 +426,7 @@ func asJSON(t *testing.T, v any) []byte {
 	return b
 }
 
-// Nobody who is in a queue of the listeners is reset, and a session that a move has keeps the loops from being cut.
+// Nobody who is in a queue of the listeners is reset, and a session whose move does not rest keeps the loops from being cut.
 func TestQuiesceAndCut(t *testing.T) {
 	plaintextOnly(t)
 	r, d := relay(t, config.Listener{})
@@ -449,6 +449,9 @@ func TestQuiesceAndCut(t *testing.T) {
 	}
 	if _, err := r.Cut(ctx); err == nil || !strings.Contains(err.Error(), "in a move") {
 		t.Errorf("cut of a frozen session: %v", err)
+	}
+	if _, err := r.Cut(ctx, "main/b"); err == nil {
+		t.Error("cut of a frozen session while another backend's move rests")
 	}
 	r.Thaw([]string{frozen[0].U})
 	waits.send("PING x\r\n")
