@@ -28,45 +28,47 @@ type script struct {
 // play serves the script, and counts the users that it has welcomed.
 func (s script) play(t *testing.T, users *atomic.Int64) net.Addr {
 	t.Helper()
-	return listen(t, "tcp", "127.0.0.1:0", func(c net.Conn) {
-		nick, ip := "*", "127.0.0.1"
-		say := func(lines string) (closed bool) {
-			for l := range strings.SplitSeq(lines, "\n") {
-				if l != "" {
-					fmt.Fprint(c, strings.NewReplacer("%n", nick, "%i", ip).Replace(l)+"\r\n")
-				}
+	return listen(t, "tcp", "127.0.0.1:0", func(c net.Conn) { s.serve(c, users) })
+}
+
+func (s script) serve(c net.Conn, users *atomic.Int64) {
+	nick, ip := "*", "127.0.0.1"
+	say := func(lines string) (closed bool) {
+		for l := range strings.SplitSeq(lines, "\n") {
+			if l != "" {
+				fmt.Fprint(c, strings.NewReplacer("%n", nick, "%i", ip).Replace(l)+"\r\n")
 			}
-			return strings.Contains(lines, "ERROR")
 		}
-		if say(s.accept) {
-			return
-		}
-		for in := bufio.NewScanner(c); in.Scan(); {
-			words := strings.Fields(in.Text())
-			switch {
-			case words[0] == "WEBIRC" && s.believes:
-				ip = words[4]
-			case words[0] == "CAP" && words[1] == "LS":
-				if say(s.ls) {
-					return
-				}
-			case words[0] == "NICK":
-				nick = words[1]
-			case words[0] == "USER":
-				if strings.Contains(s.user, " 001 ") && users != nil {
-					users.Add(1)
-				}
-				if say(s.user) {
-					return
-				}
-			case words[0] == "WHOIS":
-				say(":irc.test 378 %n %n :is connecting from *@%i %i\n:irc.test 318 %n %n :End of /WHOIS list.")
-			case words[0] == "QUIT":
-				say("ERROR :Closing link")
+		return strings.Contains(lines, "ERROR")
+	}
+	if say(s.accept) {
+		return
+	}
+	for in := bufio.NewScanner(c); in.Scan(); {
+		words := strings.Fields(in.Text())
+		switch {
+		case words[0] == "WEBIRC" && s.believes:
+			ip = words[4]
+		case words[0] == "CAP" && words[1] == "LS":
+			if say(s.ls) {
 				return
 			}
+		case words[0] == "NICK":
+			nick = words[1]
+		case words[0] == "USER":
+			if strings.Contains(s.user, " 001 ") && users != nil {
+				users.Add(1)
+			}
+			if say(s.user) {
+				return
+			}
+		case words[0] == "WHOIS":
+			say(":irc.test 378 %n %n :is connecting from *@%i %i\n:irc.test 318 %n %n :End of /WHOIS list.")
+		case words[0] == "QUIT":
+			say("ERROR :Closing link")
+			return
 		}
-	})
+	}
 }
 
 const (

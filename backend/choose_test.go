@@ -239,6 +239,35 @@ func TestMemoryThatMakesNoSenseStopsTheStart(t *testing.T) {
 	}
 }
 
+// A write that fails leaves the old text, and nothing beside it.
+func TestFileThatCannotBeReplaced(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, memoryFile)
+	if err := os.MkdirAll(filepath.Join(path, "in the way"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := replaceFile(path, []byte("text")); err == nil {
+		t.Error("a directory was replaced")
+	}
+	if all, err := os.ReadDir(dir); err != nil || len(all) != 1 {
+		t.Errorf("%v, %v", all, err)
+	}
+	if err := os.RemoveAll(path); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"one", "another"} {
+		if err := replaceFile(path, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(path); err != nil || string(got) != text {
+			t.Errorf("%q, %v", got, err)
+		}
+	}
+	if all, err := os.ReadDir(dir); err != nil || len(all) != 1 {
+		t.Errorf("%v, %v", all, err)
+	}
+}
+
 // tally counts whom n clients get; each becomes a session.
 func tally(t *testing.T, p *Pool, n int, client func(i int) netip.Addr) map[string]int {
 	t.Helper()

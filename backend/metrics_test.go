@@ -55,9 +55,16 @@ func TestMetrics(t *testing.T) {
 		a.SessionDelta(3)
 		a.DialFailed(errno(24))
 		a.DialFailed(refused())
-		if err := get(t, s, "b").SetAdmin(Drain); err != nil {
+		b := get(t, s, "b")
+		if err := b.SetAdmin(Drain); err != nil {
 			t.Fatal(err)
 		}
+		for i := range aRow {
+			b.Refused(nth(i), ":irc.test 465 x :banned")
+		}
+		b.mu.Lock()
+		b.proof.doubt = "it shows our own address"
+		b.mu.Unlock()
 		got := scrape(t, reg)
 		for _, want := range []string{
 			"backend_up{backend=a,pool=main} 1", "backend_up{backend=b,pool=main} 0",
@@ -66,6 +73,10 @@ func TestMetrics(t *testing.T) {
 			"backend_weight{backend=a,pool=main} 100", "backend_weight{backend=b,pool=main} 50",
 			"backend_sessions{backend=a,pool=main} 3", "backend_sessions{backend=b,pool=main} 0",
 			"pool_serving{backend=a,pool=main} 1", "pool_serving{backend=b,pool=main} 0",
+			"backend_refusing{backend=a,pool=main} 0", "backend_refusing{backend=b,pool=main} 1",
+			"backend_refused_addresses{backend=a,pool=main} 0", "backend_refused_addresses{backend=b,pool=main} 3",
+			"backend_refused_clients_total{backend=b,pool=main} 3",
+			"backend_identity_doubted{backend=a,pool=main} 0", "backend_identity_doubted{backend=b,pool=main} 1",
 			"backend_dial_failures_total{backend=a,pool=main,reason=local} 1", "backend_dial_failures_total{backend=a,pool=main,reason=refused} 1",
 			"backend_check_failures_total{backend=b,pool=main,reason=refused} 1",
 			"backend_check_duration_seconds{backend=a,pool=main} 1",

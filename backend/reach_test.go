@@ -265,3 +265,107 @@ func TestRaceGivesBackWhatComesLate(t *testing.T) {
 		}
 	})
 }
+
+// One that is slow is waited for when all others have failed; when it fails too, each is named.
+func TestTheLastOfARaceIsWaitedFor(t *testing.T) {
+	for name, lives := range map[string]bool{"it lives": true, "it does not": false} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld() // nobody else is there
+			w.set(six, func() (net.Conn, error) {
+				time.Sleep(5 * time.Second)
+				if !lives {
+					return nil, refused()
+				}
+				return accepts()
+			})
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			got, at, failed, err := race(ctx, reach{dial: w.dial}, "tcp", []string{six, four, third}, func(_ context.Context, c net.Conn) (string, error) {
+				return "it", c.Close()
+			}, func(string) {})
+			if lives && (got != "it" || at != 0 || err != nil || len(failed) != 2) {
+				t.Errorf("%s: %q %d %v %v", name, got, at, failed, err)
+			}
+			if !lives && (at != -1 || err == nil || len(failed) != 3 || !strings.Contains(err.Error(), six) || !strings.Contains(err.Error(), third)) {
+				t.Errorf("%s: %q %d %v %v", name, got, at, failed, err)
+			}
+		})
+	}
+}
+
+// What is wrong on our own machine sends nobody to another address; an address that this machine cannot use does.
+func TestLocalFailuresAndTheOtherAddresses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, n := newWorld(), &names{}
+		n.set("::1", "127.0.0.1")
+		w.set(six, accepts)
+		w.set(four, accepts)
+		s := namedSet(t, w, n)
+		a, p := get(t, s, "a"), mainPool(t, s)
+		after(time.Second)
+		expect(t, "chosen", chosen(t, p), "a")
+		settle()
+		w.events()
+		before := w.dialled(six) + w.dialled(four)
+		local := func(at string, errno syscall.Errno) {
+			a.DialFailedTo(netip.MustParseAddrPort(at), &net.OpError{Op: "dial", Err: errno})
+			settle()
+		}
+		for range 10 {
+			local(six, syscall.EMFILE)
+		}
+		expect(t, "no descriptors", stream(t, a)+" "+chosen(t, p)+" "+w.events(), six+" a ")
+		if n := w.dialled(six) + w.dialled(four); n != before {
+			t.Errorf("%d checks by what is wrong here", n-before)
+		}
+		local("192.0.2.99:6667", syscall.EADDRNOTAVAIL) // not of the name any more
+		expect(t, "an address of before", stream(t, a)+" "+w.events(), six+" ")
+		w.set(six, nil) // so that the check that is asked for does not find it either
+		local(six, syscall.EADDRNOTAVAIL)
+		expect(t, "no such family", stream(t, a)+" "+chosen(t, p)+" "+w.events(), four+" a address main/a")
+		after(minGap)
+		if n := w.dialled(six) + w.dialled(four); n == before {
+			t.Error("no check was asked for")
+		}
+		w.set(four, nil)
+		for range 10 {
+			local(four, syscall.EADDRNOTAVAIL)
+			local(six, syscall.EADDRNOTAVAIL)
+		}
+		expect(t, "none of them can be used from here", a.Oper().String(), "up")
+	})
+}
+
+// An error of a control connection names what was tried once: the address as configured, and for a name with several all that it leads to.
+func TestErrorOfAControlConnection(t *testing.T) {
+	for _, c := range []struct{ ips, want string }{
+		{"::1 127.0.0.1", "dial handoff tcp:irc.example:6667: [::1]:6667: connection refused; 127.0.0.1:6667: connection refused"},
+		{"127.0.0.1", "dial handoff tcp:irc.example:6667: connection refused"},
+	} {
+		n := &names{}
+		n.set(strings.Fields(c.ips)...)
+		pl := plan{conf: config.Backend{Handoff: "tcp:irc.example:6667"}, network: "tcp", host: "irc.example", port: "6667"}
+		_, f, err := pl.dialControl(t.Context(), reach{dial: newWorld().dial, resolve: n.resolve}, nil, "me")
+		expect(t, c.ips, errText(err), c.want)
+		if f.at.IsValid() || len(f.known) != len(strings.Fields(c.ips)) || len(f.failed) != len(f.known) {
+			t.Errorf("%s: %+v", c.ips, f)
+		}
+	}
+}
+
+// Where an ircd was found is told as it is configured, and what a name stands for.
+func TestWhereAnIrcdWasFound(t *testing.T) {
+	at := netip.MustParseAddrPort(four)
+	for _, c := range []struct {
+		pl   plan
+		at   netip.AddrPort
+		want string
+	}{
+		{plan{conf: config.Backend{Handoff: "unix:/run/x"}}, netip.AddrPort{}, "unix:/run/x"},
+		{plan{conf: config.Backend{Address: four}, literal: at}, at, four},
+		{plan{conf: config.Backend{Address: "irc.example:6667"}}, at, "irc.example:6667 (" + four + ")"},
+		{plan{conf: config.Backend{Address: "irc.example:6667"}}, netip.AddrPort{}, "irc.example:6667"},
+	} {
+		expect(t, "where", c.pl.where(found{at: c.at}), c.want)
+	}
+}

@@ -182,6 +182,35 @@ func TestRemovedBackendComesBackWithItsSessions(t *testing.T) {
 	})
 }
 
+// A pool that is taken away is the same when it comes back, as long as one of its backends has sessions, and is forgotten with the last one.
+func TestRemovedPoolStaysAsLongAsOneOfItsBackends(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld().all("a b")
+		conf := one(relays(config.Linked, "a", "b"))
+		s := w.newSet(t, "", conf)
+		settle()
+		p, a, b := mainPool(t, s), get(t, s, "a"), get(t, s, "b")
+		a.SessionDelta(1)
+		b.SessionDelta(1)
+		apply(t, s, nil)
+		a.SessionDelta(-1)
+		apply(t, s, conf)
+		if mainPool(t, s) != p || get(t, s, "b") != b || get(t, s, "a") == a || get(t, s, "a").Pool() != p {
+			t.Error("the sessions of b are in another pool")
+		}
+		apply(t, s, nil)
+		b.SessionDelta(-1)
+		if len(s.past) > 0 || len(s.old) > 0 {
+			t.Errorf("kept for ever: %v, %v", s.past, s.old)
+		}
+		apply(t, s, conf)
+		b.SessionDelta(-1) // counted down once more: whoever has its name now is somebody else
+		if got := get(t, s, "b"); got == b || got.Sessions() != 0 {
+			t.Errorf("it came back with %d sessions", got.Sessions())
+		}
+	})
+}
+
 // A session that was chosen for just before the reload finds its backend counted.
 func TestSessionThatComesAfterItsBackendWasRemoved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -272,6 +301,36 @@ func TestNothingHappensAfterClose(t *testing.T) {
 			t.Error("it is still checked")
 		}
 	})
+}
+
+// Close is over when no check is under way any more, and a reload when none of those that it took away is.
+func TestChecksAreWaitedFor(t *testing.T) {
+	for name, end := range map[string]func(*Set){"close": (*Set).Close, "reload": func(s *Set) { s.Apply(nil) }} {
+		synctest.Test(t, func(t *testing.T) {
+			w, answer := newWorld(), make(chan struct{})
+			for _, b := range []string{"a", "b"} {
+				w.set(where(b), func() (net.Conn, error) {
+					<-answer // deaf to the end of its context
+					return nil, refused()
+				})
+			}
+			s := w.newSet(t, "", one(relays(config.Linked, "a", "b")))
+			settle()
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				end(s)
+			}()
+			after(time.Hour)
+			select {
+			case <-ended:
+				t.Errorf("%s: over, and checks are under way", name)
+			default:
+			}
+			close(answer)
+			<-ended
+		})
+	}
 }
 
 // C8.61: backends that flap and are drained and undrained a thousand times leave the choice working and no goroutine behind (the

@@ -1,0 +1,157 @@
+package backend
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/ircferry/ircferry/handoff/protocol"
+	"github.com/ircferry/ircferry/internal/config"
+)
+
+// secretPort is a control port over TCP in plaintext, of an ircd that has the secret: one that proves that it knows it, or an older one, which wants to
+// be told.
+type secretPort struct {
+	mu    sync.Mutex
+	old   bool
+	pass  string
+	heard []string
+	open  atomic.Int64
+}
+
+func (p *secretPort) be(old bool, pass string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.old, p.pass, p.heard = old, pass, nil
+}
+
+// told reports whether the secret was said.
+func (p *secretPort) told(pass string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return strings.Contains(strings.Join(p.heard, "\n"), pass)
+}
+
+type unused struct{ protocol.Ircd }
+
+func (unused) Hello(string) protocol.Hello { return goodHello("e") }
+
+func (p *secretPort) serve(c net.Conn) {
+	p.open.Add(1)
+	defer p.open.Add(-1)
+	p.mu.Lock()
+	old, pass := p.old, p.pass
+	p.mu.Unlock()
+	if !old {
+		s := protocol.NewServer(unused{}, protocol.Config{Pass: pass, Intercept: func(d protocol.Direction, m *protocol.Message) protocol.Action {
+			p.note(m.String())
+			return protocol.Action{}
+		}})
+		defer s.Close()
+		s.ServeControl(c)
+		return
+	}
+	for in := bufio.NewScanner(c); in.Scan(); {
+		p.note(in.Text())
+		m, err := protocol.Parse(in.Bytes())
+		if err != nil || m.Get("pass") != pass {
+			c.Write([]byte("ERROR code=denied\n"))
+			continue // it leaves the end to the other side
+		}
+		c.Write(goodHello("e").Message().Append(nil))
+	}
+}
+
+func (p *secretPort) note(line string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.heard = append(p.heard, line)
+}
+
+// The secret of a control port in plaintext is said to an ircd only that is too old to prove itself, and has never done so.
+func TestSecretOfAControlPort(t *testing.T) {
+	port := new(secretPort)
+	addr := listen(t, "tcp", "127.0.0.1:0", port.serve)
+	path := filepath.Join(t.TempDir(), "pass")
+	if err := os.WriteFile(path, []byte("hush-hush"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	conf := config.Backend{Name: "a", Handoff: "tcp:" + addr.String(), HandoffPassFile: path}
+	pl, err := planOf(config.Pool{}, conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		old  bool
+		pass string
+		told bool
+		err  string
+	}{
+		{"too old", true, "hush-hush", true, ""},
+		{"too old, with another secret", true, "other", true, "the secret in " + path + " is not that of its configuration"},
+		{"it proves another secret", false, "other", false, "the secret in " + path + " is not that of its configuration, or somebody else has its port"},
+		{"it proves itself", false, "hush-hush", false, ""},
+		{"somebody else has its port", true, "hush-hush", false, "and it did before: an older version was put in its place, or somebody else has its port"},
+		{"it is back", false, "hush-hush", false, ""},
+	} {
+		port.be(c.old, c.pass)
+		hi, _, err := pl.dialControl(t.Context(), network(), nil, "me")
+		if text := errText(err); c.err == "" && err != nil || !strings.Contains(text, c.err) || strings.Contains(text, "hush-hush") {
+			t.Errorf("%s: %v, want %q", c.name, err, c.err)
+		}
+		if err != nil && !errors.Is(err, errHello) {
+			t.Errorf("%s: %v does not say that somebody is there", c.name, err)
+		}
+		if err == nil {
+			if hi.hello.Epoch != "e" {
+				t.Errorf("%s: %+v", c.name, hi.hello)
+			}
+			hi.control.Close()
+		}
+		eventually(t, c.name+": no connection is left", func() bool { return port.open.Load() == 0 })
+		if port.told("hush-hush") != c.told {
+			t.Errorf("%s: the secret was said: %v", c.name, !c.told)
+		}
+	}
+
+	conf.HandoffPassFile = ""
+	port.be(true, "hush-hush")
+	if pl, err = planOf(config.Pool{}, conf); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := pl.dialControl(t.Context(), network(), nil, "me"); err == nil || !strings.Contains(err.Error(), "it wants a secret; write the one of its configuration into a file") {
+		t.Errorf("no secret: %v", err)
+	}
+}
+
+// An ATTACH proves the secrets to an ircd that can be asked for its own proof, and says them to another.
+func TestAttachIsProvenOrSaid(t *testing.T) {
+	to := AttachTo{Tx: strings.Repeat("ab", 16), SKey: "stream-secret", Tok: "transaction-secret"}
+	line, proof := to.Line("me.1")
+	if text := string(line); proof != "" || !strings.Contains(text, " u=me.1") || !strings.Contains(text, "stream-secret") || !strings.Contains(text, "transaction-secret") {
+		t.Errorf("said: %q, and a proof %q is wanted", text, proof)
+	}
+	to.Proof = true
+	line, proof = to.Line("me.1")
+	if text := string(line); strings.Contains(text, "secret") || !strings.Contains(text, " u=me.1") {
+		t.Errorf("proven: %q", text)
+	}
+	m, err := protocol.Parse(bytes.TrimSpace(line))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := protocol.AttachedProof(protocol.Attach{SKey: to.SKey, Tx: to.Tx, U: "me.1", Tok: to.Tok, Nonce: m.Get("nonce")}); proof != want {
+		t.Errorf("the answer is to prove itself by %q, want %q", proof, want)
+	}
+	if again, other := to.Line("me.1"); other == proof || string(again) == string(line) {
+		t.Error("the same nonce twice")
+	}
+}
