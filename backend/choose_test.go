@@ -239,6 +239,22 @@ func TestMemoryThatMakesNoSenseStopsTheStart(t *testing.T) {
 	}
 }
 
+// Nothing is written as long as there is nothing to remember.
+func TestNoFileWithoutAnythingToRemember(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		w := newWorld().all("a")
+		s := w.newSet(t, dir, one(relays(config.Linked, "a", "b")))
+		settle()
+		expect(t, "chosen", chosen(t, mainPool(t, s)), "a")
+		w.set(where("a"), nil)
+		after(time.Minute)
+		if all, err := os.ReadDir(dir); err != nil || len(all) != 0 || w.events() == "" {
+			t.Errorf("%v, %v", all, err)
+		}
+	})
+}
+
 // A write that fails leaves the old text, and nothing beside it.
 func TestFileThatCannotBeReplaced(t *testing.T) {
 	dir := t.TempDir()

@@ -193,6 +193,32 @@ func TestServingIsOfAStandalonePool(t *testing.T) {
 	})
 }
 
+// Who served before is in what is told, also if it was nobody.
+func TestServingTellsWhoServedBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld().all("a b")
+		s := w.newSet(t, "", one(relays(config.Standalone, "a", "b")))
+		settle()
+		if err := mainPool(t, s).SetServing("a"); err != nil {
+			t.Fatal(err)
+		}
+		settle()
+		expect(t, "a", w.last().Text, "in the place of none")
+		w.set(where("a"), nil)
+		after(time.Minute)
+		expect(t, "chosen", chosen(t, mainPool(t, s)), "b")
+		settle()
+		expect(t, "b", w.last().Text, "in the place of a")
+	})
+}
+
+// last is what was told last.
+func (w *world) last() Event {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.seen[len(w.seen)-1]
+}
+
 func TestCapsOfALine(t *testing.T) {
 	for line, want := range map[string]string{
 		":irc CAP * LS :multi-prefix sasl=PLAIN tls": "multi-prefix sasl tls",

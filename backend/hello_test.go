@@ -3,16 +3,22 @@ package backend
 import (
 	"bufio"
 	"bytes"
+	"context"
+	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/ircferry/ircferry/handoff/protocol"
+	"github.com/ircferry/ircferry/internal/certs/certtest"
 	"github.com/ircferry/ircferry/internal/config"
 )
 
@@ -153,5 +159,69 @@ func TestAttachIsProvenOrSaid(t *testing.T) {
 	}
 	if again, other := to.Line("me.1"); other == proof || string(again) == string(line) {
 		t.Error("the same nonce twice")
+	}
+}
+
+// Only over TCP in plaintext could the secret be heard by who has bound the port.
+func TestWhereASecretIsExposed(t *testing.T) {
+	for _, c := range []struct {
+		pl   plan
+		want bool
+	}{
+		{plan{network: "tcp", password: "pw"}, true},
+		{plan{network: "tcp"}, false},
+		{plan{network: "tcp", password: "pw", tls: new(tls.Config)}, false},
+		{plan{network: "unix", password: "pw"}, false},
+	} {
+		if c.pl.exposed() != c.want {
+			t.Errorf("%+v", c.pl)
+		}
+	}
+}
+
+// An ircd that ends when it is asked in the new way is asked in the old way on another connection, which may be refused.
+func TestOldIrcdThatIsGoneWhenItIsAskedAgain(t *testing.T) {
+	way, dials := network(), 0
+	dial := way.dial
+	way.dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+		if dials++; dials > 1 {
+			return nil, refused()
+		}
+		return dial(ctx, network, address)
+	}
+	port := new(secretPort)
+	port.be(true, "hush-hush")
+	pl := plan{conf: config.Backend{Handoff: "tcp:x"}, network: "tcp", password: "hush-hush", proven: new(atomic.Bool)}
+	pl.literal = listen(t, "tcp", "127.0.0.1:0", port.serve).(*net.TCPAddr).AddrPort()
+	if _, _, err := pl.dialControl(t.Context(), way, nil, "me"); !errors.Is(err, syscall.ECONNREFUSED) || dials != 2 {
+		t.Errorf("%v after %d dials", err, dials)
+	}
+	eventually(t, "no connection is left", func() bool { return port.open.Load() == 0 })
+}
+
+// A control port that should have TLS and has none, and one without TLS that ends: each is told, and the connection is given back.
+func TestControlPortThatHasNoTLS(t *testing.T) {
+	cert, key := certtest.SelfSigned(t, certtest.Options{}).Write(t, t.TempDir(), "ferry")
+	ended := make(chan struct{})
+	addr := listen(t, "tcp", "127.0.0.1:0", func(c net.Conn) {
+		defer close(ended)
+		io.WriteString(c, "ERROR code=bad-line\n")
+		io.Copy(io.Discard, c)
+	})
+	pl, err := planOf(config.Pool{}, config.Backend{Handoff: "tcp:" + addr.String(), TLS: &config.BackendTLS{Cert: cert, Key: key}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hi, _, err := pl.dialControl(t.Context(), network(), nil, "me")
+	if hi.control != nil || ReasonOf(err) != ReasonTLS || !strings.Contains(errText(err), "there is no TLS; name its TLS port, or leave tls out") || errors.Is(err, errHello) {
+		t.Errorf("%v", err)
+	}
+	select {
+	case <-ended:
+	case <-time.After(5 * time.Second):
+		t.Error("the connection is left open")
+	}
+	if err := (plan{}).explain(io.EOF); err != io.EOF {
+		t.Errorf("explained: %v", err)
 	}
 }

@@ -96,6 +96,9 @@ func TestC8_59SessionsOfARemovedBackendAreCountedToTheLast(t *testing.T) {
 		b := get(t, s, "b")
 		b.SessionDelta(1)
 		b.DialFailed(refused())
+		b.Refused(alice.Addr.Addr())
+		w.set(where("b"), nil)
+		after(2 * time.Second) // a check that fails
 		apply(t, s, one(relays(config.Linked, "a")))
 		of := func() (out []string) {
 			for _, line := range scrape(t, reg) {
@@ -111,6 +114,34 @@ func TestC8_59SessionsOfARemovedBackendAreCountedToTheLast(t *testing.T) {
 		b.SessionDelta(-1)
 		if got := of(); len(got) > 0 {
 			t.Errorf("removed and empty:\n%s", strings.Join(got, "\n"))
+		}
+	})
+}
+
+// What counts is kept when the last session of a configured backend ends, and what is collected is what was announced.
+func TestSeriesOfABackendWithoutSessions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, reg := newWorld().metered(t, one(relays(config.Standalone, "a")))
+		a := get(t, s, "a")
+		a.DialFailed(refused())
+		a.SessionDelta(1)
+		a.SessionDelta(-1)
+		if got := scrape(t, reg); !slices.Contains(got, "backend_dial_failures_total{backend=a,pool=main,reason=refused} 1") {
+			t.Errorf("forgotten: %s", strings.Join(got, "\n"))
+		}
+		descs, metrics := make(chan *prometheus.Desc, 100), make(chan prometheus.Metric, 100)
+		s.metrics.Describe(descs)
+		s.metrics.Collect(metrics)
+		close(descs)
+		close(metrics)
+		announced := map[string]bool{}
+		for d := range descs {
+			announced[d.String()] = true
+		}
+		for m := range metrics {
+			if !announced[m.Desc().String()] {
+				t.Errorf("%s is not announced", m.Desc())
+			}
 		}
 	})
 }

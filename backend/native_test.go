@@ -1,13 +1,18 @@
 package backend
 
 import (
+	"fmt"
+	"net"
 	"net/netip"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/ircferry/ircferry/handoff/protocol"
+	"github.com/ircferry/ircferry/internal/config"
 )
 
 var alice = Client{U: "me.1", Addr: netip.MustParseAddrPort("198.51.100.7:4711"), Local: netip.MustParseAddrPort("192.0.2.80:6667")}
@@ -124,6 +129,77 @@ func TestOpenRefusedByAFullIrcdIsNoFall(t *testing.T) {
 		expect(t, "oper", a.Oper().String(), "up")
 		a.OpenRefused(string(protocol.CodeRefused))
 		expect(t, "clients wait", chosen(t, mainPool(t, s)), "none")
+	})
+}
+
+// An answer to OPEN that is about one client, or says that the ircd is full, is no reason to ask who is there.
+func TestOpenRefusedForOneClient(t *testing.T) {
+	for code, want := range map[protocol.Code]string{protocol.CodeUInUse: "a", protocol.CodeBadValue: "a", protocol.CodeRefused: "none"} {
+		synctest.Test(t, func(t *testing.T) {
+			w, d := newWorld(), newIrcd("e1")
+			w.set("/a", d.accept)
+			s, reg := w.metered(t, one(natives("a")))
+			after(time.Second)
+			a := get(t, s, "a")
+			expect(t, "before", chosen(t, mainPool(t, s)), "a")
+			a.OpenRefused(string(code))
+			expect(t, "load", fmt.Sprint(a.load()), "0")
+			expect(t, string(code), chosen(t, mainPool(t, s)), want)
+			after(time.Minute)
+			if n := w.dialled("/a"); n != 1 {
+				t.Errorf("%s: %d connections", code, n)
+			}
+			if got := scrape(t, reg); !slices.Contains(got, "backend_dial_failures_total{backend=a,pool=main,reason=answer} 1") {
+				t.Errorf("%s is not counted", code)
+			}
+		})
+	}
+}
+
+// An ircd that takes no OPEN goes down by that, with the code as the cause, or that there was no answer.
+func TestIrcdThatTakesNoOpenGoesDown(t *testing.T) {
+	for code, want := range map[string]string{"": "OPEN: no answer", "denied": "OPEN: denied"} {
+		synctest.Test(t, func(t *testing.T) {
+			w, d := newWorld(), newIrcd("e1")
+			w.set("/a", d.accept)
+			conf := natives("a")
+			conf.Check.Fall = 1
+			s := w.newSet(t, "", one(conf))
+			after(time.Second)
+			w.events()
+			a := get(t, s, "a")
+			d.setMute(true)
+			a.OpenRefused(code)
+			settle()
+			expect(t, "events", w.events(), "down main/a")
+			expect(t, "cause", a.Status().Cause, want)
+		})
+	}
+}
+
+// Who was chosen counts once: as chosen, then as a session, and as neither when the connect fails.
+func TestWhoWasChosenCountsOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld().all("a")
+		s := w.newSet(t, "", one(relays(config.Linked, "a")))
+		settle()
+		a, p := get(t, s, "a"), mainPool(t, s)
+		for i, c := range []struct {
+			does func()
+			load int64
+		}{
+			{func() { chosen(t, p) }, 1},
+			{func() { chosen(t, p) }, 2},
+			{func() { a.SessionDelta(1) }, 2},
+			{func() { a.DialFailed(&net.OpError{Op: "dial", Err: syscall.EMFILE}) }, 1},
+			{func() { a.SessionDelta(3) }, 4}, // moved in, chosen by nobody
+			{func() { a.SessionDelta(-4) }, 0},
+		} {
+			c.does()
+			if a.load() != c.load {
+				t.Errorf("%d: load %d, want %d", i, a.load(), c.load)
+			}
+		}
 	})
 }
 

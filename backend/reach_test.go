@@ -369,3 +369,29 @@ func TestWhereAnIrcdWasFound(t *testing.T) {
 		expect(t, "where", c.pl.where(found{at: c.at}), c.want)
 	}
 }
+
+// Every address has its turn again when all have had it, and when a client was let in by one.
+func TestAddressesHaveTheirTurnAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, n := newWorld(), &names{}
+		n.set("::1", "127.0.0.1")
+		w.set(six, accepts) // for the checks
+		w.set(four, accepts)
+		s := namedSet(t, w, n)
+		a, p := get(t, s, "a"), mainPool(t, s)
+		after(time.Second)
+		fail := func(at, want string) {
+			t.Helper()
+			a.DialFailedTo(netip.MustParseAddrPort(at), refused())
+			expect(t, "behind "+at, chosen(t, p)+" "+stream(t, a), want)
+		}
+		fail(six, "a "+four)
+		fail(four, "none "+four)
+		time.Sleep(firstWait)
+		fail(four, "a "+six)
+		a.DialOK()
+		fail(six, "a "+four)
+		a.DialOK()
+		fail(four, "a "+six)
+	})
+}

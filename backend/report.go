@@ -53,7 +53,7 @@ func (b *Backend) DialFailedTo(addr netip.AddrPort, err error) {
 // detour sends the next client to another address than the one that failed, and asks for a check. It reports whether there is one.
 func (b *Backend) detour(addr netip.AddrPort) bool {
 	b.mu.Lock()
-	if b.plan.conf.Native() || len(b.known) < 2 || !slices.Contains(b.known, addr) {
+	if !slices.Contains(b.known, addr) { // the stream port of a native backend is none of its control's
 		b.mu.Unlock()
 		return false
 	}

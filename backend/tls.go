@@ -77,8 +77,6 @@ func (pl plan) explain(err error) error {
 		return fmt.Errorf("%w: the secret in %s is not that of its configuration", err, pl.conf.HandoffPassFile)
 	case errors.Is(err, protocol.ErrImpostor):
 		return fmt.Errorf("%w: the secret in %s is not that of its configuration, or somebody else has its port", err, pl.conf.HandoffPassFile)
-	case pl.tls == nil:
-		return err
 	case errors.As(err, &unknown):
 		roots := "of the system's roots; name its CA's certificate, or its own, as tls.ca"
 		if pl.conf.TLS.CA != "" {

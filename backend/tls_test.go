@@ -393,14 +393,19 @@ func TestApplyForgetsWhatWasKnownWithoutTLS(t *testing.T) {
 // Plaintext control leaves the machine for nobody, and a certificate of ours goes to no ircd that would take it for a client's.
 func TestPlansThatCannotBe(t *testing.T) {
 	cert, key := certtest.SelfSigned(t, certtest.Options{}).Write(t, t.TempDir(), "ferry")
-	for want, conf := range map[string]config.Backend{
-		"leaves this machine in plain text; give it tls": {Handoff: "tcp:192.0.2.1:9"},
-		"a unix socket has none":                         {Handoff: "unix:/x", TLS: &config.BackendTLS{Cert: cert, Key: key}},
-		"wants to know both ends":                        {Handoff: "tcp:192.0.2.1:9", TLS: new(config.BackendTLS)},
-		"would take it for the certificate":              {Address: "192.0.2.1:9", TLS: &config.BackendTLS{Cert: cert, Key: key}},
+	for _, c := range []struct {
+		want string
+		conf config.Backend
+	}{
+		{"leaves this machine in plain text; give it tls", config.Backend{Handoff: "tcp:192.0.2.1:9"}},
+		{"a unix socket has none", config.Backend{Handoff: "unix:/x", TLS: &config.BackendTLS{Cert: cert, Key: key}}},
+		{"wants to know both ends", config.Backend{Handoff: "tcp:192.0.2.1:9", TLS: new(config.BackendTLS)}},
+		{"wants to know both ends", config.Backend{Handoff: "tcp:192.0.2.1:9", TLS: &config.BackendTLS{Cert: cert}}},
+		{"wants to know both ends", config.Backend{Handoff: "tcp:192.0.2.1:9", TLS: &config.BackendTLS{Key: key}}},
+		{"would take it for the certificate", config.Backend{Address: "192.0.2.1:9", TLS: &config.BackendTLS{Cert: cert, Key: key}}},
 	} {
-		if _, err := planOf(config.Pool{}, conf); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("got  %v\nwant %s", err, want)
+		if _, err := planOf(config.Pool{}, c.conf); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("got  %v\nwant %s", err, c.want)
 		}
 	}
 	pl, err := planOf(config.Pool{}, config.Backend{Handoff: "tcp:192.0.2.1:9", TLS: &config.BackendTLS{Cert: cert, Key: key}})
