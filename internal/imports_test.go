@@ -37,6 +37,7 @@ var rooms = map[string][]string{
 	"internal/config":  {"internal/pemfile"},
 	"internal/certs":   {"internal/config", "internal/pemfile"},
 	"internal/fdpass":  {},
+	"internal/keeper":  {},
 	"internal/pemfile": {},
 	"internal/ircd":    {"handoff/protocol"},
 	"internal/cluster": {},
@@ -59,7 +60,7 @@ var doors = map[string][]string{
 	"github.com/armon/go-proxyproto": {"internal/ircd/listen"},
 	"github.com/hashicorp":           {"internal/cluster/"},
 	"github.com/coreos/go-systemd":   {"cmd/"},
-	"golang.org/x/sys":               {"proxy/", "cmd/ircferry/", "internal/fdpass/"},
+	"golang.org/x/sys":               {"proxy/", "cmd/ircferry/", "internal/fdpass/", "internal/keeper/"},
 	"golang.org/x/crypto":            {"proxy/"},
 	"golang.org/x/term":              {"cmd/"},
 }
