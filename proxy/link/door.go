@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -15,6 +17,47 @@ import (
 type door struct {
 	net.Listener
 	port atomic.Pointer[port] // who has it now
+
+	mu    sync.Mutex
+	quiet chan struct{} // closed by release and Close; nil: connections are taken
+}
+
+// hold lets new connections wait in the kernel's queue.
+func (d *door) hold() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.quiet == nil {
+		d.quiet = make(chan struct{})
+		d.Listener.(*net.TCPListener).SetDeadline(time.Unix(1, 0)) //nolint:errcheck // it may be closed
+	}
+}
+
+// release ends hold.
+func (d *door) release() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.quiet != nil {
+		d.Listener.(*net.TCPListener).SetDeadline(time.Time{}) //nolint:errcheck // the same
+		close(d.quiet)
+		d.quiet = nil
+	}
+}
+
+// released returns when nobody holds it.
+func (d *door) released() {
+	d.mu.Lock()
+	quiet := d.quiet
+	d.mu.Unlock()
+	if quiet != nil {
+		<-quiet
+	}
+}
+
+// Close closes the socket; who holds it does not any more.
+func (d *door) Close() error {
+	err := d.Listener.Close()
+	d.release()
+	return err
 }
 
 // doorKey tells listeners apart. Those of port 0 are each their link's.
@@ -58,6 +101,9 @@ func (s *Set) accept(d *door) {
 		switch {
 		case errors.Is(err, net.ErrClosed):
 			return
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			d.released()
+			continue
 		case err != nil:
 			s.log.Warn("accept of a link", "link", d.port.Load().key(), "err", err)
 			time.Sleep(acceptRest)

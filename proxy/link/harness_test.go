@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"log/slog"
@@ -29,6 +30,7 @@ type rig struct {
 	pool     config.Pool
 	log      *logText
 	ircds    map[string]net.Listener // the servers ports, by the backend's name
+	of       *tls.Config             // of peers and ircds; nil: plaintext
 
 	mu   sync.Mutex
 	told []string // words of notices

@@ -38,3 +38,13 @@ func (k *kept) take(n int) (piece []byte) {
 	}
 	return b[:end]
 }
+
+// all is a copy of what is kept.
+func (k *kept) all() []byte { return bytes.Join(k.blocks, nil) }
+
+// resume keeps what all has answered elsewhere.
+func (k *kept) resume(text []byte) {
+	for line := range bytes.Lines(text) {
+		k.add(line)
+	}
+}

@@ -134,3 +134,28 @@ func (m *memory) changed(next *memory) (lines []string) {
 	}
 	return lines
 }
+
+// memoryState is a memory for another process: its lines in their order.
+type memoryState struct {
+	Lines []memoryLine `json:"lines,omitempty"`
+}
+
+type memoryLine struct {
+	Key    string `json:"key"`
+	Source string `json:"source"`
+	Line   []byte `json:"line"` // a server may say what is no UTF-8
+}
+
+func (m *memory) carried() (st memoryState) {
+	for _, key := range m.order {
+		r := m.lines[key]
+		st.Lines = append(st.Lines, memoryLine{key, r.source, []byte(r.line)})
+	}
+	return st
+}
+
+func (m *memory) resume(st memoryState) {
+	for _, l := range st.Lines {
+		m.set(l.Key, remembered{l.Source, string(l.Line)})
+	}
+}

@@ -118,6 +118,25 @@ func (m *metrics) counts(i *Info) {
 	}
 }
 
+// carried is counts for another process, and resume takes them there. The counters themselves go with all others.
+func (m *metrics) carried() map[string]countState {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	all := map[string]countState{}
+	for key, c := range m.have {
+		all[key] = countState{c.givenUp, c.refused}
+	}
+	return all
+}
+
+func (m *metrics) resume(all map[string]countState) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for key, c := range all {
+		m.have[key] = &counts{c.GivenUp, c.Refused}
+	}
+}
+
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{descUp, descState, descHeld, descKept, descHold} {

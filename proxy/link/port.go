@@ -80,7 +80,7 @@ func (p *port) connect(ctx context.Context, c net.Conn) (*link, Refusal, error) 
 		return nil, RefusedAddress, errors.New("allow does not have its address")
 	}
 	if p.conf.Dial == "" && p.tls != nil {
-		secured, err := handshake(ctx, tls.Server(c, p.tls))
+		secured, err := p.set.records.secure(ctx, c, p.tls, false)
 		if err != nil {
 			return nil, RefusedTLS, err
 		}
@@ -142,7 +142,7 @@ func (p *port) dialOther(ctx context.Context, b *backend.Backend) (net.Conn, err
 	if p.conf.Dial == "" {
 		return p.set.dialServers(ctx, b)
 	}
-	c, err := dial(ctx, p.conf.Dial, p.tls)
+	c, err := p.set.dial(ctx, p.conf.Dial, p.tls)
 	if err != nil {
 		return nil, fmt.Errorf("dial peer %s: %w", p.conf.Name, err)
 	}
@@ -155,33 +155,26 @@ func (s *Set) dialServers(ctx context.Context, b *backend.Backend) (net.Conn, er
 	if conf == nil {
 		return nil, fmt.Errorf("backend %s has no servers in the configuration", b.FullName())
 	}
-	c, err := dial(ctx, conf.Address, s.serversTLS(b.FullName()))
+	c, err := s.dial(ctx, conf.Address, s.serversTLS(b.FullName()))
 	if err != nil {
 		return nil, fmt.Errorf("dial servers of %s: %w", b.FullName(), err)
 	}
 	return c, nil
 }
 
-// dial connects, with TLS if secure is not nil.
-func dial(ctx context.Context, address string, secure *tls.Config) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, connectTime)
-	defer cancel()
-	c, err := new(net.Dialer).DialContext(ctx, "tcp", address)
-	if err != nil || secure == nil {
+// dial connects, with TLS if conf is not nil.
+func (s *Set) dial(ctx context.Context, address string, conf *tls.Config) (net.Conn, error) {
+	c, err := dialTCP(ctx, address)
+	if err != nil || conf == nil {
 		return c, err
 	}
-	return handshake(ctx, tls.Client(c, secure))
+	return s.records.secure(ctx, c, conf, true)
+}
+
+func dialTCP(ctx context.Context, address string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, connectTime)
+	defer cancel()
+	return new(net.Dialer).DialContext(ctx, "tcp", address)
 }
 
 var errHandshake = errors.New("TLS handshake")
-
-// handshake shakes hands, and closes the connection if that fails.
-func handshake(ctx context.Context, c *tls.Conn) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, connectTime)
-	defer cancel()
-	if err := c.HandshakeContext(ctx); err != nil {
-		c.Close()
-		return nil, fmt.Errorf("%w: %w", errHandshake, err)
-	}
-	return c, nil
-}

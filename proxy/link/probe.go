@@ -28,7 +28,7 @@ func Probe(ctx context.Context, cfg config.Config) []config.Finding {
 	defer cancel()
 	var wg sync.WaitGroup
 	var all []*prober // in the order of the configuration
-	look := func(key string, f func(*prober)) {
+	each := func(key string, f func(*prober)) {
 		p := &prober{key: key}
 		all = append(all, p)
 		wg.Go(func() { f(p) })
@@ -36,11 +36,11 @@ func Probe(ctx context.Context, cfg config.Config) []config.Finding {
 	for _, pool := range slices.Sorted(maps.Keys(cfg.Pools)) {
 		for i, b := range cfg.Pools[pool].Backends {
 			if s := b.Servers; s != nil {
-				look(fmt.Sprintf("pools.%s.backends[%d].servers", pool, i), func(p *prober) { p.dials(ctx, s.Address, s.TLS) })
+				each(fmt.Sprintf("pools.%s.backends[%d].servers", pool, i), func(p *prober) { p.dials(ctx, s.Address, s.TLS) })
 			}
 		}
 		for i, l := range cfg.Pools[pool].Links {
-			look(fmt.Sprintf("pools.%s.links[%d]", pool, i), func(p *prober) {
+			each(fmt.Sprintf("pools.%s.links[%d]", pool, i), func(p *prober) {
 				p.listens(l)
 				if l.Dial != "" {
 					p.dials(ctx, l.Dial, l.TLS)
@@ -94,7 +94,7 @@ func (p *prober) dials(ctx context.Context, address string, t *config.LinkTLS) {
 			return // config.Verify says so
 		}
 	}
-	c, err := dial(ctx, address, conf)
+	c, err := look(ctx, address, conf)
 	if err != nil {
 		p.unreached(address, t, err)
 		return
@@ -113,6 +113,20 @@ func (p *prober) dials(ctx context.Context, address string, t *config.LinkTLS) {
 	default:
 		p.speaks(address, said[1], c)
 	}
+}
+
+// look connects, with TLS if conf is not nil: crypto/tls's own, which tells whose the other end is.
+func look(ctx context.Context, address string, conf *tls.Config) (net.Conn, error) {
+	c, err := dialTCP(ctx, address)
+	if err != nil || conf == nil {
+		return c, err
+	}
+	secured := tls.Client(c, conf)
+	if err := secured.HandshakeContext(ctx); err != nil {
+		c.Close()
+		return nil, fmt.Errorf("%w: %w", errHandshake, err)
+	}
+	return secured, nil
 }
 
 // speaks says what is there. An ircd says the newest protocol that it knows, and speaks that of its peer.

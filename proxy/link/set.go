@@ -40,6 +40,7 @@ type Set struct {
 	cancel   func()
 	running  sync.WaitGroup // loops, connections, and what leads to them
 	metrics  *metrics
+	records  records
 	prefix   string // of tokens
 	tokens   atomic.Uint64
 
@@ -53,6 +54,7 @@ type Set struct {
 	told     map[string]told
 	unbarred chan struct{}  // closed when one of them lets go
 	under    map[string]int // connections of a port, by key, also those under way
+	stopped  *Stopped       // all stands; nil: nothing does
 }
 
 // NewSet makes a set without links; Apply fills it.
@@ -236,6 +238,12 @@ func (s *Set) leave(p *port) {
 func (s *Set) add(p *port, full string, peer, ircd net.Conn) (*link, Refusal, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for s.stopped != nil {
+		decided := s.stopped.decided
+		s.mu.Unlock()
+		<-decided
+		s.mu.Lock()
+	}
 	if s.closed {
 		return nil, RefusedHeld, errors.New("the daemon ends")
 	}
@@ -281,22 +289,33 @@ func (s *Set) all() []*link {
 // Close ends all links, each by a FIN to both sides, and waits until they have taken what they were sent, or ctx is over. Links end with the
 // daemon: peers see a split.
 func (s *Set) Close(ctx context.Context) error {
-	s.mu.Lock()
-	s.closed = true
-	for _, d := range s.doors {
-		d.Close()
-	}
-	s.mu.Unlock()
-	s.cancel()
+	s.shut()
 	for _, l := range s.all() {
 		told, cancel := context.WithTimeout(context.Background(), soon)
 		l.do(told, func() { l.end(EndShutdown, nil) })
 		cancel()
 	}
+	return s.wait(ctx)
+}
+
+// shut lets nothing come any more.
+func (s *Set) shut() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	for _, d := range s.doors {
+		d.Close()
+	}
+	s.cancel()
+}
+
+// wait returns when nothing runs any more.
+func (s *Set) wait(ctx context.Context) error {
 	done := make(chan struct{})
 	go func() { s.running.Wait(); close(done) }()
 	select {
 	case <-done:
+		s.records.close()
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("end the server links: %w", context.Cause(ctx))

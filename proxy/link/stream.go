@@ -4,14 +4,15 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
+	"syscall"
 	"time"
 )
 
 // stream is one connection of a link, as the link's loop sees it. The loop is its only user; none of its methods blocks.
 //
-// conn implements it by two goroutines over net.Conn. Legs of the proxy's event loops could stand in its place: their bytes come by received,
-// too, and send never waits for the kernel.
+// conn implements it, by two goroutines over a net.Conn.
 type stream interface {
 	// received gives what has come, in order, and is closed behind the last byte. Who does not receive stops the sender, by the
 	// kernel's window.
@@ -28,6 +29,16 @@ type stream interface {
 	finish()
 	// close ends both directions at once.
 	close()
+
+	// stand stops it between two bytes, for another process that may go on with it. Until goOn or leave nothing comes by received, and nothing is written.
+	stand()
+	// goOn lets it go on as if nothing had been.
+	goOn()
+	// carried is what another process must know of a stream that stands, and its socket, which stays the stream's. TLS leaves this process with it,
+	// and comes back by goOn.
+	carried() (streamState, syscall.Conn, error)
+	// leave closes the socket here, without a byte or an end to the other side: another process has it.
+	leave()
 }
 
 // lingerTime is how long the other end has to take what it was sent before its end. Closed earlier, with bytes of it unread, the kernel would reset the
@@ -43,14 +54,22 @@ var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 30 * time.Second, Interv
 // conn is a stream over an ordinary connection.
 type conn struct {
 	net.Conn
-	in    chan []byte
-	taken chan struct{} // see room
-	wake  chan struct{} // something is to be written, or the end
-	over  chan struct{} // closed by finish and close: nobody receives any more
+	in      chan []byte
+	taken   chan struct{} // see room
+	wake    chan struct{} // something is to be written, or the end
+	over    chan struct{} // closed by finish and close: nobody receives any more
+	written chan struct{} // closed when the writer has nothing more to do
+	running *sync.WaitGroup
+
+	halt    chan struct{} // closed by stand
+	working sync.WaitGroup
+
+	unread []byte // what was read and nobody has received; the reader's
+	ended  bool   // in is closed; the reader's
 
 	mu       sync.Mutex // guards all below
 	out      []byte
-	writing  int // bytes that the writer has
+	writing  []byte // what the writer has
 	finished bool
 	why      error
 }
@@ -60,12 +79,30 @@ func newConn(c net.Conn, running *sync.WaitGroup) *conn {
 	if tcp, ok := underlying(c).(*net.TCPConn); ok {
 		tcp.SetKeepAliveConfig(keepAlive)
 	}
-	s := &conn{Conn: c, in: make(chan []byte), taken: make(chan struct{}, 1), wake: make(chan struct{}, 1), over: make(chan struct{})}
-	running.Add(2)
-	written := make(chan struct{})
-	go func() { defer running.Done(); s.write(written) }()
-	go func() { defer running.Done(); s.read(written) }()
+	s := standing(c, running)
+	s.start()
 	return s
+}
+
+// standing is a conn whose goroutines do not run yet.
+func standing(c net.Conn, running *sync.WaitGroup) *conn {
+	return &conn{Conn: c, running: running, in: make(chan []byte), taken: make(chan struct{}, 1), wake: make(chan struct{}, 1), over: make(chan struct{}),
+		written: make(chan struct{})}
+}
+
+// start starts the goroutines.
+func (s *conn) start() {
+	halt := make(chan struct{})
+	s.halt = halt
+	for _, work := range []func(<-chan struct{}){s.read, s.write} {
+		s.running.Add(1)
+		s.working.Add(1)
+		go func() {
+			defer s.running.Done()
+			defer s.working.Done()
+			work(halt)
+		}()
+	}
 }
 
 // underlying is what TLS is spoken over.
@@ -88,7 +125,7 @@ func (s *conn) err() error {
 func (s *conn) waiting() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.out) + s.writing
+	return len(s.out) + len(s.writing)
 }
 
 func (s *conn) send(b []byte) {
@@ -119,63 +156,135 @@ func (s *conn) end(now bool) {
 	s.Conn.SetDeadline(time.Now().Add(lingerTime))
 }
 
-// read is a goroutine. It ends with the connection, and closes it.
-func (s *conn) read(written <-chan struct{}) {
+// read is a goroutine. It ends with the connection, and closes it; or when the stream is to stand.
+func (s *conn) read(halt <-chan struct{}) {
 	buf := make([]byte, readSize)
-	for {
-		n, err := s.Conn.Read(buf)
-		if n > 0 {
-			select {
-			case <-s.over: // and what comes is dropped
-			case s.in <- append([]byte(nil), buf[:n]...):
-			}
+	for !s.ended {
+		if !s.deliver(halt) {
+			return
 		}
-		if err != nil {
+		n, err := s.Conn.Read(buf)
+		switch {
+		case n > 0: // an error comes again
+			s.unread = append([]byte(nil), buf[:n]...)
+			s.answerTLS()
+		case err != nil && halted(halt, err):
+			return
+		case err != nil:
+			s.answerTLS()
 			s.fail(err)
-			break
+			s.ended = true
+			close(s.in)
 		}
 	}
-	close(s.in)
-	<-s.over // until it is said what becomes of our side
-	<-written
+	for _, done := range []<-chan struct{}{s.over, s.written} { // until it is said what becomes of our side
+		select {
+		case <-done:
+		case <-halt:
+			return
+		}
+	}
 	s.Conn.Close()
 }
 
-// write is a goroutine. It ends when all is written behind finish, or when the connection does not take it.
-func (s *conn) write(written chan<- struct{}) {
-	defer close(written)
-	for range s.wake {
-		for {
-			b, finished := s.take()
-			if len(b) == 0 && !finished {
-				break
-			}
-			if len(b) == 0 {
-				if c, ok := s.Conn.(interface{ CloseWrite() error }); ok {
-					c.CloseWrite()
-				}
-				return
-			}
-			if _, err := s.Conn.Write(b); err != nil {
-				s.fail(err)
-				s.Conn.Close() // so that the reader ends too
-				<-s.over
-				return
-			}
-			s.mu.Lock()
-			s.writing = 0
-			s.mu.Unlock()
-			signal(s.taken)
+// deliver waits until somebody has received what was read; false: the stream is to stand.
+func (s *conn) deliver(halt <-chan struct{}) bool {
+	if len(s.unread) > 0 {
+		select {
+		case <-s.over: // and what comes is dropped
+		case s.in <- s.unread:
+		case <-halt:
+			return false
+		}
+		s.unread = nil
+	}
+	return true
+}
+
+// answerTLS has the writer send what TLS has to say by itself.
+func (s *conn) answerTLS() {
+	if t, ok := s.Conn.(*secured); ok && t.owes() {
+		signal(s.wake)
+	}
+}
+
+// halted reports whether err is that of a stream that is to stand.
+func halted(halt <-chan struct{}, err error) bool {
+	select {
+	case <-halt:
+		return errors.Is(err, os.ErrDeadlineExceeded)
+	default:
+		return false
+	}
+}
+
+// write is a goroutine. It ends when all is written behind finish, when the connection does not take it, or when the stream is to stand.
+func (s *conn) write(halt <-chan struct{}) {
+	select {
+	case <-s.written: // before it stood
+		return
+	default:
+	}
+	for more := true; more; {
+		select {
+		case <-s.wake:
+			more = s.writeAll(halt)
+		case <-halt:
+			return
 		}
 	}
 }
 
+// writeAll writes what there is; false: it was the last, or the stream is to stand.
+func (s *conn) writeAll(halt <-chan struct{}) bool {
+	for {
+		b, finished := s.take()
+		if len(b) == 0 && !s.behind() {
+			if finished {
+				if c, ok := s.Conn.(interface{ CloseWrite() error }); ok {
+					c.CloseWrite()
+				}
+				close(s.written)
+			}
+			return !finished
+		}
+		n, err := s.Conn.Write(b)
+		s.wrote(n)
+		switch {
+		case err != nil && halted(halt, err):
+			return false
+		case err != nil:
+			s.fail(err)
+			s.Conn.Close() // so that the reader ends too
+			close(s.written)
+			return false
+		}
+		signal(s.taken)
+	}
+}
+
+// take is what is to be written.
 func (s *conn) take() (b []byte, finished bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	b, s.out = s.out, nil
-	s.writing = len(b)
-	return b, s.finished
+	if len(s.writing) == 0 {
+		s.writing, s.out = s.out, nil
+	}
+	return s.writing, s.finished
+}
+
+func (s *conn) wrote(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.writing = s.writing[n:]; len(s.writing) == 0 {
+		s.writing = nil
+	}
+}
+
+// behind reports whether TLS has something for the kernel that take does not have.
+func (s *conn) behind() bool {
+	t, ok := s.Conn.(*secured)
+	return ok && t.behind()
 }
 
 // fail keeps the first cause.
