@@ -125,3 +125,41 @@ func descriptorOf(socket syscall.Conn) (fd int, err error) {
 	err = raw.Control(func(n uintptr) { fd = int(n) })
 	return fd, err
 }
+
+// memoryState is a memory for another process: its lines in their order, and who has been introduced.
+type memoryState struct {
+	Lines   []memoryLine  `json:"lines,omitempty"`
+	Servers []serverState `json:"servers,omitempty"`
+}
+
+type memoryLine struct {
+	Key    string `json:"key"`
+	Source string `json:"source"`
+	Line   []byte `json:"line"` // a server may say what is no UTF-8
+}
+
+type serverState struct {
+	SID    string `json:"sid"`
+	Name   string `json:"name"`
+	Parent string `json:"parent"`
+}
+
+func (m *memory) carried() (st memoryState) {
+	for _, key := range m.order {
+		r := m.lines[key]
+		st.Lines = append(st.Lines, memoryLine{key, r.source, []byte(r.line)})
+	}
+	for sid, s := range m.servers {
+		st.Servers = append(st.Servers, serverState{sid, s.name, s.parent})
+	}
+	return st
+}
+
+func (m *memory) resume(st memoryState) {
+	for _, l := range st.Lines {
+		m.set(l.Key, remembered{l.Source, string(l.Line)})
+	}
+	for _, s := range st.Servers {
+		m.place(s.SID, server{s.Name, s.Parent})
+	}
+}

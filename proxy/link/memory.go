@@ -61,10 +61,14 @@ func (m *memory) introduce(msg message) {
 	if sid == "" || sid == parent || len(m.servers) >= maxRemembered { // Anope introduces itself with its id in front
 		return
 	}
+	m.place(sid, server{msg.params(1)[0], parent})
+}
+
+func (m *memory) place(sid string, s server) {
 	if m.servers == nil {
 		m.servers = map[string]server{}
 	}
-	m.servers[sid] = server{msg.params(1)[0], parent}
+	m.servers[sid] = s
 }
 
 // forget drops a server that has split, with all behind it: what these have said is true of nobody any more, and would take the room of others.
@@ -133,29 +137,4 @@ func (m *memory) changed(next *memory) (lines []string) {
 		}
 	}
 	return lines
-}
-
-// memoryState is a memory for another process: its lines in their order.
-type memoryState struct {
-	Lines []memoryLine `json:"lines,omitempty"`
-}
-
-type memoryLine struct {
-	Key    string `json:"key"`
-	Source string `json:"source"`
-	Line   []byte `json:"line"` // a server may say what is no UTF-8
-}
-
-func (m *memory) carried() (st memoryState) {
-	for _, key := range m.order {
-		r := m.lines[key]
-		st.Lines = append(st.Lines, memoryLine{key, r.source, []byte(r.line)})
-	}
-	return st
-}
-
-func (m *memory) resume(st memoryState) {
-	for _, l := range st.Lines {
-		m.set(l.Key, remembered{l.Source, string(l.Line)})
-	}
 }

@@ -403,6 +403,28 @@ func TestEveryFieldOfALinkGoesAlongOrNeedNot(t *testing.T) {
 	}
 }
 
+// A memory goes along whole: it is the same behind it, and goes on forgetting who splits.
+func TestAMemoryGoesAlong(t *testing.T) {
+	var m, next memory
+	for _, line := range []string{":00S SERVER far.example 0FA :x", ":0FA SERVER end.example 0EN :x", ":0EN SINFO version :\xff", ":00S METADATA * saslmechlist :PLAIN", ":0FA SINFO version :f"} {
+		m.note(parse([]byte(line)), []byte(line+"\n"))
+	}
+	text, err := json.Marshal(m.carried())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var st memoryState
+	if err := json.Unmarshal(text, &st); err != nil {
+		t.Fatal(err)
+	}
+	if next.resume(st); !reflect.DeepEqual(next, m) || len(m.order) != 3 {
+		t.Errorf("got %+v\nwant %+v", next, m)
+	}
+	if next.note(parse([]byte(":00S SQUIT 0FA :x")), nil); len(next.order) != 1 {
+		t.Errorf("behind a split: %+v", next)
+	}
+}
+
 func descriptors(t *testing.T) (n int) {
 	t.Helper()
 	for fd := range 4096 {
