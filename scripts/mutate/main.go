@@ -1,7 +1,7 @@
 // Command mutate asks whether the tests of a room notice a mistake: it makes one in a copy of the tree (a comparison turned round, a condition
 // negated, a branch never taken, a call or a statement left out), runs the room's own tests, and says whether they failed. What survives is listed,
 // with its place and the change, to be looked at one by one: a gap in the tests, or a change that nobody could notice. Tests that reach the
-// changed line are run first, the quick ones of them before the others; what survives has been shown to all.
+// changed line are run first, the quick ones of them before the others; what survives has been shown to all, and to go vet.
 //
 // The sample is drawn by a seed, which is printed. Lines of a log are not left out, and what does not compile is drawn anew.
 //
@@ -91,6 +91,8 @@ func (r *room) mutate(ctx context.Context) error {
 			return err
 		}
 		benches[i].timeout = r.timeout
+		_, err := benches[i].vet(ctx)
+		benches[i].vetted = err == nil
 	}
 	if r.order, err = probe(ctx, benches); err != nil {
 		return err
@@ -182,7 +184,7 @@ func (r *room) sum() {
 	slices.Sort(r.survivors)
 	fmt.Printf("\n%s: %d killed (%d of them by their time), %d survived", r.dir, dead, r.count[timedOut], r.count[survived])
 	if tried > 0 {
-		fmt.Printf(": %d %%", 100*dead/tried)
+		fmt.Printf(": %d %% (%d %% without those by their time)", 100*dead/tried, 100*r.count[killed]/tried)
 	}
 	fmt.Printf("; %d did not compile; seed %d\n", r.count[unviable], r.seed)
 	for _, s := range r.survivors {

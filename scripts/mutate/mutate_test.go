@@ -52,12 +52,18 @@ func f(log logger, n int, s []int) int {
 	}
 }
 
-// Two mutants that a test notices, one that it does not, one that never ends, and one that does not compile.
+// Two mutants that a test notices, one that go vet does, one that ends by itself, one that hangs at a lock, one that nobody notices, one that never
+// ends, and one that does not compile.
 func TestRoomIsTried(t *testing.T) {
 	tree := t.TempDir()
 	for name, text := range map[string]string{
 		"go.mod": "module example.test/m\n\ngo 1.26\n",
 		"p.go": `package p
+
+import (
+	"context"
+	"sync"
+)
 
 func noticed(n int) bool { return n > 2 }
 func unnoticed(n int) bool { return n > 5 }
@@ -66,6 +72,18 @@ func endless() (n int) {
 		n++
 	}
 	return n
+}
+func leaky(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	return ctx.Err()
+}
+func locked() {
+	var mu sync.Mutex
+	for range 2 {
+		mu.Lock()
+		mu.Unlock()
+	}
 }
 func uncompiled() int {
 	switch {
@@ -83,6 +101,8 @@ func TestNoticed(t *testing.T) {
 		t.Fail()
 	}
 	_ = unnoticed(uncompiled())
+	_ = leaky(t.Context())
+	locked()
 }
 `,
 	} {
@@ -100,10 +120,10 @@ func TestNoticed(t *testing.T) {
 	if err := r.mutate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if r.count != [verdictEnd]int{survived: 1, killed: 2, timedOut: 1, unviable: 1} {
+	if r.count != [verdictEnd]int{survived: 1, killed: 5, timedOut: 1, unviable: 1} {
 		t.Errorf("survived, killed, timed out, unviable, too late: %v", r.count)
 	}
-	if len(r.survivors) != 1 || !strings.HasPrefix(r.survivors[0], "p.go:4: turned round") {
+	if len(r.survivors) != 1 || !strings.HasPrefix(r.survivors[0], "p.go:9: turned round") {
 		t.Errorf("survivors %q", r.survivors)
 	}
 }

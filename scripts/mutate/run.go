@@ -31,6 +31,7 @@ type bench struct {
 	command string        // go
 	tests   string        // package
 	timeout time.Duration // for each batch; 0: three times what it takes without a change, and 10 s
+	vetted  bool          // without a change go vet has nothing to say
 }
 
 // newBench copies what git knows of the tree, as it is in the working directory.
@@ -80,11 +81,25 @@ func (b *bench) try(ctx context.Context, m mutant, batches []batch) (verdict, st
 		return unviable, lastLine(out), ctx.Err()
 	}
 	for _, next := range batches {
-		if v, out := b.test(ctx, binary, next); v != survived {
+		switch v, out := b.test(ctx, binary, next); {
+		case v == timedOut && m.keepsLock() && atALock.MatchString(out):
+			return killed, "somebody waits for the lock for ever", ctx.Err()
+		case v != survived:
 			return v, firstFailure(out), ctx.Err()
 		}
 	}
+	if out, err := b.vet(ctx); err != nil && b.vetted {
+		return killed, "go vet: " + lastLine(out), ctx.Err()
+	}
 	return survived, "", ctx.Err()
+}
+
+// atALock is a goroutine in the dump of tests whose time is over.
+var atALock = regexp.MustCompile(`(?m)^goroutine \d+ .*\[sync\.(Mutex|RWMutex)\.R?Lock`)
+
+// vet is what `make test` asks of the code besides its tests.
+func (b *bench) vet(ctx context.Context) (string, error) {
+	return b.run(ctx, 5*time.Minute, b.command, "vet", b.tests)
 }
 
 func (b *bench) build(ctx context.Context, binary string, flags ...string) (string, error) {
