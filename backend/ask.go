@@ -56,16 +56,27 @@ type inquiry struct {
 	notice  string // the last line that decides nothing
 	refusal []string
 	wrong   string // 464, which ends nothing by itself
+
+	software string // as 004 names it
 }
 
 // askIRC says CAP LS, and if the caller wants it registers a user, and reads on to a verdict: an error is the ircd's refusal, with its words, or
 // that it has none. Then it says QUIT and lets the ircd close, so that nothing is left behind there.
 func askIRC(ctx context.Context, conn net.Conn, pl plan, who caller) (opinion, error) {
 	defer tie(ctx, conn)()
+	q, err := ask(ctx, conn, pl, who)
+	if err == nil {
+		q.leave()
+	}
+	return q.op, err
+}
+
+// ask is askIRC up to the verdict: who was registered still is.
+func ask(ctx context.Context, conn net.Conn, pl plan, who caller) (*inquiry, error) {
 	q := &inquiry{conn: conn, in: bufio.NewReaderSize(conn, maxAnswerLine), who: who, conf: pl.conf, nick: newNick()}
 	hello, err := pl.introduction(conn, who)
 	if err != nil {
-		return q.op, err
+		return q, err
 	}
 	hello = append(hello, "CAP LS 302\r\n"...)
 	if who.register {
@@ -73,16 +84,13 @@ func askIRC(ctx context.Context, conn net.Conn, pl plan, who caller) (opinion, e
 		hello = fmt.Appendf(hello, "NICK %s\r\nUSER ferry 0 * :ircferry check\r\nCAP END\r\n", q.nick)
 	}
 	if _, err := conn.Write(hello); err != nil {
-		return q.op, fmt.Errorf("write CAP LS: %w", err)
+		return q, fmt.Errorf("write CAP LS: %w", err)
 	}
 	conn.SetReadDeadline(nearly(ctx))
 	err = q.verdict()
 	end, _ := ctx.Deadline()
 	conn.SetReadDeadline(end)
-	if err == nil {
-		q.leave()
-	}
-	return q.op, err
+	return q, err
 }
 
 // newNick is short enough for every ircd, and of nobody.
@@ -265,6 +273,9 @@ func (q *inquiry) next() (said, error) {
 			return said{}, err
 		}
 		s := parseSaid(string(line))
+		if s.verb == "004" {
+			q.software = s.param(2)
+		}
 		if s.verb != "PING" {
 			return s, nil
 		}

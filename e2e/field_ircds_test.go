@@ -23,6 +23,12 @@ func hybrid(t *testing.T) int {
 // hybridWith is hybrid with another text in the place of one of its configuration.
 func hybridWith(t *testing.T, old, now string) int {
 	t.Helper()
+	return hybridEdited(t, func(conf string) string { return strings.Replace(conf, old, now, 1) })
+}
+
+// hybridEdited is hybrid with its configuration edited.
+func hybridEdited(t *testing.T, edit func(string) string) int {
+	t.Helper()
 	const aside = "/usr/local/lib/ircferry-deps"
 	program := filepath.Join(aside, "usr/sbin/ircd-hybrid")
 	if _, err := os.Stat(program); err != nil {
@@ -33,7 +39,7 @@ func hybridWith(t *testing.T, old, now string) int {
 		t.Skipf("no overlay mount in a namespace here: %v %s", err, out)
 	}
 	port, conf := ircdConfig(t, "ircd-hybrid.conf", "hy.example.org")
-	writeFile(t, conf, strings.Replace(readFile(conf), old, now, 1))
+	writeFile(t, conf, edit(readFile(conf)))
 	dir := filepath.Dir(conf)
 	for path, mode := range map[string]os.FileMode{dir: 0o777, conf: 0o644} {
 		if err := os.Chmod(path, mode); err != nil {

@@ -167,14 +167,14 @@ func TestCheckReadsCertificates(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out strings.Builder
-	if err := check(t.Context(), &out, path, false, true); err != nil || !strings.Contains(out.String(), "warning: listeners[0].tls.certs[0]: "+cert+" has expired on") {
+	if err := check(t.Context(), &out, checking{path: path, strict: false, offline: true}); err != nil || !strings.Contains(out.String(), "warning: listeners[0].tls.certs[0]: "+cert+" has expired on") {
 		t.Errorf("%v\n%s", err, out.String())
 	}
 	if err := os.Remove(key); err != nil {
 		t.Fatal(err)
 	}
 	out.Reset()
-	if err := check(t.Context(), &out, path, false, true); err == nil || !strings.Contains(out.String(), "error: listeners[0].tls.certs[0]: read key: open") {
+	if err := check(t.Context(), &out, checking{path: path, strict: false, offline: true}); err == nil || !strings.Contains(out.String(), "error: listeners[0].tls.certs[0]: read key: open") {
 		t.Errorf("%v\n%s", err, out.String())
 	}
 }
