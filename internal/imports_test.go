@@ -30,6 +30,7 @@ var rooms = map[string][]string{
 	"proxy/leg":        {"proxy/loop", "proxy/wire"},
 	"proxy/link":       {"proxy/handshake", "proxy/wire", "backend", "internal/config"},
 	"proxy/loop":       {},
+	"proxy/track":      {},
 	"proxy/wire":       {},
 	"handoff":          {"handoff", "backend", "internal/config"},
 	"handoff/protocol": {}, // other people's ircds may import it
@@ -55,7 +56,7 @@ var doors = map[string][]string{
 	"github.com/spf13/pflag":         {"cmd/internal/manual/"},
 	"github.com/goccy/go-yaml":       {"internal/config/"},
 	"github.com/prometheus":          {"admin/", "cmd/", "proxy/metrics", "proxy/proxy.go", "proxy/link/metrics", "proxy/link/set.go", "backend/metrics", "backend/set.go", "handoff/metrics"},
-	"github.com/ergochat/irc-go":     {"handoff/replay/", "internal/ircd/"},
+	"github.com/ergochat/irc-go":     {"handoff/replay/", "internal/ircd/", "proxy/track/"},
 	"github.com/pires/go-proxyproto": {"proxy/admit/header", "backend/proxyheader"},
 	"github.com/armon/go-proxyproto": {"internal/ircd/listen"},
 	"github.com/hashicorp":           {"internal/cluster/"},
