@@ -55,7 +55,7 @@ type Coordinator struct {
 	closed     bool             // since Close
 	wg         sync.WaitGroup   // added to under mu, while not closed
 
-	alive context.Context // until Close
+	alive context.Context // until Close, with the cause errDaemonEnds
 	end   context.CancelCauseFunc
 
 	toDisk func(*os.File) error // of journals; a test has a slow disk

@@ -52,6 +52,9 @@ type fakeIrcd struct {
 	stay     []string               // ids that LINK tells
 	recorded func(protocol.Message) // told of each record of an import
 	blames   map[string]int
+	talks    int  // conversations that nobody has closed
+	known    bool // the kernel knows its process
+	holders  int  // of it, who have not let it go
 }
 
 // fakeStream is a stream between the proxy and an ircd; each end can be closed.
@@ -202,7 +205,13 @@ func (i *fakeIrcd) Connect(ctx context.Context, b *backend.Backend) (Party, erro
 	i.tellLinksLocked(&h)
 	p := &fakeParty{i: i, epoch: i.epoch, info: h}
 	i.mu.Unlock()
-	return p, p.do(ctx, "CONNECT", func() error { return nil })
+	if err := p.do(ctx, "CONNECT", func() error { return nil }); err != nil {
+		return nil, err
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.talks++
+	return p, nil
 }
 
 // fakeParty is one conversation; the end of it resumes what it froze.
@@ -211,12 +220,35 @@ type fakeParty struct {
 	epoch  int
 	info   protocol.Hello
 	broken bool
+	closed bool
 }
 
 func (p *fakeParty) Info() protocol.Hello { return p.info }
 
-// Process is not known: the evidence of the streams has to do.
-func (p *fakeParty) Process() Process { return NoProcess }
+// Process is one that never is seen to end, unless it is known: the evidence of the streams has to do.
+func (p *fakeParty) Process() Process {
+	p.i.mu.Lock()
+	defer p.i.mu.Unlock()
+	p.i.holders++
+	return &fakeProcess{i: p.i, epoch: p.epoch}
+}
+
+type fakeProcess struct {
+	i     *fakeIrcd
+	epoch int
+}
+
+func (p *fakeProcess) Ended() bool {
+	p.i.mu.Lock()
+	defer p.i.mu.Unlock()
+	return p.i.known && (p.i.dead || p.i.epoch != p.epoch)
+}
+
+func (p *fakeProcess) Release() {
+	p.i.mu.Lock()
+	defer p.i.mu.Unlock()
+	p.i.holders--
+}
 
 // do asks one question, with its fault.
 func (p *fakeParty) do(ctx context.Context, verb string, f func() error) error {
@@ -276,6 +308,10 @@ func (p *fakeParty) breakOffLocked() {
 func (p *fakeParty) Close() error {
 	p.i.mu.Lock()
 	defer p.i.mu.Unlock()
+	if !p.closed {
+		p.closed = true
+		p.i.talks--
+	}
 	if p.epoch == p.i.epoch && !p.i.deaf {
 		p.breakOffLocked()
 	}

@@ -30,6 +30,7 @@ type fakeSessions struct {
 	splices map[string]backend.Splice
 	turn    chan struct{}
 	waits   map[string]string // frozen for longer: who answers PINGs
+	parked  map[string]string // likewise of who is parked
 	since   map[string]time.Time
 	ungated time.Time     // at last
 	longest time.Duration // that a session was frozen
@@ -43,7 +44,7 @@ type fakeSessions struct {
 
 func newFakeSessions(at string, us ...string) *fakeSessions {
 	s := &fakeSessions{at: map[string]string{}, streams: map[string]*fakeStream{}, frozen: map[string]bool{}, next: map[string]*fakeStream{},
-		unreg: map[string]bool{}, since: map[string]time.Time{}, waits: map[string]string{}, turn: make(chan struct{}, 1), limit: 20000, splices: map[string]backend.Splice{}}
+		unreg: map[string]bool{}, since: map[string]time.Time{}, waits: map[string]string{}, parked: map[string]string{}, turn: make(chan struct{}, 1), limit: 20000, splices: map[string]backend.Splice{}}
 	for _, u := range us {
 		s.at[u] = at
 	}
@@ -204,14 +205,14 @@ func (s *fakeSessions) ReadUp(_ context.Context, cuts []backend.Cut) []backend.M
 	})
 }
 
-func (s *fakeSessions) Park(us []string, _ string) {
+func (s *fakeSessions) Park(us []string, name string) {
 	s.each("Park", us, nil, func(u string) backend.Cause {
 		if !s.frozen[u] {
 			s.wrong = append(s.wrong, "Park of "+u+", who is not frozen")
 		}
 		s.streams[u].close()
 		delete(s.streams, u)
-		s.at[u] = ""
+		s.at[u], s.parked[u] = "", name
 		return ""
 	})
 }

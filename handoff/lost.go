@@ -17,10 +17,8 @@ const lastTry = 10 * time.Second
 // rest is lost.
 func (x *run) outOfTime(ctx context.Context, where placing, why error) {
 	if !errors.Is(context.Cause(ctx), errDaemonEnds) {
-		back, cancel := context.WithTimeout(context.Background(), lastTry)
+		back, cancel := context.WithTimeout(x.c.alive, lastTry)
 		defer cancel()
-		back, stop := x.c.whileAlive(back)
-		defer stop()
 		x.last = true
 		if x.placeTheRest(back, x.from) {
 			x.outcome, x.why = StateReverted, fmt.Errorf("%w; the users were put back into %s", why, x.from.FullName())

@@ -27,7 +27,8 @@ type placing struct {
 func (x *run) putIn() {
 	x.letGo()
 	x.partLinks()
-	ctx, cancel := context.WithTimeout(context.Background(), x.limits.Park)
+	until := time.Now().Add(x.limits.Park)
+	ctx, cancel := context.WithDeadline(context.Background(), until)
 	defer cancel()
 	if x.dst != nil {
 		committed, err := x.commit(ctx, x.dst, x.to, x.tx)
@@ -41,7 +42,7 @@ func (x *run) putIn() {
 	}
 	x.calm()
 	x.proxy.park(x.parkable(), x.source.Name)
-	ctx, stop := x.c.whileAlive(ctx)
+	ctx, stop := context.WithDeadline(x.c.alive, until)
 	defer stop()
 	var where placing
 	if x.to != nil {
@@ -158,10 +159,3 @@ func (x *run) nextPlace(now placing, refusals map[string]int) placing {
 
 // errDaemonEnds is the cause of what Close cancels.
 var errDaemonEnds = errors.New("the daemon ends")
-
-// whileAlive is ctx, ended also by Close.
-func (c *Coordinator) whileAlive(ctx context.Context) (context.Context, func()) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	stop := context.AfterFunc(c.alive, func() { cancel(errDaemonEnds) })
-	return ctx, func() { stop(); cancel(nil) }
-}

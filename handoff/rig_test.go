@@ -124,6 +124,14 @@ func (r *rig) owners() {
 			r.t.Errorf("session %s is still parked", u)
 		}
 	}
+	for _, i := range []*fakeIrcd{r.a, r.b} {
+		if i.talks != 0 || i.holders != 0 {
+			r.t.Errorf("%s: %d conversations are open, %d hold its process", i.name, i.talks, i.holders)
+		}
+	}
+	if len(r.sessions.wrong) > 0 {
+		r.t.Errorf("against the contract: %v", r.sessions.wrong)
+	}
 	if len(r.sessions.frozen) > 0 || len(r.sessions.next) > 0 || r.sessions.gated {
 		r.t.Errorf("left behind: frozen %v, attached %v, gate %v", r.sessions.frozen, r.sessions.next, r.sessions.gated)
 	}
