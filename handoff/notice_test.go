@@ -1,16 +1,24 @@
 package handoff
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"maps"
+	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/ircferry/ircferry/backend"
 	"github.com/ircferry/ircferry/handoff/protocol"
+	"github.com/ircferry/ircferry/internal/config"
 )
 
 // Mistakes that were made here by `make mutate` and that no test had noticed.
@@ -187,6 +195,160 @@ func TestSlowAttachLeavesNoConversations(t *testing.T) {
 		synctest.Wait()
 		if most > 2 { // the move's, and the one that looks
 			t.Errorf("%d conversations at once", most)
+		}
+		r.owners()
+	})
+}
+
+// A drain that is asked for while a move of the pool puts its users in waits for its end.
+func TestDrainWaitsForTheEndOfTheMoveBefore(t *testing.T) {
+	in(t, func(t *testing.T, r *rig) {
+		from, _ := r.c.find("main", "a")
+		to, _ := r.c.find("main", "b")
+		pool := from.Pool().Config()
+		pool.Backends = append(slices.Clone(pool.Backends), config.Backend{Name: "c", Address: "127.0.0.1:1", Weight: 100})
+		if err := r.set.Apply(map[string]config.Pool{"main": pool}); err != nil {
+			t.Fatal(err)
+		}
+		r.b.fault = on("COMMIT", 1, fault{slow: 3 * time.Second})
+		m, err := r.c.start(Request{Kind: KindDrain, Pool: "main", From: "a", To: "b"}, from, to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for m.Report().Step != StepCommit {
+			time.Sleep(time.Millisecond) // of the bubble
+		}
+		next, err := r.c.Drain(Request{Pool: "main", From: "c"})
+		if err != nil || next.Report().State != StateDone || m.Report().State != StateDone {
+			t.Fatalf("%v, and the move before is %s", err, m.Report().State)
+		}
+		r.await(m)
+		r.owners()
+	})
+}
+
+// A client is drained away from only if somebody else can take new ones: ready and up.
+func TestWhoIsUsableBeside(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var down atomic.Bool
+		set, err := backend.NewSet(backend.Options{Dial: func(_ context.Context, _, address string) (net.Conn, error) {
+			if address == "127.0.0.1:2" && down.Load() {
+				return nil, syscall.ECONNREFUSED
+			}
+			here, there := net.Pipe()
+			there.Close()
+			return here, nil
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer set.Close()
+		pool := config.Default().Pools["main"]
+		pool.Topology = config.Linked
+		pool.Check = config.Check{Type: config.CheckTCP, Inter: config.Duration(time.Second), Rise: 1, Fall: 1, Timeout: config.Duration(time.Second)}
+		pool.Backends = []config.Backend{{Name: "a", Address: "127.0.0.1:1", Weight: 100}, {Name: "b", Address: "127.0.0.1:2", Weight: 100}}
+		if err := set.Apply(map[string]config.Pool{"main": pool}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		p, _ := set.Pool("main")
+		a, _ := p.Backend("a")
+		b, _ := p.Backend("b")
+		usable := func(what string, want bool) {
+			t.Helper()
+			if usableBeside(a) != want {
+				t.Errorf("%s: usable %v", what, !want)
+			}
+		}
+		usable("up", true)
+		if err := b.SetAdmin(backend.Drain); err != nil {
+			t.Fatal(err)
+		}
+		usable("in drain", false)
+		if err := b.SetAdmin(backend.Ready); err != nil {
+			t.Fatal(err)
+		}
+		usable("ready again", true)
+		down.Store(true)
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		usable("down", false)
+	})
+}
+
+func TestWatchOfWhatIsNotThere(t *testing.T) {
+	in(t, func(t *testing.T, r *rig) {
+		if _, changed, found := r.c.Watch("nothing"); found || changed != nil {
+			t.Error("found")
+		}
+	})
+}
+
+// What an ircd has answered, whatever it was, need not be asked again.
+func TestWhatIsAnAnswer(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want bool
+	}{{nil, true}, {fmt.Errorf("abort: %w", &protocol.Error{Code: protocol.CodeCommitted}), true}, {errLost, false}, {context.DeadlineExceeded, false}} {
+		if answered(c.err) != c.want {
+			t.Errorf("%v", c.err)
+		}
+	}
+}
+
+// An ERROR that names a user is about one of this move, or a lie.
+func TestWhomAnErrorNames(t *testing.T) {
+	x := &run{snap: newSnapshot()}
+	if _, err := x.snap.add(protocol.NewMessage("USER", "u", "u1", "nick", "n")); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		err      error
+		stranger bool
+	}{
+		{&protocol.Error{Code: protocol.CodeBadRecord, U: "u1"}, false},
+		{&protocol.Error{Code: protocol.CodeBadRecord, U: "z9"}, true},
+		{&protocol.Error{Code: protocol.CodeBadRecord}, false},
+		{errLost, false},
+	} {
+		if got := x.known(c.err); errors.Is(got, errStranger) != c.stranger || !errors.Is(got, c.err) {
+			t.Errorf("%v becomes %v", c.err, got)
+		}
+	}
+}
+
+// A record of a user who has left, which is there to let him quit, and which the ircd cannot read costs nobody but him.
+func TestRecordOfWhoHasLeftIsRefused(t *testing.T) {
+	in(t, func(t *testing.T, r *rig) {
+		report := r.holdAndRelease("b", func() {
+			r.sessions.mu.Lock()
+			r.sessions.end("u2")
+			r.sessions.mu.Unlock()
+			r.b.fault = func(verb string) fault {
+				if verb == "PREPARE" && slices.Contains(r.b.imports.users, "u2") {
+					return fault{err: &protocol.Error{Code: protocol.CodeBadRecord, U: "u2"}}
+				}
+				return fault{}
+			}
+		})
+		if report.State != StateDone || report.Moved != 2 || report.Left != 1 || len(r.b.kicks) != 2 {
+			t.Errorf("%d imports: %+v", len(r.b.kicks), report)
+		}
+		if report.Ended.Sub(report.Started) > 5*time.Second {
+			t.Errorf("the others waited %v", report.Ended.Sub(report.Started))
+		}
+		balanced(t, report)
+		r.owners()
+	})
+}
+
+// An ircd that is asked once more to commit what it had prepared, and does, is not asked to abort it.
+func TestCommitThatIsRepeatedIsNotAborted(t *testing.T) {
+	in(t, func(t *testing.T, r *rig) {
+		r.b.fault = on("COMMIT", 1, fault{err: errLost})
+		report, err := r.drain(Request{})
+		if err != nil || report.State != StateDone || report.Moved != 3 || len(r.b.kicks) != 1 || len(r.b.aborted) > 0 {
+			t.Errorf("%d imports, aborted %v: %+v, %v", len(r.b.kicks), r.b.aborted, report, err)
 		}
 		r.owners()
 	})

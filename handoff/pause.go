@@ -100,11 +100,8 @@ func (x *run) holdStill(ctx context.Context) error {
 	if err := x.freeze(first); err != nil {
 		return x.at(first, StepFreeze, err)
 	}
-	name := ""
-	if hello, _, ok := x.from.Hello(); ok {
-		name = hello.Name
-	}
-	x.proxy.await(x.frozenNow(), name)
+	hello, _, _ := x.from.Hello()
+	x.proxy.await(x.frozenNow(), hello.Name)
 	x.m.park(fmt.Sprintf("%d clients of %s wait until %s, or until ferryctl resume %s; its ircd keeps its users", len(x.frozen), x.from.FullName(),
 		time.Now().Add(time.Until(deadline(ctx))).Format(time.TimeOnly), x.from.FullName()))
 	<-ctx.Done()

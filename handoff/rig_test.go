@@ -100,7 +100,33 @@ func (r *rig) await(m *Move) Report {
 		r.t.Fatalf("the move does not end: %+v", m.Report())
 	}
 	r.c.wg.Wait()
-	return m.Report()
+	report := m.Report()
+	switch m.state.owner {
+	case ownerBack, ownerTaker, ownerLost:
+	case ownerOffered: // and nobody knows whether it was taken
+		if report.State != StateFailed {
+			r.t.Errorf("the move is %s, and nobody knows who has its users", report.State)
+		}
+	default:
+		r.t.Errorf("the move is %s, and its users are at %s", report.State, m.state.owner)
+	}
+	r.leftOpen()
+	return report
+}
+
+// leftOpen checks that a move has closed what it has opened, and has asked nothing of the proxy that the contract forbids.
+func (r *rig) leftOpen() {
+	r.t.Helper()
+	for _, i := range []*fakeIrcd{r.a, r.b} {
+		i.mu.Lock()
+		if i.talks != 0 || i.holders != 0 {
+			r.t.Errorf("%s: %d conversations are open, %d hold its process", i.name, i.talks, i.holders)
+		}
+		i.mu.Unlock()
+	}
+	if len(r.sessions.wrong) > 0 {
+		r.t.Errorf("against the contract: %v", r.sessions.wrong)
+	}
 }
 
 // owners checks that every session that lives has its user live in exactly the ircd it is spliced to, and that nobody is live twice.
@@ -123,14 +149,6 @@ func (r *rig) owners() {
 		if at == "" {
 			r.t.Errorf("session %s is still parked", u)
 		}
-	}
-	for _, i := range []*fakeIrcd{r.a, r.b} {
-		if i.talks != 0 || i.holders != 0 {
-			r.t.Errorf("%s: %d conversations are open, %d hold its process", i.name, i.talks, i.holders)
-		}
-	}
-	if len(r.sessions.wrong) > 0 {
-		r.t.Errorf("against the contract: %v", r.sessions.wrong)
 	}
 	if len(r.sessions.frozen) > 0 || len(r.sessions.next) > 0 || r.sessions.gated {
 		r.t.Errorf("left behind: frozen %v, attached %v, gate %v", r.sessions.frozen, r.sessions.next, r.sessions.gated)
