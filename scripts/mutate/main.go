@@ -31,7 +31,7 @@ func main() {
 	at := flag.String("at", "", "only those of this file:line, all of them; several with commas")
 	jobs := flag.Int("jobs", 2, "mutants at the same time")
 	budget := flag.Duration("budget", 15*time.Minute, "time for all")
-	timeout := flag.Duration("timeout", 0, "time for a batch of tests with one mutant (0: three times what it takes without, and 10 s)")
+	timeout := flag.Duration("timeout", 0, "time for a batch of tests with one mutant (0: three times what it takes without, and 40 s)")
 	command := flag.String("go", "go", "the go command")
 	flag.Parse()
 	if flag.NArg() != 1 {

@@ -30,9 +30,12 @@ type bench struct {
 	dir     string
 	command string        // go
 	tests   string        // package
-	timeout time.Duration // for each batch; 0: three times what it takes without a change, and 10 s
+	timeout time.Duration // for each batch; 0: three times what it takes without a change, and longestWait
 	vetted  bool          // without a change go vet has nothing to say
 }
+
+// longestWait is more than tests wait for any one thing: one that waits in vain fails by itself, and tells which it is.
+const longestWait = 40 * time.Second
 
 // newBench copies what git knows of the tree, as it is in the working directory.
 func newBench(ctx context.Context, tree, dir, command, tests string) (*bench, error) {
@@ -111,7 +114,7 @@ func (b *bench) build(ctx context.Context, binary string, flags ...string) (stri
 func (b *bench) test(ctx context.Context, binary string, of batch) (verdict, string) {
 	timeout := b.timeout
 	if timeout == 0 {
-		timeout = 3*of.took + 10*time.Second
+		timeout = 3*of.took + longestWait
 	}
 	out, err := b.run(ctx, timeout+10*time.Second, binary, "-test.failfast", "-test.v", "-test.run", of.pattern, "-test.timeout", timeout.String())
 	switch {
