@@ -119,12 +119,12 @@ namespace Handoff
 		}
 		t.users = users.size() - t.missing.size();
 		hub.import->dest.Commit(hub.network, tx, fds, [&] {
+			hub.home.Back("the users are back"); // a process after one that ends from here on awaits nobody: who hears COMMITTED brings nobody back
 			Committed(tx, quiet);
 			Flush();
 		});
 		hub.Abort(); // streams that no record names
 		t.dest = "committed";
-		hub.home.Back("the users are back");
 		Note("Committed", tx, t.users, begin);
 	}
 
