@@ -62,7 +62,7 @@ func newRootCommand() *cobra.Command {
 			return errors.New("a command is needed; ircferry --help lists them")
 		},
 	}
-	root.AddCommand(newRunCommand(), newCheckCommand(), newVersionCommand(), newDemoIrcdCommand(), newDemoCommand())
+	root.AddCommand(newRunCommand(), newKeeperCommand(), newCheckCommand(), newVersionCommand(), newDemoIrcdCommand(), newDemoCommand())
 	return root
 }
 
@@ -72,6 +72,7 @@ without a client being disconnected. The daemon is "ircferry run", under systemd
 FILES
   /etc/ircferry/ircferry.yaml  the configuration; every key stands in it, with its default
   /run/ircferry/admin.sock     the socket that ferryctl speaks to
+  /run/ircferry-keeper         the keeper's socket, for the daemon alone
   /var/lib/ircferry            journals of moves, and what the operator wants of each backend`
 
 // defaultConfig is where the systemd unit and the package put the file.

@@ -55,7 +55,7 @@ func (s *Server) vacate() {
 		s.grace = s.o.Grace
 	}
 	s.writer, s.serving = nil, false
-	if s.held.n == 0 && len(s.names) == 0 {
+	if s.empty() {
 		s.log.Info("the daemon has ended, nothing of it is left here", "pid", pid)
 		return
 	}

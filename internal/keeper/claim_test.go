@@ -23,7 +23,11 @@ func TestOneWriter(t *testing.T) {
 	if err := b.Drop(1); err != nil {
 		t.Fatal(err)
 	}
-	other := given(t, b, 2)
+	other, w := pipe(t)
+	if err := keepSoon(b, 2, w); err != nil && !errors.Is(err, ErrFenced) { // it may have heard so already
+		t.Fatal(err)
+	}
+	unix.Close(w)
 	if err := b.Clear(within(t)); !errors.Is(err, ErrFenced) {
 		t.Errorf("clear: %v", err)
 	}
@@ -62,7 +66,11 @@ func TestPassedOn(t *testing.T) {
 	if err := a.Drop(1); err != nil {
 		t.Fatal(err)
 	}
-	stale := given(t, a, 3)
+	stale, w := pipe(t)
+	if err := keepSoon(a, 3, w); err != nil && !errors.Is(err, ErrFenced) { // it may have heard so already
+		t.Fatal(err)
+	}
+	unix.Close(w)
 	if _, err := a.Pass(within(t)); !errors.Is(err, ErrFenced) {
 		t.Errorf("pass: %v", err)
 	}
@@ -95,7 +103,7 @@ func TestSentBeforeTheEnd(t *testing.T) {
 		st, err := b.Ping(within(t))
 		return err == nil && st.Epoch == 1
 	})
-	release := h.hold()
+	release := h.hold(t, k)
 	granted := make(chan error, 1)
 	go func() { granted <- b.Claim(within(t), nil) }()
 	eventually(t, "the claim is sent", func() bool { return queued(t, b) }) // and so it is looked at before what comes now

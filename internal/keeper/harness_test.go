@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -164,12 +165,24 @@ func same(t *testing.T, a, b int) bool {
 }
 
 // holding has a keeper that does nothing between hold and the release that it answers.
-type holding struct{ mu sync.Mutex }
+type holding struct {
+	mu    sync.Mutex
+	waits atomic.Bool
+}
 
-func (h *holding) turn() { h.mu.Lock(); defer h.mu.Unlock() }
-
-func (h *holding) hold() (release func()) {
+func (h *holding) turn() {
+	h.waits.Store(true)
 	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.waits.Store(false)
+}
+
+func (h *holding) hold(t *testing.T, k *running) (release func()) {
+	t.Helper()
+	h.mu.Lock()
+	d := rawDaemon(t, k.socket) // has it begin a turn, in which there is nothing but this
+	t.Cleanup(func() { unix.Close(d.fd) })
+	eventually(t, "the keeper is held", h.waits.Load)
 	return sync.OnceFunc(h.mu.Unlock)
 }
 

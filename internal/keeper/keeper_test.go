@@ -2,6 +2,7 @@ package keeper
 
 import (
 	"errors"
+	"os"
 	"testing"
 	"time"
 
@@ -84,7 +85,7 @@ func TestFullSocket(t *testing.T) {
 	k := run(t, ServerOptions{atTurn: h.turn})
 	c, _ := claimed(t, k.socket)
 	r, w := pipe(t)
-	release := h.hold()
+	release := h.hold(t, k)
 	n := Tag(0)
 	for ; ; n++ {
 		if err := c.Keep(n+1, w); errors.Is(err, ErrBusy) {
@@ -180,5 +181,31 @@ func TestGrace(t *testing.T) {
 	b, _ := claimed(t, k.socket)
 	if kept, err := b.Take(within(t)); err != nil || len(kept.Descriptors) != 0 {
 		t.Error(kept, err)
+	}
+}
+
+// A keeper that is there for one daemon ends with it, when nothing is left to hold.
+func TestEndsWithTheDaemon(t *testing.T) {
+	dir := t.TempDir()
+	os.Chmod(dir, 0o700)
+	s, err := Listen(ServerOptions{Socket: dir + "/s", Grace: time.Hour, Ends: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(t.Context()) }()
+	a, _ := claimed(t, dir+"/s")
+	r := given(t, a, 1)
+	a.Close()
+	b, _ := claimed(t, dir+"/s")
+	if !open(t, r) {
+		t.Error("it has ended with the first")
+	}
+	if err := b.Clear(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	b.Close()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }

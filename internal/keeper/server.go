@@ -17,6 +17,7 @@ type ServerOptions struct {
 	Grace   time.Duration // how long all is held without a daemon that serves
 	Version string        // of the program, for who asks
 	Log     *slog.Logger
+	Ends    bool // Run returns when the daemon has ended and nothing is left to hold
 
 	// For tests, which are a keeper of another version by them.
 	unknown map[byte]bool // verbs that it does not know
@@ -125,8 +126,18 @@ func (s *Server) Run(ctx context.Context) error {
 			}
 		}
 		s.timePasses()
+		if s.o.Ends && s.epoch > 0 && s.writer == nil && s.empty() {
+			s.log.Info("nothing is left to hold")
+			return nil
+		}
 	}
 }
+
+// Room is how many descriptors it takes.
+func (s *Server) Room() int { return s.max }
+
+// empty reports whether nothing is held.
+func (s *Server) empty() bool { return s.held.n == 0 && len(s.names) == 0 }
 
 // wakeWith has the loop wake when ctx is over, until the returned function has returned.
 func (s *Server) wakeWith(ctx context.Context) (over func()) {
