@@ -51,6 +51,9 @@ func (s *Server) pass(p *peer) []byte {
 // vacate is the end of who had the claim.
 func (s *Server) vacate() {
 	pid := s.writer.pid
+	if s.writer.ending {
+		s.clear()
+	}
 	if s.serving {
 		s.grace = s.o.Grace
 	}

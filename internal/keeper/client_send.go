@@ -80,6 +80,16 @@ func (c *Client) Serving() error {
 	return c.message(verbServing, c.send.body[:headerSize])
 }
 
+// Ending tells the keeper that this daemon is to stop: what it still holds when the daemon has ended, however that is, is closed at once.
+func (c *Client) Ending() error {
+	c.send.Lock()
+	defer c.send.Unlock()
+	return c.message(verbEnding, c.send.body[:headerSize])
+}
+
+// Fenced reports whether the keeper has said that another daemon has the claim.
+func (c *Client) Fenced() bool { return c.fenced.Load() }
+
 // message sends one. The caller has the lock, and has left room for the header.
 func (c *Client) message(verb byte, msg []byte, fds ...int) error {
 	if c.fenced.Load() {

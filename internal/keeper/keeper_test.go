@@ -184,6 +184,21 @@ func TestGrace(t *testing.T) {
 	}
 }
 
+// A daemon that was stopped and ends before it has cleared leaves nothing.
+func TestEnding(t *testing.T) {
+	k := run(t, ServerOptions{Grace: time.Hour})
+	a, _ := claimed(t, k.socket)
+	r := given(t, a, 1)
+	if err := a.Ending(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Ping(within(t)); err != nil || !open(t, r) {
+		t.Error("closed while the daemon was still there", err)
+	}
+	a.Close()
+	eventually(t, "what an ending daemon had is closed", func() bool { return !open(t, r) })
+}
+
 // A keeper that is there for one daemon ends with it, when nothing is left to hold.
 func TestEndsWithTheDaemon(t *testing.T) {
 	dir := t.TempDir()

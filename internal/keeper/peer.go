@@ -12,6 +12,7 @@ type peer struct {
 	pid     int
 	greeted bool
 	ticket  ticket // that it has drawn for its successor; zero: none
+	ending  bool   // nothing is to outlive it
 	owes    bool   // it was to be told that descriptors are lost, and its socket was full
 }
 

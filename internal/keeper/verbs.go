@@ -24,7 +24,7 @@ func (s *Server) take(p *peer, msg []byte, flags int) {
 	case verb == verbPing:
 		st := s.status()
 		s.say(p, verb|answered, seq, append(st.append(nil), s.o.extra...), nil)
-	case verb > verbServing:
+	case verb > verbEnding:
 		s.say(p, sayUnknown, seq, []byte{verb}, nil)
 	case s.writer != p:
 		s.refuse(p, verb, seq, whyFenced)
@@ -58,6 +58,8 @@ func (s *Server) write(p *peer, verb byte, seq uint32, body []byte, less bool) {
 		s.say(p, verb|answered, seq, s.pass(p), nil)
 	case verbServing:
 		s.serving, s.grace = true, s.o.Grace
+	case verbEnding:
+		p.ending = true
 	}
 	if !ok {
 		s.refuse(p, verb, seq, whyGarbled)

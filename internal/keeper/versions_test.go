@@ -23,6 +23,7 @@ var goldenBytes = map[byte]string{
 	verbPing:    "0900000006000000",
 	verbPass:    "0a00000007000000",
 	verbServing: "0b00000000000000",
+	verbEnding:  "0c00000000000000",
 }
 
 func golden(verb byte) []byte {
@@ -63,6 +64,8 @@ func TestOldDaemonAtNewKeeper(t *testing.T) {
 		t.Error("what was kept is closed")
 	}
 	ask(verbClear, "")
+	d.send(t, golden(verbEnding))
+	ask(verbPing, "01000100")
 }
 
 // The daemon of now writes version 1's bytes.

@@ -32,6 +32,7 @@ const (
 	verbPing    = 9  // -> what it holds
 	verbPass    = 10 // -> ticket
 	verbServing = 11 // clients are served: the grace time is whole again
+	verbEnding  = 12 // the daemon is to stop: nothing is to outlive it
 
 	answered = 0x80
 
