@@ -34,7 +34,7 @@ func (p *Proxy) sockets() (all []*admit.Sockets) {
 
 // arrived begins the session of an accepted client.
 func (w *worker) arrived(c admit.Client) {
-	tally := c.Token.Owner().(*tally)
+	tally := c.Token.Place().Owner().(*tally)
 	tally.accepted.Add(1)
 	s, err := w.newSession()
 	if err != nil {
@@ -43,8 +43,9 @@ func (w *worker) arrived(c admit.Client) {
 		loop.Close(c.FD)
 		return
 	}
-	s.in, s.started = c.Token, w.loop.Now()
-	s.remote, s.local = toEndpoint(c.Addr), toEndpoint(c.Local)
+	s.hold(c.Token)
+	slot := s.slot()
+	slot.Started, slot.Remote, slot.Local = int64(w.loop.Now()), toEndpoint(c.Addr), toEndpoint(c.Local)
 	if s.lst().TLS() != nil {
 		s.set(securing)
 	}
@@ -67,7 +68,7 @@ func (w *worker) arrived(c admit.Client) {
 func (s *session) letIn(r admit.Refusal) bool {
 	switch r {
 	case admit.Admitted:
-		if s.in.Admitted() {
+		if t := s.token(); t.Admitted() {
 			s.tally().live.Add(1)
 		}
 		return true
@@ -83,8 +84,10 @@ func (s *session) letIn(r admit.Refusal) bool {
 
 // release gives back what the client held of the listener's limits.
 func (s *session) release() {
-	if s.in.Admitted() {
+	t := s.token()
+	if t.Admitted() {
 		s.tally().live.Add(-1)
 	}
-	s.in.Release(s.remote.addrPort().Addr())
+	t.Release(s.remote().Addr())
+	s.hold(t)
 }

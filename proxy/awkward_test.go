@@ -106,7 +106,7 @@ func TestEndWithoutRoomForTheLastWords(t *testing.T) {
 		for w.shard.Append(&full, make([]byte, wire.ChunkBytes)) == nil {
 		}
 		w.each(func(s *session) {
-			if s.remote.addrPort() == client.LocalAddr().(*net.TCPAddr).AddrPort() {
+			if s.remote() == client.LocalAddr().(*net.TCPAddr).AddrPort() {
 				for errno := unix.Errno(0); errno == 0; { // until the kernel takes nothing for it
 					_, errno = loop.Write(s.client.FD(), make([]byte, 1<<16))
 				}

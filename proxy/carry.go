@@ -104,19 +104,18 @@ type openingState struct {
 
 // carried is the session for a successor, and its descriptors.
 func (s *session) carried(c *admit.Census) (st sessionState, fds []int) {
+	token := s.token()
 	st = sessionState{Slot: s.slotID, Index: s.index, Gen: s.gen, State: s.state.String(), ClientFD: s.client.IsOpen(), BackendFD: s.backend.IsOpen(),
-		Client: s.client.State(), Backend: s.backend.State(), Token: c.Token(&s.in), Remote: s.remote.addrPort(), Local: s.local.addrPort(),
-		Started: s.started, Until: s.deadline, Dismissed: s.has(dismissed), MidLine: s.has(midLine), Securing: s.has(securing), Owed: s.owed,
-		ErrorAt: uint8(s.errorAt), TLSWhy: s.tlsWhy.String()}
-	if s.reason != reasonNone {
-		st.Reason = s.reason.String()
+		Client: s.client.State(), Backend: s.backend.State(), Token: c.Token(&token), Remote: s.remote(), Local: s.local(),
+		Started: s.started(), Until: s.deadline, Dismissed: s.has(dismissed), MidLine: s.has(midLine), Securing: s.has(securing), Owed: s.slot().Owed,
+		ErrorAt: s.slot().ErrorAt, TLSWhy: s.tlsWhy().String()}
+	if r := s.reason(); r != reasonNone {
+		st.Reason = r.String()
 	}
 	if s.peer != nil {
 		st.At = s.peer.name
 	}
-	if s.last != nil {
-		st.Last = s.last.name
-	}
+	st.Last = s.w.p.names.of(s.slot().Last)
 	if s.has(pacing) {
 		st.Pace = &s.mv.pace
 	}

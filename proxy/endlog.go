@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"sync/atomic"
 	"time"
 )
@@ -13,7 +14,7 @@ const endLogRoom = 4096
 // ended is one session's line in the log.
 type ended struct {
 	u, listener, backend string
-	client               endpoint
+	client               netip.AddrPort
 	reason               CloseReason
 	tlsWhy               tlsWhy
 	registered           bool
@@ -59,14 +60,11 @@ func (l *endLog) say(level slog.Level, text string, args ...any) {
 
 // add is called by the loops.
 func (l *endLog) add(s *session) {
-	if !l.log.Enabled(context.Background(), s.reason.level()) {
+	if !l.log.Enabled(context.Background(), s.reason().level()) {
 		return
 	}
-	e := ended{u: s.id(), client: s.remote, reason: s.reason, tlsWhy: s.tlsWhy, registered: s.registered(), lasted: s.w.loop.Now() - s.started,
-		in: s.slot().ClientIn, out: s.slot().ClientOut, listener: s.lst().Name()}
-	if s.last != nil {
-		e.backend = s.last.name
-	}
+	e := ended{u: s.id(), client: s.remote(), reason: s.reason(), tlsWhy: s.tlsWhy(), registered: s.registered(), lasted: s.w.loop.Now() - s.started(),
+		in: s.slot().ClientIn, out: s.slot().ClientOut, listener: s.lst().Name(), backend: s.w.p.names.of(s.slot().Last)}
 	select {
 	case l.lines <- e:
 	default:
@@ -96,7 +94,7 @@ func (l *endLog) write() {
 }
 
 func (l *endLog) writeEnded(e ended) {
-	attrs := []slog.Attr{slog.String("session", e.u), slog.String("client", e.client.addrPort().String()), slog.String("listener", e.listener),
+	attrs := []slog.Attr{slog.String("session", e.u), slog.String("client", e.client.String()), slog.String("listener", e.listener),
 		slog.String("backend", e.backend), slog.String("reason", e.reason.String()), slog.Bool("registered", e.registered),
 		slog.Duration("lasted", e.lasted), slog.Uint64("bytes_in", e.in), slog.Uint64("bytes_out", e.out)}
 	if e.tlsWhy != 0 {

@@ -27,8 +27,8 @@ const (
 
 // noteEnd notes why the session ends, if nothing was noted before: the first cause is the one that counts.
 func (s *session) noteEnd(r CloseReason) {
-	if s.reason == reasonNone {
-		s.reason = r
+	if s.reason() == reasonNone {
+		s.endsFor(r)
 	}
 }
 
@@ -147,8 +147,8 @@ func (s *session) finish() {
 	s.dropAttached()
 	s.dropRegistration()
 	s.noteEnd(ReasonClientClosed)
-	if null && (s.reason == ReasonClientClosed || s.reason == ReasonClientReset) {
-		s.reason = ReasonNull
+	if r := s.reason(); null && (r == ReasonClientClosed || r == ReasonClientReset) {
+		s.endsFor(ReasonNull)
 	}
 	s.enter(stateOver)
 	s.w.dead = append(s.w.dead, s)
@@ -223,7 +223,7 @@ func (s *session) closeClient() {
 // backendEnd takes how the backend's direction has ended.
 func (s *session) backendEnd(got leg.Got) {
 	if got.End == leg.Refused {
-		s.tlsWhy = whyTLS(reasonOfTLS(got.Err))
+		s.endsOfTLS(whyTLS(reasonOfTLS(got.Err)))
 	}
 	s.phase().backendEnded(s)
 }

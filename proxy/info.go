@@ -66,8 +66,8 @@ func (p *Proxy) Sessions(ctx context.Context) ([]SessionInfo, error) {
 func (s *session) info(now time.Time) SessionInfo {
 	w, slot := s.w, s.slot()
 	i := SessionInfo{
-		ID: s.id(), Client: s.remote.addrPort(), Listener: s.lst().Name(), Pool: s.pool(), State: s.state.String(),
-		Registered: s.registered(), Since: now.Add(s.started - w.loop.Now()), BytesIn: slot.ClientIn, BytesOut: slot.ClientOut,
+		ID: s.id(), Client: s.remote(), Listener: s.lst().Name(), Pool: s.pool(), State: s.state.String(),
+		Registered: s.registered(), Since: now.Add(s.started() - w.loop.Now()), BytesIn: slot.ClientIn, BytesOut: slot.ClientOut,
 		Held: slot.ToBackend.Len() + s.unread(),
 	}
 	if slot.ClientTLS != 0 {

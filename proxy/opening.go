@@ -51,7 +51,7 @@ func (s *session) pool() string { return s.lst().Config().Pool }
 
 // facts is what a backend is told of the client.
 func (s *session) facts() backend.Client {
-	c := backend.Client{U: s.id(), Addr: s.remote.addrPort(), Local: s.local.addrPort()}
+	c := backend.Client{U: s.id(), Addr: s.remote(), Local: s.local()}
 	if s.reg != nil {
 		c.TLS = s.reg.facts
 	}

@@ -12,6 +12,7 @@ import (
 type peer struct {
 	b            *backend.Backend
 	name         string // "pool/name"
+	mark         uint32 // of the name, see names
 	pool         string
 	live         atomic.Int64 // sessions with a stream here, or dialling one
 	unregistered atomic.Int64 // of these, without 001
@@ -26,7 +27,7 @@ type peer struct {
 func (w *worker) peerOf(b *backend.Backend) *peer {
 	p := w.peers[b]
 	if p == nil {
-		p = &peer{b: b, name: b.FullName(), pool: b.Pool().Name()}
+		p = &peer{b: b, name: b.FullName(), mark: w.p.names.mark(b.FullName()), pool: b.Pool().Name()}
 		w.mu.Lock()
 		w.peers[b] = p
 		w.mu.Unlock()
@@ -48,6 +49,14 @@ func (w *worker) forgetPeers() {
 	}
 }
 
+// id is what slots say of the peer; 0 for none.
+func (p *peer) id() uint32 {
+	if p == nil {
+		return 0
+	}
+	return p.mark
+}
+
 // setPeer notes whose stream the session has; nil: none.
 func (s *session) setPeer(to *peer) {
 	from := s.peer
@@ -55,6 +64,7 @@ func (s *session) setPeer(to *peer) {
 		return
 	}
 	s.peer = to
+	s.slot().Peer = to.id()
 	if s.has(typing) && to != nil {
 		to.typing.Add(1)
 	}
@@ -62,7 +72,7 @@ func (s *session) setPeer(to *peer) {
 		from.typing.Add(-1)
 	}
 	if to != nil {
-		s.last = to
+		s.slot().Last = to.mark
 		to.b.SessionDelta(1)
 		to.live.Add(1)
 		if !s.registered() {

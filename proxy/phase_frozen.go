@@ -140,7 +140,7 @@ func (s *session) carryOn() {
 	s.enter(StateRelay)
 	s.backend.TryAgain()
 	s.flushBackend()
-	if s.owed > 0 {
+	if s.slot().Owed > 0 {
 		s.payRefusals()
 	}
 	mv.counting = true // what the events have told of meanwhile

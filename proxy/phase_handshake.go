@@ -108,8 +108,8 @@ func (s *session) newHandshake() *shaking {
 	}
 	return &shaking{Handshake: handshake.Server(s.lst().TLS(), handshake.Options{
 		Slots:  w.p.slots,
-		Local:  net.TCPAddrFromAddrPort(s.local.addrPort()),
-		Remote: net.TCPAddrFromAddrPort(s.remote.addrPort()),
+		Local:  net.TCPAddrFromAddrPort(s.local()),
+		Remote: net.TCPAddrFromAddrPort(s.remote()),
 		Write: func(p []byte) {
 			w.postFor(key, func() {
 				if s := at(); s != nil {

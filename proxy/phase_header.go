@@ -35,9 +35,9 @@ func (header) fromClient(s *session, p []byte) {
 		s.refuse(ReasonHeaderBad, "Malformed PROXY header")
 		return
 	}
-	check := h.About(s.remote.addrPort())
+	check := h.About(s.remote())
 	if h.Source.IsValid() {
-		s.remote, s.local = toEndpoint(h.Source), toEndpoint(h.Destination)
+		s.slot().Remote, s.slot().Local = toEndpoint(h.Source), toEndpoint(h.Destination)
 	}
 	if len(rest) > 0 {
 		r.early = bytes.Clone(rest)
@@ -47,9 +47,16 @@ func (header) fromClient(s *session, p []byte) {
 	if !s.has(securing) {
 		r.before -= uint64(len(rest))
 	}
-	if check || s.letIn(s.in.Admit(s.remote.addrPort().Addr(), time.Now())) {
+	if check || s.letIn(s.admit()) {
 		s.secure()
 	}
+}
+
+// admit applies the limits, now that it is certain where the client is.
+func (s *session) admit() admit.Refusal {
+	t := s.token()
+	defer func() { s.hold(t) }()
+	return t.Admit(s.remote().Addr(), time.Now())
 }
 
 func (header) timeOver(s *session) { s.refuse(ReasonHeaderTimeout, "PROXY header timeout") }

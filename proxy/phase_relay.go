@@ -99,12 +99,14 @@ func (relaying) fromBackend(s *session, p []byte) { s.relay(p) }
 func (s *session) relay(p []byte) {
 	s.slot().BackendOut += uint64(len(p))
 	s.w.counts.bytesOut.Add(uint64(len(p)))
-	s.errorAt.see(p)
+	at := errorSpot(s.slot().ErrorAt)
+	at.see(p)
+	s.slot().ErrorAt = uint8(at)
 	if s.has(opensHere) {
 		s.answered(p)
 	}
 	s.toClient(p)
-	if s.owed > 0 {
+	if s.slot().Owed > 0 {
 		s.payRefusals()
 	}
 }
@@ -117,7 +119,7 @@ func (relaying) backendEnded(s *session) {
 
 // relayLost: the ircd will say no more. If it, or the client, has said why, what it said goes out; else the client is told.
 func (s *session) relayLost() {
-	if !s.errorAt.saidError() && !s.client.Ended() && !s.has(dismissed) {
+	if !s.saidError() && !s.client.Ended() && !s.has(dismissed) {
 		s.end(ReasonBackendLost, "The server has gone away, please reconnect")
 		return
 	}
@@ -153,7 +155,7 @@ func (relaying) timeOver(s *session) {
 		s.checkDone()
 	case s.client.Ended() || s.backend.Ended():
 		if !s.client.Gone() && !s.saidNothing() {
-			s.reason = ReasonHalfClosed
+			s.endsFor(ReasonHalfClosed)
 		}
 		s.finish()
 	case s.reg != nil:

@@ -32,7 +32,7 @@ const (
 
 // whyNotReopened: a session that its client or its ircd was ending anyway is not one that the move has closed.
 func (s *session) whyNotReopened() backend.Cause {
-	if s.errorAt.saidError() || s.client.Gone() || s.client.Ending() || s.client.Ended() {
+	if s.saidError() || s.client.Gone() || s.client.Ending() || s.client.Ended() {
 		return backend.CauseGone
 	}
 	return backend.CauseRegistration
@@ -154,7 +154,7 @@ func (s *session) reopenSay(rest []byte) {
 		return
 	}
 	s.slot().BackendIn = uint64(len(r.talk.lines))
-	s.errorAt = 0
+	s.slot().ErrorAt = 0
 	r.match.wipe()
 	r.step, r.match = reopenMatching, r.talk.matcher()
 	s.reopenAnswers(rest)

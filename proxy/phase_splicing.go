@@ -65,7 +65,7 @@ func (s *session) live() {
 	mv, q := s.mv, &s.slot().ToBackend
 	s.slot().BackendIn, s.slot().BackendOut = 0, 0
 	s.slot().Flags |= wire.BackendStripped
-	s.errorAt = 0
+	s.slot().ErrorAt = 0
 	s.countHeld()
 	rq := len(mv.rq)
 	if err := s.w.shard.Prepend(q, mv.rq); err != nil {

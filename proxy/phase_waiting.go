@@ -40,7 +40,7 @@ func (s *session) choose() {
 		s.retry()
 		return
 	}
-	b, err := p.Choose(s.remote.addrPort().Addr())
+	b, err := p.Choose(s.remote().Addr())
 	if err != nil {
 		s.retry()
 		return

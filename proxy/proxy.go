@@ -54,6 +54,7 @@ type Proxy struct {
 	stop     chan struct{}
 
 	listeners *admit.Set
+	names     names
 
 	mu     sync.Mutex
 	tally  map[string]*tally // by the listener's name

@@ -167,7 +167,7 @@ func (s *session) turnedAway() {
 	if r == nil || r.quit || len(r.refusal) == 0 && (r.nick == "" || r.user == "") || s.client.Gone() || s.client.Ended() || s.has(dismissed) {
 		return
 	}
-	s.peer.b.Refused(s.remote.addrPort().Addr(), r.refusal...)
+	s.peer.b.Refused(s.remote().Addr(), r.refusal...)
 }
 
 // welcomed ends the registration: what was kept for it is zeroed, and lines are not looked at any more.

@@ -113,7 +113,7 @@ func (s *session) clientMayBeRead() bool {
 
 // unread is how much the client has not taken of what is said to it.
 func (s *session) unread() int {
-	return s.slot().ToClient.Len() + int(s.owed)*len(startTLSRefused)
+	return s.slot().ToClient.Len() + int(s.slot().Owed)*len(startTLSRefused)
 }
 
 // tookFromClient counts bytes of the client.

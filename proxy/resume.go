@@ -170,13 +170,15 @@ func (w *worker) resumeSession(st *sessionState, fds []int, listeners *admit.Res
 	if slot.Session != w.number(s) {
 		return fmt.Errorf("it is number %d, its slot has %d", w.number(s), slot.Session)
 	}
-	s.remote, s.local = toEndpoint(st.Remote), toEndpoint(st.Local)
-	if s.in, err = listeners.Token(st.Token, s.remote.addrPort().Addr()); err != nil {
+	slot.Remote, slot.Local = toEndpoint(st.Remote), toEndpoint(st.Local)
+	token, err := listeners.Token(st.Token, s.remote().Addr())
+	if err != nil {
 		return err
 	}
+	s.hold(token)
 	s.enter(state)
 	w.sessions++
-	if s.in.Admitted() {
+	if token.Admitted() {
 		s.tally().live.Add(1)
 	}
 	if err := s.resumeFacts(st); err != nil {
@@ -201,7 +203,7 @@ func (w *worker) resumeSession(st *sessionState, fds []int, listeners *admit.Res
 
 // resumeFacts is what of a session hangs on no descriptor.
 func (s *session) resumeFacts(st *sessionState) error {
-	s.started = st.Started
+	s.slot().Started = int64(st.Started)
 	for _, f := range [...]struct {
 		on   bool
 		flag flag
@@ -210,15 +212,15 @@ func (s *session) resumeFacts(st *sessionState) error {
 			s.set(f.flag)
 		}
 	}
-	s.owed, s.errorAt = st.Owed, errorSpot(st.ErrorAt)
+	s.slot().Owed, s.slot().ErrorAt = st.Owed, st.ErrorAt
 	if st.Reason != "" {
 		r, err := parseReason(st.Reason)
 		if err != nil {
 			return err
 		}
-		s.reason = r
+		s.endsFor(r)
 	}
-	s.tlsWhy = whyTLS(st.TLSWhy)
+	s.endsOfTLS(whyTLS(st.TLSWhy))
 	if st.Opening != nil {
 		s.reg = s.w.resumeOpening(st.Opening)
 	}
@@ -232,9 +234,7 @@ func (s *session) resumeFacts(st *sessionState) error {
 		s.resumeHeld(st.Move)
 	}
 	if st.Last != "" {
-		if b, ok := s.w.p.backends.Backend(st.Last); ok {
-			s.last = s.w.peerOf(b)
-		}
+		s.slot().Last = s.w.p.names.mark(st.Last)
 	}
 	if st.At != "" {
 		b, ok := s.w.p.backends.Backend(st.At)
@@ -271,6 +271,7 @@ func (w *worker) takeUp(left []wire.SlotID) {
 
 // takeUp goes on where the session was. What the descriptors have to say comes as events.
 func (s *session) takeUp() {
+	s.unset(askedAgain | shakingBackend) // of the process before
 	switch s.state {
 	case StateHandshake:
 		early := s.reg.early

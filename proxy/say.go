@@ -31,14 +31,14 @@ func (s *session) refuseSTARTTLS() {
 	case s.unread()+len(startTLSRefused) > sayRoom:
 		s.sendQExceeded()
 	default:
-		s.owed++
+		s.slot().Owed++
 	}
 }
 
 // payRefusals says what could not be said in the middle of a line.
 func (s *session) payRefusals() {
-	for s.owed > 0 && !s.has(midLine) && !s.over() {
-		s.owed--
+	for s.slot().Owed > 0 && !s.has(midLine) && !s.over() {
+		s.slot().Owed--
 		s.toClient([]byte(startTLSRefused))
 	}
 	if s.client.More() {

@@ -49,7 +49,7 @@ func (s *session) shook(res *handshake.Result) {
 		counts.count("full")
 	case errors.As(res.Err, &failed):
 		counts.count(failed.Reason)
-		s.tlsWhy = whyTLS(failed.Reason)
+		s.endsOfTLS(whyTLS(failed.Reason))
 	default:
 		counts.count("other")
 	}
@@ -59,7 +59,7 @@ func (s *session) shook(res *handshake.Result) {
 func (s *session) refusedRecord(err error) {
 	reason := reasonOfTLS(err)
 	s.tally().records.count(reason)
-	s.tlsWhy = whyTLS(reason)
+	s.endsOfTLS(whyTLS(reason))
 }
 
 func reasonOfTLS(err error) string {

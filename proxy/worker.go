@@ -119,14 +119,14 @@ func (w *worker) TurnOver() {
 
 // bury closes what a session that is over has open, and gives its place back.
 func (w *worker) bury(s *session) {
-	if s.reason == ReasonNull {
+	if s.reason() == ReasonNull {
 		s.backend.Reset(w.legs)
 	}
 	s.dropBackend()
 	s.leavePlace()
 	s.closeClient()
 	s.release()
-	s.tally().ended[s.reason].Add(1)
+	s.tally().ended[s.reason()].Add(1)
 	w.p.ends.add(s)
 	s.enter(stateFree)
 	w.shard.FreeSlot(s.slotID)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"github.com/ircferry/ircferry/internal/fdpass"
 	"github.com/ircferry/ircferry/proxy"
 	"github.com/ircferry/ircferry/proxy/admit"
+	"github.com/ircferry/ircferry/proxy/wire"
 )
 
 // The new process's side of an upgrade: see handover.go.
@@ -90,7 +92,11 @@ func short(err error) string {
 
 func (x *succession) carryOut(ctx context.Context) error {
 	atStep("started")
-	if err := x.conn.Send(message{Word: wordHello, Hello: ourselves()}); err != nil {
+	hello := ourselves()
+	if theirs := layoutOf(x.conn.Expected()); wire.Reads(theirs) {
+		hello.Layout = theirs
+	}
+	if err := x.conn.Send(message{Word: wordHello, Hello: hello}); err != nil {
 		return err
 	}
 	m, _, err := x.await(wordBegin)
@@ -109,6 +115,24 @@ func (x *succession) carryOut(ctx context.Context) error {
 		return errRehearsed
 	}
 	return x.takeOver(ctx)
+}
+
+// layoutOf is the layout of the wire arena that a process has; 0: it cannot be seen. The one before asks whether this one has its own, and some cannot be
+// told of more than one.
+func layoutOf(pid int) uint64 {
+	dir := fmt.Sprintf("/proc/%d/fd", pid)
+	fds, _ := os.ReadDir(dir) //nolint:errcheck // then it has none
+	for _, fd := range fds {
+		path := filepath.Join(dir, fd.Name())
+		if to, err := os.Readlink(path); err != nil || !strings.HasPrefix(to, "/memfd:ircferry-wire") {
+			continue
+		}
+		if f, err := os.Open(path); err == nil {
+			defer f.Close()
+			return wire.HashOf(int(f.Fd()))
+		}
+	}
+	return 0
 }
 
 // await waits for a word of the old process, with its descriptors.

@@ -22,13 +22,14 @@ import (
 
 // ferry is the daemon as a process, with the processes that come behind it.
 type ferry struct {
-	t      *testing.T
-	dir    string
-	cmd    *exec.Cmd
-	client *admin.Client
-	log    *lockedBuffer
-	plain  string // address of listener irc
-	secure string // and of ircs
+	t       *testing.T
+	dir     string
+	cmd     *exec.Cmd
+	program string
+	client  *admin.Client
+	log     *lockedBuffer
+	plain   string // address of listener irc
+	secure  string // and of ircs
 }
 
 type lockedBuffer struct {
@@ -51,7 +52,13 @@ func (l *lockedBuffer) String() string {
 // startFerry runs the daemon in front of the embedded ircds a and b, each a process of its own.
 func startFerry(t *testing.T, env ...string) *ferry {
 	t.Helper()
-	f := &ferry{t: t, dir: t.TempDir(), log: &lockedBuffer{}}
+	return startFerryAs(t, os.Args[0], env...)
+}
+
+// startFerryAs is startFerry with another program than this one.
+func startFerryAs(t *testing.T, program string, env ...string) *ferry {
+	t.Helper()
+	f := &ferry{t: t, dir: t.TempDir(), log: &lockedBuffer{}, program: program}
 	for _, name := range []string{"a", "b"} {
 		startIrcd(t, f.dir, name)
 	}
@@ -103,7 +110,7 @@ func (f *ferry) write(path, text string) {
 
 func (f *ferry) run(env ...string) {
 	f.t.Helper()
-	f.cmd = exec.Command(os.Args[0], "run", "-c", f.path())
+	f.cmd = exec.Command(f.program, "run", "-c", f.path())
 	f.cmd.Env = append(append(os.Environ(), asProgram+"=1", stumbleEnv+"="+f.stumbleFile(), "NOTIFY_SOCKET="), env...)
 	f.cmd.Stderr = f.log
 	if err := f.cmd.Start(); err != nil {

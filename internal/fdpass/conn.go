@@ -71,6 +71,9 @@ func (x *Conn) control(f func(fd int) error) error {
 // Expect has messages of another process than this one refused.
 func (x *Conn) Expect(pid int) { x.peer = pid }
 
+// Expected is that process; 0: any of our user.
+func (x *Conn) Expected() int { return x.peer }
+
 // SetDeadline bounds all that follows; the zero time: nothing does.
 func (x *Conn) SetDeadline(t time.Time) error { return x.c.SetDeadline(t) }
 

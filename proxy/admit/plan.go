@@ -22,7 +22,7 @@ func (s *Set) planLocked(cs []config.Listener) (next map[string]*Listener, fresh
 			}
 			if l = s.boundLocked(addr); l == nil {
 				l = &Listener{addr: addr}
-				l.place.Store(&place{Listener: c, listener: l})
+				l.place.Store(&Place{config: c, listener: l})
 				fresh = append(fresh, l)
 			}
 		}

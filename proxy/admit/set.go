@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -22,6 +23,7 @@ type Set struct {
 	mu        sync.Mutex           // held by Apply, which waits for loops, so never by a loop
 	listeners map[string]*Listener // by the address as it is configured
 	nextSlot  uint32
+	lastPlace uint32
 	closed    bool
 }
 
@@ -61,11 +63,20 @@ func (s *Set) Apply(cs []config.Listener, secure map[string]*tls.Config) error {
 	for _, c := range cs {
 		l := next[c.Address]
 		l.limits.set(c.Limits, time.Now())
-		l.place.Store(&place{Listener: c, listener: l, owner: s.owner(c.Name)})
+		s.placeLocked(l, c)
 		l.tls.Store(secure[c.Name])
 	}
 	s.replaceLocked(next, fresh)
 	return nil
+}
+
+// placeLocked makes c a listener's configuration. One that stays keeps its place.
+func (s *Set) placeLocked(l *Listener, c config.Listener) {
+	if now := l.place.Load(); now.id > 0 && reflect.DeepEqual(now.config, c) {
+		return
+	}
+	s.lastPlace++
+	l.place.Store(&Place{config: c, listener: l, owner: s.owner(c.Name), id: s.lastPlace})
 }
 
 // Close lets nobody in any more, for good: Apply answers ErrClosed from now on. Who is in the sockets' queues is taken in first.

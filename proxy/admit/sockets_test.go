@@ -35,8 +35,8 @@ func TestClientIsHandedOverWithItsFacts(t *testing.T) {
 			if got.Refusal != Admitted || got.Header != c.header || got.Addr.String() != conn.LocalAddr().String() || got.Local != to {
 				t.Errorf("%+v, connected from %s to %s", got, conn.LocalAddr(), to)
 			}
-			if l := got.Token.Listener(); l.Name() != "irc" || l.Config().Address != c.address || l.TLS() != nil || got.Token.Owner() != "owner of irc" {
-				t.Errorf("came in by %s, which is owned by %v", l.Name(), got.Token.Owner())
+			if l := got.Token.Listener(); l.Name() != "irc" || l.Config().Address != c.address || l.TLS() != nil || got.Token.Place().Owner() != "owner of irc" {
+				t.Errorf("came in by %s, which is owned by %v", l.Name(), got.Token.Place().Owner())
 			}
 			got.Token.Release(got.Addr.Addr())
 		})

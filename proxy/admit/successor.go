@@ -30,6 +30,7 @@ type ListenerState struct {
 
 // PlaceState is a listener as it was configured when clients came in.
 type PlaceState struct {
+	ID       uint32          `json:"id,omitempty"`
 	Listener int             `json:"listener"`
 	Config   config.Listener `json:"config"`
 }
@@ -50,7 +51,7 @@ type Census struct {
 	state     State
 	open      []*Listener
 	listeners map[*Listener]int
-	places    map[*place]int
+	places    map[*Place]int
 	limits    map[*limiter]int
 	now       time.Time
 }
@@ -59,7 +60,7 @@ type Census struct {
 func (s *Set) Census() *Census {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := &Census{listeners: map[*Listener]int{}, places: map[*place]int{}, limits: map[*limiter]int{}, now: time.Now()}
+	c := &Census{listeners: map[*Listener]int{}, places: map[*Place]int{}, limits: map[*limiter]int{}, now: time.Now()}
 	for _, l := range s.listeners {
 		i := c.listener(l)
 		c.state.Listeners[i].Open = true
@@ -80,12 +81,12 @@ func (c *Census) listener(l *Listener) int {
 	return i
 }
 
-func (c *Census) place(p *place) int {
+func (c *Census) place(p *Place) int {
 	i, ok := c.places[p]
 	if !ok {
 		i = len(c.state.Places)
 		c.places[p] = i
-		c.state.Places = append(c.state.Places, PlaceState{Config: p.Listener})
+		c.state.Places = append(c.state.Places, PlaceState{ID: p.id, Config: p.config})
 		at := c.listener(p.listener)
 		c.state.Places[i].Listener = at
 	}
@@ -132,7 +133,7 @@ func (l *limiter) used(now time.Time) map[netip.Addr]time.Duration {
 }
 
 // Resumed is a State of which a set has been made.
-type Resumed struct{ places []*place }
+type Resumed struct{ places []*Place }
 
 // errState is the answer to a State that Census cannot have made.
 var errState = errors.New("state of listeners makes no sense")
@@ -158,7 +159,14 @@ func (s *Set) Resume(st State, fds []int, secure map[string]*tls.Config) (*Resum
 		if p.Listener < 0 || p.Listener >= len(listeners) {
 			return nil, fmt.Errorf("%w: a place at listener %d", errState, p.Listener)
 		}
-		r.places = append(r.places, &place{Listener: p.Config, listener: listeners[p.Listener], owner: s.owner(p.Config.Name)})
+		r.places = append(r.places, &Place{config: p.Config, listener: listeners[p.Listener], owner: s.owner(p.Config.Name), id: p.ID})
+		s.lastPlace = max(s.lastPlace, p.ID)
+	}
+	for _, p := range r.places {
+		if p.id == 0 { // the program before did not number them
+			s.lastPlace++
+			p.id = s.lastPlace
+		}
 	}
 	for i, was := range st.Listeners {
 		l := listeners[i]

@@ -92,8 +92,8 @@ func (l *Leg) Leave(lp *Loop) {
 // forgetState gives back what the leg has in the arena.
 func (l *Leg) forgetState(lp *Loop) {
 	if id := l.TLS(); id != 0 {
-		lp.Shard.FreeTLS(id)
 		l.setTLS(0)
+		lp.Shard.FreeTLS(id)
 	}
 	if l.side == Client {
 		lp.Shard.Clear(&l.Slot.ToClient)

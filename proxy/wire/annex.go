@@ -50,7 +50,8 @@ type TLS struct {
 	CertFP   [32]byte // SHA-256 of the peer's certificate
 	Exporter [32]byte // RFC 9266 channel binding
 	Unsent   Queue    // records that the peer's socket did not take, for an owner that has no other place for them
-	_        [28]byte
+	Queued   uint32   // Totals.Sent when records were last put into a queue, Unsent or the slot's: where in the stream its end is
+	_        [24]byte
 }
 
 // TLSTotals count the bytes of all committed Opens and Seals, modulo 2^32. A successor compares them with what the kernel has
@@ -168,8 +169,16 @@ func (p *TLSParams) Wipe() {
 	clear(p.Exporter[:])
 }
 
-// FreeTLS frees an annex and zeroes what it held. What Open and Seal gave of it is not valid any more.
+// FreeTLS frees an annex and zeroes what it held, at Worked if its session's bytes are worked. What Open and Seal gave of it is not valid any more.
 func (s *Shard) FreeTLS(id TLSID) {
+	if was := &s.journal().Image.Slot; s.working != nil && (was.ClientTLS == id || was.BackendTLS == id) {
+		s.laterTLS = append(s.laterTLS, id)
+		return
+	}
+	s.freeTLS(id)
+}
+
+func (s *Shard) freeTLS(id TLSID) {
 	t := s.TLS(id)
 	s.Clear(&t.Receiver.Partial)
 	s.Clear(&t.Unsent)

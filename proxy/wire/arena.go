@@ -45,14 +45,15 @@ type Arena struct {
 	blocks []block // one entry each; a block that a shard has belongs to its goroutine
 
 	mu         sync.Mutex
-	allocated  int64   // guarded by mu; bytes populated by fallocate
-	maxBytes   int64   // bound of allocated
-	slots      cells   // guarded by mu but for off and highest
-	annexes    cells   // the same
-	freeBlocks []int32 // guarded by mu; given back by shards, without memory
-	nextBlock  int32   // guarded by mu; this and all higher ones are untouched
-	refused    int64   // guarded by mu; how often the answer was ErrFull
-	lockedMore int64   // guarded by mu; bytes under mlock behind those
+	allocated  int64    // guarded by mu; bytes populated by fallocate
+	maxBytes   int64    // bound of allocated
+	slots      cells    // guarded by mu but for off and highest
+	annexes    cells    // the same
+	freeBlocks []int32  // guarded by mu; given back by shards, without memory
+	nextBlock  int32    // guarded by mu; this and all higher ones are untouched
+	refused    int64    // guarded by mu; how often the answer was ErrFull
+	lockedMore int64    // guarded by mu; bytes under mlock behind those
+	noted      [2]int64 // guarded by mu; memory of the notes' editions
 
 	fallocate func(fd int, mode uint32, off, n int64) error // a field for the tests of a full machine
 }
@@ -87,8 +88,8 @@ func (a *Arena) weighLocked() {
 
 // extent is where the parts of the file begin and how many there are, see the package comment. The areas begin behind the header.
 type extent struct {
-	slots, annexes, chunks, size int64
-	annexCount, blocks           int64
+	notes, slots, annexes, chunks, size int64
+	annexCount, blocks                  int64
 }
 
 // extent answers how large a file with these options is; MaxBytes is set.
@@ -96,13 +97,14 @@ func (o Options) extent() (extent, error) {
 	if o.Slots < 1 || o.Slots > 1<<24 || o.Shards < 1 || o.Shards > MaxShards {
 		return extent{}, fmt.Errorf("wire arena with %d slots and %d shards (at most %d)", o.Slots, o.Shards, MaxShards)
 	}
-	e := extent{slots: headerSize + int64(o.Shards)*shardAreaSize}
+	e := extent{notes: headerSize + int64(o.Shards)*shardAreaSize}
+	e.slots = roundUp(e.notes+2*notesSize, SlotSize)
 	e.annexes = roundUp(e.slots+int64(o.Slots+1)*SlotSize, annexSize)
 	e.annexCount = 2 * int64(o.Slots) // a session may have TLS on both sides
 	e.chunks = roundUp(e.annexes+(e.annexCount+1)*annexSize, blockSize)
-	e.blocks = (o.MaxBytes - e.slots) / blockSize
+	e.blocks = (o.MaxBytes - e.notes) / blockSize
 	if e.blocks < 1 || e.blocks > 1<<26 {
-		return extent{}, fmt.Errorf("wire arena of %d bytes: at least %d are needed for %d shards", o.MaxBytes, e.slots+blockSize, o.Shards)
+		return extent{}, fmt.Errorf("wire arena of %d bytes: at least %d are needed for %d shards", o.MaxBytes, e.notes+blockSize, o.Shards)
 	}
 	e.size = e.chunks + e.blocks*blockSize
 	return e, nil
@@ -135,7 +137,7 @@ func newArena(fd int, o Options, sealed bool) (*Arena, error) {
 		Magic: Magic, Version: LayoutVersion, Shards: uint32(o.Shards), LayoutHash: LayoutHash(), Size: uint64(e.size),
 		SlotSize: SlotSize, ChunkSize: ChunkSize, AreasOff: headerSize, SlotsOff: uint64(e.slots),
 		Slots: uint64(o.Slots), ChunksOff: uint64(e.chunks), Chunks: uint64(a.chunks), AnnexesOff: uint64(e.annexes), Annexes: uint64(e.annexCount),
-		SlotsNext: 1, AnnexesNext: 1, MaxBytes: uint64(o.MaxBytes),
+		SlotsNext: 1, AnnexesNext: 1, MaxBytes: uint64(o.MaxBytes), NotesOff: uint64(e.notes),
 	}
 	a.slots.noted, a.annexes.noted = &a.hdr.SlotsNext, &a.hdr.AnnexesNext
 	a.shards = make([]*Shard, o.Shards)
@@ -145,7 +147,7 @@ func newArena(fd int, o Options, sealed bool) (*Arena, error) {
 	return a, nil
 }
 
-// mapFile gives the file its size and maps it, with memory for all that is before the slots.
+// mapFile gives the file its size and maps it, with memory for all that is before the notes.
 func (a *Arena) mapFile(e extent, sealed bool) error {
 	if err := unix.Ftruncate(a.fd, e.size); err != nil {
 		return fmt.Errorf("size wire arena: %w", err)
@@ -156,8 +158,8 @@ func (a *Arena) mapFile(e extent, sealed bool) error {
 			return fmt.Errorf("seal wire arena: %w", err)
 		}
 	}
-	if err := a.growLocked(0, e.slots); err != nil {
-		return fmt.Errorf("allocate %d bytes for wire arena: %w", e.slots, err)
+	if err := a.growLocked(0, e.notes); err != nil {
+		return fmt.Errorf("allocate %d bytes for wire arena: %w", e.notes, err)
 	}
 	base, err := unix.MmapPtr(a.fd, 0, nil, a.size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_NORESERVE)
 	if err != nil {

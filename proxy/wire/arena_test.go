@@ -120,7 +120,7 @@ func TestSlotsAreZeroAndChangeGeneration(t *testing.T) {
 	}
 	gen := slot.Generation
 	slot.State, slot.Session = 3, 77
-	copy(slot.Reconcile[:], "secret")
+	copy(slot.Remote.Addr[:], "secret")
 	if err := s.Append(&slot.ToBackend, pattern(5000)); err != nil {
 		t.Fatal(err)
 	}

@@ -15,8 +15,26 @@ import (
 // ErrLayout says that a file is not an arena of the layout that this program has.
 var ErrLayout = errors.New("wire arena of another layout")
 
-// Attach maps the arena in fd, which is its own if there is no error. Of the options MaxQueue counts, the others are in the file.
+// Attach maps the arena in fd, which is its own if there is no error. Of the options MaxQueue counts, the others are in the file. Of a file of the layout
+// before this program's it makes one of this, and leaves that one alone.
 func Attach(fd int, o Options) (*Arena, error) {
+	if fresh, err := convert(fd); err != nil || fresh >= 0 {
+		if err != nil {
+			return nil, fmt.Errorf("attach wire arena: %w", err)
+		}
+		a, err := attachFile(fresh, o)
+		if err != nil {
+			unix.Close(fresh)
+			return nil, err
+		}
+		unix.Close(fd)
+		return a, nil
+	}
+	return attachFile(fd, o)
+}
+
+// attachFile is Attach for a file of this layout.
+func attachFile(fd int, o Options) (*Arena, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return nil, fmt.Errorf("attach wire arena: %w", err)
@@ -61,7 +79,7 @@ func (h *header) check(size int64) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrLayout, err)
 	}
-	if e.size != size || h.Size != uint64(size) || h.AreasOff != headerSize || h.SlotsOff != uint64(e.slots) || h.AnnexesOff != uint64(e.annexes) ||
+	if e.size != size || h.Size != uint64(size) || h.AreasOff != headerSize || h.NotesOff != uint64(e.notes) || h.SlotsOff != uint64(e.slots) || h.AnnexesOff != uint64(e.annexes) ||
 		h.ChunksOff != uint64(e.chunks) || h.Chunks != uint64(e.blocks)*blockChunks || h.Annexes != uint64(e.annexCount) ||
 		h.SlotsNext == 0 || uint64(h.SlotsNext) > h.Slots+1 || h.AnnexesNext == 0 || uint64(h.AnnexesNext) > h.Annexes+1 || int64(h.BlocksNext) > e.blocks {
 		return fmt.Errorf("%w: its header does not add up", ErrLayout)
@@ -173,7 +191,7 @@ func (x *adoption) giveBlocks() {
 	a := x.a
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.allocated = int64(a.hdr.SlotsOff) + int64(a.slots.next-1)*SlotSize + int64(a.annexes.next-1)*annexSize
+	a.allocated = int64(a.hdr.NotesOff) + int64(a.slots.next-1)*SlotSize + int64(a.annexes.next-1)*annexSize
 	for b, owner := range x.owner {
 		if owner == 0 {
 			a.freeBlocks = append(a.freeBlocks, int32(b))
@@ -229,9 +247,11 @@ func (a *Arena) Scrub() {
 	}
 }
 
-// cutTail forgets what was linked behind a queue and never counted.
+// cutTail forgets what was put or linked behind a queue and never counted.
 func (a *Arena) cutTail(q *Queue) {
 	if q.Tail != 0 {
-		*(*uint32)(a.chunk(q.Tail)) = 0
+		c := a.chunk(q.Tail)
+		*(*uint32)(c) = 0
+		clear(unsafe.Slice((*byte)(unsafe.Add(c, chunkHeader)), ChunkBytes)[q.TailOff:])
 	}
 }

@@ -5,8 +5,9 @@
 // ErrFull and never a SIGBUS. From front to back the file has
 //
 //	header     magic, layout version and hash, sizes, one Staged record per shard
-//	areas      per shard: redo records, and three staging buffers (read, opened, sealed) for what is between a read and a write
-//	slots      one Slot of 128 bytes per session
+//	areas      per shard: redo records and a journal, and three staging buffers (read, opened, sealed) for what is between a read and a write
+//	notes      what is about no session alone, in two editions
+//	slots      one Slot of 192 bytes per session
 //	annexes    one TLS of 384 bytes per connection over TLS
 //	chunks     2 KiB pieces of queues, in blocks of 32
 //
@@ -29,6 +30,9 @@
 // A connection over TLS, or a whole slot, can also leave the file as bytes and go on in another one, in another process or on another host:
 // ExportTLS, ExportSlot and their Imports (state.go). The bytes are the connection: where they were exported it has ended, and
 // importing wipes them.
+//
+// Where somebody keeps the file and the descriptors, a journal makes every session whole again behind a SIGKILL (journal.go, recover.go). A file of the
+// layout before this one is read too (before.go).
 //
 // A Queue takes chunks only while bytes are in it: an idle session costs its slot. A free chunk holds zeros only. Blocks of which all
 // chunks are free go back to the kernel (hole punching), a few per shard excepted.

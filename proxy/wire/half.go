@@ -20,7 +20,6 @@ func (s *Shard) DropHalf(q *Queue) error {
 			return err
 		}
 	}
-	s.Clear(q)
-	*q = whole
+	s.swap(q, whole)
 	return nil
 }

@@ -11,8 +11,9 @@ import (
 // What lies in the file. A change of any of these types or sizes changes the layout hash by itself; a change of meaning that
 // leaves the sizes alone must raise LayoutVersion.
 const (
-	// LayoutVersion is in the header; a process that finds another one does not touch the file.
-	LayoutVersion = 3
+	// LayoutVersion is in the header; a process that finds another one does not touch the file, the one before excepted: of that it makes a
+	// file of its own (before.go).
+	LayoutVersion = 4
 
 	// Magic is the first word of the file: "ircferry" in big-endian letters.
 	Magic = 0x6972_6366_6572_7279
@@ -20,12 +21,8 @@ const (
 	// MaxShards is bounded by the room for Staged records in the header.
 	MaxShards = 128
 
-	// SlotSize is two cache lines. What a TLS connection needs besides lies in its annex (TLS).
-	SlotSize = 128
-
-	// ReconcileRoom is kept free in each slot for the kernel counters at the start of both sockets (received and acknowledged,
-	// twice 8 bytes each): with them a process that comes after a SIGKILL finds its cursors again.
-	ReconcileRoom = 32
+	// SlotSize is three cache lines, the last of which nothing touches while bytes pass. What a TLS connection needs besides lies in its annex (TLS).
+	SlotSize = 192
 
 	// StagingSize is one read of the event loop. Larger reads do not make relaying cheaper, smaller ones cost system calls
 	// when a client or an ircd is pipelining.
@@ -34,6 +31,7 @@ const (
 	// Beside the buffer that is read into, a shard has one for what Open makes of it, which has room for one record more, and one
 	// for what Seal makes of StagingSize bytes: four records of 16 KiB with their headers and tags, behind a reply.
 	redoSize      = 4 << 10
+	journalOff    = 512 // of the journal, in the room of the redo records
 	plainSize     = StagingSize + 20<<10
 	sealedSize    = StagingSize + 4<<10
 	shardAreaSize = redoSize + StagingSize + plainSize + sealedSize
@@ -49,8 +47,11 @@ const (
 	blockChunks = 32 // one bit each in a uint32
 	blockSize   = blockChunks * ChunkSize
 
+	// notesSize is the room for each of two editions of what is about no session alone (notes.go). It has memory as far as it is used.
+	notesSize = 1 << 20
+
 	headerSize = 8 << 10
-	slotBatch  = 64 // slots that a shard takes at a time: 8 KiB of file
+	slotBatch  = 64 // slots that a shard takes at a time: 12 KiB of file
 	annexBatch = 32 // TLS annexes that a shard takes at a time: 12 KiB of file
 )
 
@@ -76,7 +77,9 @@ type header struct {
 	BlocksNext  uint32
 	_           uint32
 	MaxBytes    uint64
-	_           [8]byte
+	Notes       uint64 // edition in the upper half, its length in the lower one; it lies at NotesOff, if it is odd notesSize behind
+	NotesOff    uint64
+	_           [56]byte
 
 	Staged [MaxShards]Staged
 }
@@ -99,8 +102,8 @@ func (d Direction) String() string {
 	return "none"
 }
 
-// Staged is the record of what lies in a shard's staging buffer: bytes [From, To) of Slot that travel in direction Dir. The
-// owner sets it before bytes can be lost with the process (after a read) and sets To to From when they are all written or queued.
+// Staged is the record of what lies in a shard's staging buffer, while it is worked: bytes of Slot that travel in direction Dir were read, or are
+// about to be, into [From, To). Slot is 0 when nothing is worked; see Begin.
 type Staged struct {
 	Slot       SlotID
 	Generation uint32
@@ -130,13 +133,13 @@ const (
 func (f Flags) Has(x Flags) bool { return f&x == x }
 
 // Slot is the wire state of one session. State 0 is a free slot, the other values are the session's; package wire does not
-// look at them, nor at Flags and the counters. Only the goroutine of the shard reads or writes it.
+// look at them, nor at Flags, the counters and what stands behind the annexes. Only the goroutine of the shard reads or writes it.
 type Slot struct {
 	Session    uint64 // the counter in the session's stream id; unique in the instance
 	Generation uint32 // counts the uses of this slot, survives FreeSlot: with the index it tells stale epoll events
 	Flags      Flags
 	State      uint8
-	_          uint8
+	Crashes    uint8 // how often in a row a process has ended while it worked this session's bytes
 
 	ClientIn   uint64 // bytes of the client, after they are opened
 	ClientOut  uint64 // bytes for the client, written or queued, before they are sealed
@@ -146,10 +149,41 @@ type Slot struct {
 	ToBackend Queue // ToBackend.Half of its bytes, at the end, are a half line
 	ToClient  Queue
 
-	Reconcile [ReconcileRoom]byte
+	Base Baseline
 
 	ClientTLS  TLSID // 0: plaintext
 	BackendTLS TLSID
+
+	// What the session knows of itself, in its own terms.
+	Marks   uint16
+	Owed    uint16
+	ErrorAt uint8
+	Reason  uint8
+	TLSWhy  uint8
+	Held    uint8
+	Place   uint32 // where the client came in
+	Peer    uint32 // whose stream the backend's is
+
+	// From here on nothing is touched while bytes pass.
+	Started int64
+	Move    uint64
+	Last    uint32
+	_       uint32
+	Remote  Endpoint
+	Local   Endpoint
+	_       [4]byte
+}
+
+// Baseline is what the kernel had counted of each socket when our own counts began, modulo 2^32: with it a process that comes after a SIGKILL finds
+// its cursors again. In is what was taken from the kernel, Out what the kernel has taken.
+type Baseline struct {
+	ClientIn, ClientOut, BackendIn, BackendOut uint32
+}
+
+// Endpoint is an address and a port; IPv4 is mapped.
+type Endpoint struct {
+	Addr [16]byte
+	Port uint16
 }
 
 // Queue is bytes in chained chunks, in order. The zero Queue is empty and has no chunk. Change it with the methods of Shard only,
@@ -173,6 +207,7 @@ func (q *Queue) Whole() int { return int(q.Bytes - q.Half) }
 func layout() string {
 	var b strings.Builder
 	for _, t := range []reflect.Type{reflect.TypeFor[header](), reflect.TypeFor[Staged](), reflect.TypeFor[Slot](), reflect.TypeFor[Queue](),
+		reflect.TypeFor[Baseline](), reflect.TypeFor[Endpoint](), reflect.TypeFor[journal](), reflect.TypeFor[image](), reflect.TypeFor[undo](),
 		reflect.TypeFor[TLS](), reflect.TypeFor[TLSReceiver](), reflect.TypeFor[TLSTotals](), reflect.TypeFor[TLSKeys](), reflect.TypeFor[redoLog](), reflect.TypeFor[redo]()} {
 		fmt.Fprintf(&b, "%s %d\n", t.Name(), t.Size())
 		for i := range t.NumField() {
@@ -180,8 +215,8 @@ func layout() string {
 			fmt.Fprintf(&b, "  %s %s @%d\n", f.Name, f.Type, f.Offset)
 		}
 	}
-	fmt.Fprintf(&b, "chunk %d header %d block %d redo %d staging %d plain %d sealed %d\n",
-		ChunkSize, chunkHeader, blockChunks, redoSize, StagingSize, plainSize, sealedSize)
+	fmt.Fprintf(&b, "chunk %d header %d block %d redo %d journal %d staging %d plain %d sealed %d notes %d\n",
+		ChunkSize, chunkHeader, blockChunks, redoSize, journalOff, StagingSize, plainSize, sealedSize, notesSize)
 	return b.String()
 }
 
@@ -199,5 +234,6 @@ var (
 	_ [headerSize - unsafe.Sizeof(header{})]byte
 	_ [annexSize - unsafe.Sizeof(TLS{})]byte
 	_ [unsafe.Sizeof(TLS{}) - annexSize]byte
-	_ [redoSize - unsafe.Sizeof(redoLog{})]byte
+	_ [journalOff - unsafe.Sizeof(redoLog{})]byte
+	_ [redoSize - journalOff - unsafe.Sizeof(journal{})]byte
 )

@@ -21,7 +21,7 @@ func TestLayoutIsPinned(t *testing.T) {
 		name      string
 		got, want uintptr
 	}{
-		{"Slot", unsafe.Sizeof(s), 128},
+		{"Slot", unsafe.Sizeof(s), 192},
 		{"Slot.Session", unsafe.Offsetof(s.Session), 0},
 		{"Slot.Generation", unsafe.Offsetof(s.Generation), 8},
 		{"Slot.Flags", unsafe.Offsetof(s.Flags), 12},
@@ -32,9 +32,13 @@ func TestLayoutIsPinned(t *testing.T) {
 		{"Slot.BackendOut", unsafe.Offsetof(s.BackendOut), 40},
 		{"Slot.ToBackend", unsafe.Offsetof(s.ToBackend), 48},
 		{"Slot.ToClient", unsafe.Offsetof(s.ToClient), 68},
-		{"Slot.Reconcile", unsafe.Offsetof(s.Reconcile), 88},
-		{"Slot.ClientTLS", unsafe.Offsetof(s.ClientTLS), 120},
-		{"Slot.BackendTLS", unsafe.Offsetof(s.BackendTLS), 124},
+		{"Slot.Base", unsafe.Offsetof(s.Base), 88},
+		{"Slot.ClientTLS", unsafe.Offsetof(s.ClientTLS), 104},
+		{"Slot.BackendTLS", unsafe.Offsetof(s.BackendTLS), 108},
+		{"Slot.Marks", unsafe.Offsetof(s.Marks), 112},
+		{"Slot.Place", unsafe.Offsetof(s.Place), 120},
+		{"Slot.Started", unsafe.Offsetof(s.Started), 128},
+		{"Slot.Remote", unsafe.Offsetof(s.Remote), 152},
 		{"Queue", unsafe.Sizeof(q), 20},
 		{"Queue.Head", unsafe.Offsetof(q.Head), 0},
 		{"Queue.Tail", unsafe.Offsetof(q.Tail), 4},
@@ -79,13 +83,14 @@ func TestLayoutIsPinned(t *testing.T) {
 		{"redo.Keys", unsafe.Offsetof(e.Keys), 80},
 		{"header.SlotsNext", unsafe.Offsetof(header{}.SlotsNext), 96},
 		{"header.MaxBytes", unsafe.Offsetof(header{}.MaxBytes), 112},
-		{"header.Staged", unsafe.Offsetof(header{}.Staged), 128},
+		{"header.Notes", unsafe.Offsetof(header{}.Notes), 120},
+		{"header.Staged", unsafe.Offsetof(header{}.Staged), 192},
 	} {
 		if f.got != f.want {
 			t.Errorf("%s: %d, want %d", f.name, f.got, f.want)
 		}
 	}
-	const want = uint64(0xda007d021f3600dc) // version 3
+	const want = uint64(0x1089e00266d529f4) // version 4
 	if h := LayoutHash(); h != want {
 		t.Errorf("layout hash %#x, want %#x; the layout is now\n%s", h, want, layout())
 	}

@@ -154,8 +154,8 @@ func drain(t *testing.T, s *Shard, qs []Queue, piece []byte) {
 }
 
 func TestFullArenaIsAnError(t *testing.T) {
-	a := testArena(t, Options{Slots: 8000, Shards: 2, MaxBytes: 4 << 20})
-	for range 8000 { // a megabyte that the chunks do not get
+	a := testArena(t, Options{Slots: 8000, Shards: 2, MaxBytes: 5 << 20})
+	for range 8000 { // a megabyte and a half that the chunks do not get
 		if _, _, err := a.Shard(0).NewSlot(); err != nil {
 			t.Fatal(err)
 		}

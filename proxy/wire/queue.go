@@ -20,6 +20,9 @@ func (s *Shard) Append(q *Queue, p []byte) error {
 			return err
 		}
 	}
+	if s.protect(q, 0) {
+		defer s.settled()
+	}
 	q.Bytes += uint32(len(p))
 	for {
 		if q.Tail != 0 {
@@ -41,6 +44,9 @@ func (s *Shard) Append(q *Queue, p []byte) error {
 
 // AppendLines is Append for bytes of a client; it keeps Half, the length of the half line at the end.
 func (s *Shard) AppendLines(q *Queue, p []byte) error {
+	if s.protect(q, 0) {
+		defer s.settled()
+	}
 	if err := s.Append(q, p); err != nil {
 		return err
 	}
@@ -52,36 +58,49 @@ func (s *Shard) AppendLines(q *Queue, p []byte) error {
 	return nil
 }
 
-// Prepend puts p before all that is in the queue, all of it or, with ErrFull or ErrQueueFull, nothing. It copies the whole queue: it is for the
-// rare input that an old ircd had not run, not for the data path.
+// Prepend puts p before all that is in the queue, all of it or, with ErrFull or ErrQueueFull, nothing: into what its first chunk has room for in front, and
+// chunks of its own that are filled from behind.
 func (s *Shard) Prepend(q *Queue, p []byte) error {
-	s.check()
-	if len(p) == 0 {
-		return nil
+	if q.Bytes == 0 {
+		return s.Append(q, p)
 	}
-	if q.Bytes > 0 && uint64(q.Bytes)+uint64(len(p)) > s.a.maxQueue {
+	s.check()
+	if uint64(q.Bytes)+uint64(len(p)) > s.a.maxQueue {
 		return ErrQueueFull
 	}
-	var n Queue
-	if err := s.Append(&n, p); err != nil {
+	off := int(q.HeadOff)
+	here := min(off, len(p))
+	left := len(p) - here
+	if err := s.reserve((left + ChunkBytes - 1) / ChunkBytes); err != nil {
 		return err
 	}
-	// The copying takes a chunk before it frees one.
-	if err := s.reserve(1); err != nil {
-		s.Clear(&n)
-		return err
+	if s.protect(q, 0) {
+		defer s.settled()
 	}
-	half := q.Half
-	for q.Bytes > 0 {
-		f := s.Front(q)
-		if err := s.Append(&n, f); err != nil {
-			panic("wire: reserved chunk is gone")
-		}
-		s.consume(q, len(f))
+	off -= here
+	copy(s.payload(q.Head)[off:], p[left:])
+	for left > 0 {
+		n := min(left, ChunkBytes)
+		c := s.takeChunk()
+		*s.next(c) = q.Head
+		q.Head, off, left = c, ChunkBytes-n, left-n
+		copy(s.payload(c)[off:], p[left:left+n])
 	}
-	n.Half = half
-	*q = n
+	q.HeadOff = uint16(off)
+	q.Bytes += uint32(len(p))
 	return nil
+}
+
+// swap puts a queue of copies in the place of q, whose chunks are freed.
+func (s *Shard) swap(q *Queue, n Queue) {
+	old := *q
+	later := s.ofImage(q)
+	mine := s.protect(q, 0)
+	*q = n
+	if mine {
+		s.settled()
+	}
+	s.release(old, 0, later)
 }
 
 // Front is the first bytes of the queue, as many as lie in one piece; nil if it is empty. Valid until the queue changes.
@@ -132,29 +151,53 @@ func (s *Shard) consume(q *Queue, n int) {
 	if n < 0 || n > q.Len() {
 		panic("wire: consume more than there is")
 	}
+	if n == 0 {
+		return
+	}
+	old, mine := *q, s.protect(q, 0)
 	q.Bytes -= uint32(n)
 	q.Half = min(q.Half, q.Bytes)
-	for n > 0 {
-		end := ChunkBytes
-		if q.Head == q.Tail {
-			end = int(q.TailOff)
-		}
-		left := end - int(q.HeadOff)
-		if n < left {
-			q.HeadOff += uint16(n)
-			return
-		}
-		n -= left
-		c := q.Head
-		clear(s.payload(c)[:end])
-		if c == q.Tail {
-			q.Head, q.Tail, q.HeadOff, q.TailOff = 0, 0, 0, 0
-		} else {
-			q.Head, q.HeadOff = *s.next(c), 0
-			*s.next(c) = 0
-		}
-		s.freeChunk(c)
+	if q.Bytes == 0 {
+		q.Head, q.Tail, q.HeadOff, q.TailOff = 0, 0, 0, 0
 	}
+	for left := n; q.Bytes > 0 && left > 0; {
+		here := ChunkBytes - int(q.HeadOff)
+		if left < here {
+			q.HeadOff += uint16(left)
+			break
+		}
+		left -= here
+		q.Head, q.HeadOff = *s.next(q.Head), 0
+	}
+	if mine {
+		s.settled()
+	}
+	s.release(old, q.Head, s.ofImage(q))
+}
+
+// release frees the chunks of what a queue was, up to the one that is its first now; 0: all. They are zeroed; later: at Worked.
+func (s *Shard) release(old Queue, first uint32, later bool) {
+	if old.Bytes == 0 {
+		return
+	}
+	for c := old.Head; c != first; {
+		this, end := c, ChunkBytes
+		if c = *s.next(c); this == old.Tail {
+			c, end = first, int(old.TailOff)
+		}
+		if later {
+			s.later = append(s.later, this)
+			continue
+		}
+		s.wipeChunk(this, end)
+	}
+}
+
+// wipeChunk frees a chunk of which so many bytes are filled.
+func (s *Shard) wipeChunk(c uint32, end int) {
+	*s.next(c) = 0
+	clear(s.payload(c)[:end])
+	s.freeChunk(c)
 }
 
 // payload and next trust the number: it comes from a queue or from takeChunk.

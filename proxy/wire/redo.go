@@ -122,23 +122,3 @@ func (s *Shard) at(step string) {
 		s.tls.step(step)
 	}
 }
-
-// Recover finishes what a process had committed and not finished when it ended, in all shards, and wipes what it had not committed.
-// It is called before any other use of the arena.
-func (a *Arena) Recover() {
-	for _, s := range a.shards {
-		l := s.redoLog()
-		if l.Commits > 0 {
-			r := &l.Records[l.Commits&1]
-			if r.TLS != 0 && uint32(r.TLS) <= a.annexes.highest {
-				t := a.annex(r.TLS)
-				if t.Flags.Has(TLSUsed) && t.Ops+1 == r.Ops {
-					r.apply(t, nil)
-				}
-			}
-		}
-		for i := range l.Records {
-			l.Records[i].Keys = TLSKeys{}
-		}
-	}
-}

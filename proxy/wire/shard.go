@@ -19,6 +19,11 @@ type Shard struct {
 	free    int      // free chunks in all its blocks
 	relief  func() bool
 
+	journals bool     // see journal.go
+	working  *Slot    // between Begin and Worked
+	later    []uint32 // chunks that are freed at Worked
+	laterTLS []TLSID  // the same of annexes
+
 	tls tlsShard // what TLS needs in process memory
 
 	slotsUsed   atomic.Int64 // for Stats

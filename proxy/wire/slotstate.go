@@ -11,7 +11,8 @@ const slotFlags = BackendStripped<<1 - 1
 // connections over TLS as with ExportTLS, whose conditions hold. The slot stays, to be freed as always, but its queues are empty
 // and its connections have ended. ErrTLSEnded if one of them was exported before.
 //
-// Left out are Generation, which is of the place, and Reconcile: the counters of a socket begin anew where it is made anew.
+// Left out are Generation, which is of the place, and Base: the counters of a socket begin anew where it is made anew. So is what stands behind
+// the annexes: who it belongs to tells it in its own form.
 func (s *Shard) ExportSlot(id SlotID) ([]byte, error) {
 	slot := s.Slot(id)
 	size := 2 + slotStateSize + slot.ToBackend.Len() + slot.ToClient.Len()
@@ -77,9 +78,11 @@ func (s *Shard) ImportSlot(b []byte) (SlotID, error) {
 //	1     the backend's
 func (c *stateCodec) slot(v *Slot) {
 	c.u64(&v.Session)
-	flags := uint16(v.Flags)
+	flags := uint16(v.Flags & slotFlags)
 	c.u16(&flags)
-	v.Flags = Flags(flags)
+	if c.reading {
+		v.Flags = Flags(flags)
+	}
 	c.u8(&v.State)
 	for _, n := range [...]*uint64{&v.ClientIn, &v.ClientOut, &v.BackendIn, &v.BackendOut} {
 		c.u64(n)

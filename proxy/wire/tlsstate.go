@@ -139,6 +139,9 @@ func (c *stateCodec) annex(t *TLS) {
 	}
 	c.queue(&t.Receiver.Partial)
 	c.queue(&t.Unsent)
+	if c.reading {
+		t.Queued = t.Totals.Sent
+	}
 	if c.reading && c.err == nil {
 		if err := t.nonsense(su); err != "" {
 			c.fail(err)
