@@ -95,10 +95,7 @@ func (p *Proxy) step(ctx context.Context, us []string, st step) []backend.Moved 
 			continue
 		}
 		done := b.done
-		if !w.loop.Post(func() { w.runBatch(b, order) }) {
-			all = append(all, gone(order)...)
-			continue
-		}
+		w.loop.Post(func() { w.runBatch(b, order) })
 		running.Go(func() {
 			ms := p.collect(ctx, w, b, done, order)
 			mu.Lock()

@@ -37,14 +37,15 @@ func TestMain(m *testing.M) {
 // rig is a proxy with one listener and the backends of one pool.
 type rig struct {
 	*Proxy
-	t        testing.TB
-	set      *backend.Set
-	registry *prometheus.Registry
-	logs     *logBuffer
-	secure   bool     // the clients have TLS, see overTLS
-	panics   uint64   // that the test has made
-	passed   []int    // descriptors of the last successor
-	resting  []string // backends whose moves rest at a cut
+	t          testing.TB
+	set        *backend.Set
+	registry   *prometheus.Registry
+	logs       *logBuffer
+	secure     bool     // the clients have TLS, see overTLS
+	panics     uint64   // that the test has made
+	violations uint64   // likewise of the books, in each loop
+	passed     []int    // descriptors of the last successor
+	resting    []string // backends whose moves rest at a cut
 }
 
 type rigOptions struct {
@@ -55,6 +56,7 @@ type rigOptions struct {
 	inter    time.Duration // of checks
 	secure   map[string]*tls.Config
 	log      slog.Level // the least that is logged
+	sessions int        // at most
 }
 
 func newRig(t testing.TB, o rigOptions) *rig {
@@ -78,13 +80,22 @@ func newRig(t testing.TB, o rigOptions) *rig {
 	if o.loops == 0 {
 		o.loops = 2
 	}
+	if o.sessions == 0 {
+		o.sessions = 4096
+	}
 	r := &rig{t: t, set: set, registry: prometheus.NewRegistry(), logs: &logBuffer{}}
 	log := slog.New(slog.NewTextHandler(r.logs, &slog.HandlerOptions{Level: o.log}))
-	r.Proxy, err = New(Options{Instance: "test", Loops: o.loops, MaxSessions: 4096, MaxBytes: o.maxBytes, Backends: set, Log: log, Registerer: r.registry})
+	r.Proxy, err = New(Options{Instance: "test", Loops: o.loops, MaxSessions: o.sessions, MaxBytes: o.maxBytes, Backends: set, Log: log, Registerer: r.registry})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		r.lag() // which checks the books
+		for i, w := range r.workers {
+			if n := w.counts.violations.Load(); n != r.violations {
+				t.Errorf("the books of loop %d do not add up, %d times", i, n)
+			}
+		}
 		if err := r.Proxy.Close(); err != nil {
 			t.Error(err)
 		}

@@ -250,7 +250,20 @@ func TestAwaitRegistered(t *testing.T) {
 	x.server, x.u = a.opened()
 	r.eventually("relaying session", func() bool { return r.Counts().States["relay"] == 1 })
 	done := make(chan int, 1)
+	if n := r.AwaitRegistered(ctxOf(t), "main/b"); n != 0 {
+		t.Errorf("%d are left where nobody is", n)
+	}
 	go func() { done <- r.AwaitRegistered(ctxOf(t), "main/a") }()
+	r.eventually("somebody who waits", func() bool {
+		waits := 0
+		r.onAll(ctxOf(t), func(w *worker) { w.eachPeer(func(p *peer) { waits += len(p.onRegistered) }) })
+		return waits == 1
+	})
+	select {
+	case n := <-done:
+		t.Errorf("%d are left, and it is not waited for them", n)
+	default:
+	}
 	x.server.send(":irc 001 ann :hello\r\n")
 	if n := <-done; n != 0 {
 		t.Errorf("%d are left", n)

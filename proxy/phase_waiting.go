@@ -32,7 +32,6 @@ func (s *session) begin() {
 func (s *session) choose() {
 	w, pool := s.w, s.pool()
 	if w.gated[pool] {
-		s.noDeadline()
 		return
 	}
 	p, ok := w.p.backends.Pool(pool)

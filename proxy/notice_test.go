@@ -1,0 +1,131 @@
+package proxy
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/ircferry/ircferry/backend"
+	"github.com/ircferry/ircferry/internal/config"
+)
+
+// Mistakes that were made here by `make mutate` and that no test had noticed.
+
+// The books are checked whenever the loops are asked, and each count of theirs is.
+func TestBooksThatDoNotAddUp(t *testing.T) {
+	r, a, _ := moves(t, config.Listener{})
+	r.user(a, "ann")
+	for _, spoil := range []func(w *worker, by int){
+		func(w *worker, by int) { w.sessions += by },
+		func(w *worker, by int) { w.counts.states[StateParked].Add(int64(by)) },
+		func(w *worker, by int) { w.peerOf(r.backendOf("main/a")).live.Add(int64(by)) },
+	} {
+		before := r.violations
+		r.onAll(ctxOf(t), func(w *worker) { spoil(w, 1) })
+		r.lag()
+		r.onAll(ctxOf(t), func(w *worker) { spoil(w, -1) })
+		r.violations++
+		r.lag()
+		for i, w := range r.workers {
+			if n := w.counts.violations.Load(); n != before+1 {
+				t.Errorf("loop %d: %d violations, want %d", i, n, before+1)
+			}
+		}
+	}
+	r.eventually("a word of it", func() bool { return strings.Contains(r.logs.String(), "sessions do not add up") })
+}
+
+func (r *rig) backendOf(name string) *backend.Backend {
+	b, _ := r.set.Backend(name)
+	return b
+}
+
+// An ircd that turns clients away is told of, with its words; a client who leaves by himself was not turned away.
+func TestClientsThatAreTurnedAwayAreReported(t *testing.T) {
+	const ban = "ERROR :Closing link: [You are banned]\r\n"
+	for name, c := range map[string]struct {
+		say   string // the client
+		tells string // the ircd
+		leave bool   // the client first
+		want  string // status; "": nothing
+	}{
+		"told before it has said who it is": {"CAP LS\r\n", ban, false, "You are banned"},
+		"without a word":                    {"NICK ann\r\nUSER ann 0 * :ann\r\n", "", false, "no word"},
+		"before it has said who it is":      {"NICK ann\r\n", "", false, ""},
+		"who has said QUIT":                 {"NICK ann\r\nUSER ann 0 * :ann\r\nQUIT\r\n", "ERROR :Closing link: (ann) [Quit]\r\n", false, ""},
+		"who has left":                      {"NICK ann\r\nUSER ann 0 * :ann\r\n", "ERROR :Closing link: (ann) [EOF]\r\n", true, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, d := relay(t, config.Listener{})
+			for range 3 {
+				client := r.dial()
+				client.send(c.say)
+				server := d.next()
+				server.expect(c.say)
+				if c.leave {
+					client.CloseWrite()
+					server.expectEnd()
+				}
+				server.send(c.tells)
+				server.Close()
+				client.expectGone()
+				client.Close()
+			}
+			r.eventually("nobody", func() bool { return r.Counts().Sessions == 0 })
+			if got := r.backendOf("main/a").Status().Refusing; c.want == "" && got != "" || !strings.Contains(got, c.want) {
+				t.Errorf("status %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+// Of a proxy that is closed each session has one outcome, and nobody waits for it.
+func TestStepsOfAClosedProxy(t *testing.T) {
+	r, a, _ := moves(t, config.Listener{})
+	x := r.user(a, "ann")
+	if err := r.Proxy.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if ms := r.Reopen(ctxOf(t), []string{x.u, "other.1", x.u}, "main/b"); len(ms) != 2 || ms[0].Cause != backend.CauseGone || ms[1].Cause != backend.CauseGone {
+		t.Errorf("%+v", ms)
+	}
+	one(t, r.Thaw([]string{x.u}), backend.CauseGone)
+}
+
+// What may be the beginning of a PROXY header, and is none, is the client's first line.
+func TestFirstLineInPiecesLikeAHeader(t *testing.T) {
+	for _, pieces := range [][]string{{"P", "ASS x\r\nNICK ann\r\n"}, {"PROX", "IMITY", " x\r\nNICK ann\r\n"}, {"\r\n\r\n", "NICK ann\r\n"}} {
+		r, d := relay(t, config.Listener{})
+		client, said := r.dial(), 0
+		for i, p := range pieces {
+			client.send(p)
+			if said += len(p); i < len(pieces)-1 {
+				r.eventually("what was read", func() bool {
+					seen := uint64(0)
+					r.onAll(ctxOf(t), func(w *worker) { w.each(func(s *session) { seen = s.slot().ClientIn }) })
+					return seen == uint64(said)
+				})
+			}
+		}
+		all := strings.Join(pieces, "")
+		d.next().expect(all)
+	}
+}
+
+// A client for whom there is no place is let go, and counts nowhere.
+func TestClientWithoutAPlace(t *testing.T) {
+	d := newIRCd(t)
+	r := newRig(t, rigOptions{loops: 1, sessions: 2, backends: []config.Backend{{Name: "a", Address: d.addr(), Identity: config.IdentityNone}}})
+	r.up("main/a")
+	r.joined(d, "ann")
+	client, server := r.joined(d, "ben")
+	third := r.dialPlain()
+	third.expectGone()
+	r.eventually("two connections", func() bool { return r.listeners.Connections()["irc"] == 2 })
+	if got := r.scrape(); got["sessions_ended_total{listener=irc,reason=memory}"] != 1 || got["listener_connections_total{listener=irc}"] != 3 {
+		t.Errorf("%v ended, of %v", got["sessions_ended_total{listener=irc,reason=memory}"], got["listener_connections_total{listener=irc}"])
+	}
+	client.Close()
+	server.Close()
+	r.eventually("one session", func() bool { return r.Counts().Sessions == 1 })
+	r.joined(d, "cid")
+}
