@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/user"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -345,13 +346,18 @@ func TestProbeIsBounded(t *testing.T) {
 func TestWhoMayUseASocket(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	listen(t, "unix", path, func(net.Conn) {})
+	us, err := user.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := regexp.QuoteMeta(us.Username)
 	for _, c := range []struct {
 		mode os.FileMode
 		want string
 	}{
 		{0o666, "^$"},
-		{0o660, `^user \S+ and group \S+ \(0660\)$`},
-		{0o600, `^user \S+ \(0600\)$`},
+		{0o660, "^user " + name + ` and group \S+ \(0660\)$`},
+		{0o600, "^user " + name + ` \(0600\)$`},
 	} {
 		if err := os.Chmod(path, c.mode); err != nil {
 			t.Fatal(err)

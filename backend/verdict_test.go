@@ -109,6 +109,44 @@ func TestWhatAnIrcdThatFallsSilentIsTakenFor(t *testing.T) {
 	}
 }
 
+// The address that an ircd shows may stand in its welcome, or only in what it answers to WHOIS.
+func TestAddressThatOnlyWhoisShows(t *testing.T) {
+	const blind = ":irc.test 001 %n :Welcome"
+	for _, believes := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			op, _, err := script{ls: caps, user: blind, believes: believes}.asked(t, config.Backend{Identity: config.IdentityWebIRC}, true)
+			if err != nil || op.doubt != "" || (op.unsure == "") != believes {
+				t.Errorf("believes %v: %+v, %v", believes, op, err)
+			}
+		})
+	}
+}
+
+// How soon a backend is checked again, by what the last check has found.
+func TestPaceOfChecks(t *testing.T) {
+	const inter = 10 * time.Second
+	for _, c := range []struct {
+		name string
+		b    *Backend
+		want time.Duration
+	}{
+		{"up", &Backend{health: health{oper: Up}}, inter},
+		{"back, and not up yet", &Backend{health: health{oper: Down}}, inDoubt},
+		{"refuses", &Backend{lastErr: "x", lastReason: ReasonAnswer, health: health{oper: Up, bad: 1}}, inter},
+		{"refuses again", &Backend{lastErr: "x", lastReason: ReasonAnswer, health: health{oper: Down, bad: 3}}, 3 * inter},
+		{"refuses for long", &Backend{lastErr: "x", lastReason: ReasonAnswer, health: health{oper: Down, bad: 99}}, maxSlow * inter},
+		{"our own lack", &Backend{lastErr: "x", lastReason: ReasonLocal, health: health{oper: Up}}, inter},
+		{"silent", &Backend{lastErr: "x", lastReason: ReasonTimeout, health: health{oper: Up}}, inDoubt},
+	} {
+		if got := c.b.pace(inter); got != c.want {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+	}
+	if got := (&Backend{lastErr: "x", lastReason: ReasonRefused}).pace(time.Second); got != time.Second {
+		t.Errorf("in doubt %v, and else every second", got)
+	}
+}
+
 func errText(err error) string {
 	if err == nil {
 		return ""
