@@ -197,13 +197,7 @@ func (i *fakeIrcd) Connect(ctx context.Context, b *backend.Backend) (Party, erro
 		i.mu.Unlock()
 		return nil, fmt.Errorf("dial: %w", syscall.ECONNREFUSED)
 	}
-	h := i.hello
-	h.Name, h.Epoch, h.Stream, h.Users = i.name, fmt.Sprint(i.name, i.epoch), "127.0.0.1:1", len(i.live)
-	if h.Feat = []string{"open", "export", "import", "peek", "find"}; !i.older {
-		h.Feat = append(h.Feat, protocol.FeatProof, protocol.FeatMissing, protocol.FeatQuiet, protocol.FeatFence, protocol.FeatRemain)
-	}
-	i.tellLinksLocked(&h)
-	p := &fakeParty{i: i, epoch: i.epoch, info: h}
+	p := &fakeParty{i: i, epoch: i.epoch, info: i.helloLocked()}
 	i.mu.Unlock()
 	if err := p.do(ctx, "CONNECT", func() error { return nil }); err != nil {
 		return nil, err
@@ -212,6 +206,16 @@ func (i *fakeIrcd) Connect(ctx context.Context, b *backend.Backend) (Party, erro
 	defer i.mu.Unlock()
 	i.talks++
 	return p, nil
+}
+
+func (i *fakeIrcd) helloLocked() protocol.Hello {
+	h := i.hello
+	h.Name, h.Epoch, h.Stream, h.Users = i.name, fmt.Sprint(i.name, i.epoch), "127.0.0.1:1", len(i.live)
+	if h.Feat = []string{"open", "export", "import", "peek", "find"}; !i.older {
+		h.Feat = append(h.Feat, protocol.FeatProof, protocol.FeatMissing, protocol.FeatQuiet, protocol.FeatFence, protocol.FeatRemain)
+	}
+	i.tellLinksLocked(&h)
+	return h
 }
 
 // fakeParty is one conversation; the end of it resumes what it froze.

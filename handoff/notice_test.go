@@ -353,3 +353,206 @@ func TestCommitThatIsRepeatedIsNotAborted(t *testing.T) {
 		r.owners()
 	})
 }
+
+// Everything makes haste from the freeze on, and no longer than clients wait for what is under way.
+func TestHurryOfADrainAndOfAHold(t *testing.T) {
+	in(t, func(t *testing.T, r *rig) {
+		var hurries atomic.Int64
+		r.c.opt.Hurry = func() func() {
+			hurries.Add(1)
+			return func() { hurries.Add(-1) }
+		}
+		asked := map[string]int64{}
+		note := func(verb string) fault {
+			asked[verb] = hurries.Load()
+			return fault{}
+		}
+		r.a.fault, r.b.fault = note, note
+		r.sessions.before = func(call string) { asked[call] = hurries.Load() }
+		if report, err := r.drain(Request{}); err != nil || report.State != StateDone || hurries.Load() != 0 {
+			t.Errorf("%d hurries at the end: %+v, %v", hurries.Load(), report, err)
+		}
+		for verb, want := range map[string]int64{"IMPORT": 0, "Attach": 0, "Freeze": 1, "EXPORT": 1, "RELEASE": 1, "COMMIT": 1, "Splice": 1} {
+			if verb != "Attach" && asked[verb] != want { // streams are attached before the freeze and behind it
+				t.Errorf("%s: %d hurries, want %d", verb, asked[verb], want)
+			}
+		}
+	})
+	in(t, func(t *testing.T, r *rig) {
+		var hurries atomic.Int64
+		r.c.opt.Hurry = func() func() {
+			hurries.Add(1)
+			return func() { hurries.Add(-1) }
+		}
+		m, err := r.c.Hold(Request{Pool: "main", From: "a"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-m.Parked()
+		if n := hurries.Load(); n != 0 {
+			t.Errorf("%d hurries while the users are parked", n)
+		}
+		if err := r.c.Cancel(m.ID()); err != nil {
+			t.Fatal(err)
+		}
+		r.await(m)
+	})
+}
+
+// A source that stands still, and does not answer RELEASE twice, has its users until it has said that it has let them go.
+func TestReleaseThatIsNotAnsweredTwice(t *testing.T) {
+	in(t, func(t *testing.T, r *rig) {
+		r.a.deaf = true
+		n := 0
+		r.a.fault = func(verb string) fault {
+			if verb == "RELEASE" {
+				if n++; n < 3 {
+					return fault{stall: true}
+				}
+			}
+			return fault{}
+		}
+		committed := 0
+		r.b.fault = func(verb string) fault {
+			if verb == "COMMIT" {
+				committed = n
+			}
+			return fault{}
+		}
+		report, err := r.drain(Request{})
+		if err != nil || report.State != StateDone || report.Moved != 3 || committed != 3 {
+			t.Errorf("committed behind RELEASE %d: %+v, %v", committed, report, err)
+		}
+		balanced(t, report)
+		r.owners()
+	})
+}
+
+// A stream that is lost and cannot be attached again is its user's trouble at once: the ircd is not asked in vain.
+func TestStreamThatCannotBeAttachedAgain(t *testing.T) {
+	in(t, func(t *testing.T, r *rig) {
+		r.b.older = true
+		commits := 0
+		report := r.holdAndRelease("b", func() {
+			r.b.fault = func(verb string) fault {
+				if verb == "COMMIT" {
+					if commits++; commits == 1 {
+						r.b.imports.streams["u2"].theirs = false
+						r.b.banned["u2"] = true
+					}
+				}
+				return fault{}
+			}
+		})
+		if report.State != StateDone || report.Moved != 2 || report.Failed != 1 || commits != 2 {
+			t.Errorf("%d COMMITs: %+v", commits, report)
+		}
+		balanced(t, report)
+		r.owners()
+	})
+}
+
+// Records wait in memory until there is much of them, or until they have to be on disk.
+func TestJournalIsWrittenInPieces(t *testing.T) {
+	j, err := createJournal(t.Context(), t.TempDir(), "m", (*os.File).Sync)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.leave(t.Context())
+	size := func() int64 {
+		t.Helper()
+		if err := j.wait(t.Context(), func() error { return nil }); err != nil { // the disk has come to it
+			t.Fatal(err)
+		}
+		info, err := os.Stat(j.Path())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Size()
+	}
+	if err := j.record(protocol.NewMessage("USER", "u", "u1")); err != nil || size() != 0 {
+		t.Errorf("one record: %v, %d bytes on disk", err, size())
+	}
+	for range 100 {
+		if err := j.record(protocol.NewMessage("USER", "u", "u1", "x", strings.Repeat("x", 1000+journalBuffer/100))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := size(); n < journalBuffer || len(j.buf) >= journalBuffer {
+		t.Errorf("many records: %d bytes on disk, %d in memory", n, len(j.buf))
+	}
+}
+
+// A move ends when the checks know the process that has the users: who asks next is told what is there now.
+func TestMoveEndsWhenTheChecksKnowTheProcess(t *testing.T) {
+	in(t, func(t *testing.T, r *rig) {
+		m, err := r.c.Hold(Request{Kind: KindRestart, Pool: "main", From: "a"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-m.Parked()
+		r.a.mu.Lock()
+		r.a.start()
+		r.a.mu.Unlock()
+		if _, err := r.c.Release("main", "a", "", "test"); err != nil {
+			t.Fatal(err)
+		}
+		for m.Report().Step != StepThaw {
+			time.Sleep(time.Millisecond) // of the bubble
+		}
+		time.Sleep(checkedTime / 2)
+		select {
+		case <-m.Done():
+			t.Error("it has ended, and no check has seen the new process")
+		default:
+		}
+		r.checked.Store(true)
+		began := time.Now()
+		r.await(m)
+		a, _ := r.c.find("main", "a")
+		if h, _, _ := a.Hello(); h.Epoch != "a2" || a.Oper() != backend.Up || time.Since(began) > time.Second {
+			t.Errorf("a is %s with epoch %q, after %v", a.Oper(), h.Epoch, time.Since(began))
+		}
+		r.owners()
+	})
+}
+
+// Whoever waits in a pause has its PINGs answered in the name of its server, if that is known.
+func TestPauseKnowsTheServersName(t *testing.T) {
+	for known, want := range map[bool]string{true: "a", false: ""} {
+		in(t, func(t *testing.T, r *rig) {
+			r.checked.Store(known)
+			a, _ := r.c.find("main", "a")
+			a.Recheck()
+			time.Sleep(time.Minute)
+			m, err := r.c.Pause(Request{Pool: "main", From: "a"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			<-m.Parked()
+			r.sessions.mu.Lock()
+			if got, waits := r.sessions.waits["u1"]; !waits || got != want {
+				t.Errorf("known %v: waits %v in the name of %q", known, waits, got)
+			}
+			r.sessions.mu.Unlock()
+			r.await(m)
+		})
+	}
+}
+
+// What would be seen is said of those who would be seen.
+func TestWhatWouldBeSeenOfLinks(t *testing.T) {
+	const others, services = "users there would see ours quit and join again, and ours would see them quit", "services would be away until they have linked again"
+	h := hello("leaf.example", "services.example")
+	for _, c := range []struct {
+		names []string
+		want  string
+	}{
+		{[]string{"leaf.example"}, others}, {[]string{"Services.example"}, services}, {[]string{"services.example", "leaf.example"}, others + "; " + services},
+		{nil, others + "; " + services}, // it does not say which
+	} {
+		if got := wouldSee(h, c.names); got != c.want {
+			t.Errorf("%v: %q, want %q", c.names, got, c.want)
+		}
+	}
+}

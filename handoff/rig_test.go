@@ -1,14 +1,20 @@
 package handoff
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"log/slog"
+	"net"
+	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/ircferry/ircferry/backend"
+	"github.com/ircferry/ircferry/handoff/protocol"
 	"github.com/ircferry/ircferry/internal/config"
 )
 
@@ -21,6 +27,36 @@ type rig struct {
 	c        *Coordinator
 	set      *backend.Set
 	dir      string
+	checked  atomic.Bool // checks find the ircds
+}
+
+// dialCheck is the way of the checks, which find nobody unless they are to.
+func (r *rig) dialCheck(ctx context.Context, _, address string) (net.Conn, error) {
+	if !r.checked.Load() {
+		return nil, syscall.ECONNREFUSED
+	}
+	i := r.b
+	if strings.HasSuffix(address, "/a") {
+		i = r.a
+	}
+	i.mu.Lock()
+	h, dead := i.helloLocked(), i.dead
+	i.mu.Unlock()
+	if dead {
+		return nil, syscall.ECONNREFUSED
+	}
+	h.V, h.SKey, h.Software, h.Version = protocol.Version, "k", "testd", "1"
+	here, there := net.Pipe()
+	go func() {
+		defer there.Close()
+		for in := bufio.NewScanner(there); in.Scan(); {
+			if strings.HasPrefix(in.Text(), "HELLO ") {
+				there.Write(h.Message().Append(nil))
+				return // each check dials anew
+			}
+		}
+	}()
+	return here, nil
 }
 
 func (r *rig) Connect(ctx context.Context, b *backend.Backend) (Party, error) {
@@ -54,7 +90,7 @@ func newRig(t *testing.T, us ...string) *rig {
 		r.sessions.streams[u] = r.a.open(u)
 	}
 	log := slog.New(slog.NewTextHandler(&complaints{t: t}, nil))
-	set, err := backend.NewSet(backend.Options{State: t.TempDir(), Log: log, Instance: "test"})
+	set, err := backend.NewSet(backend.Options{State: t.TempDir(), Log: log, Instance: "test", Dial: r.dialCheck})
 	if err != nil {
 		t.Fatal(err)
 	}
