@@ -55,13 +55,16 @@ func (w *worker) arrived(c admit.Client) {
 		s.cutOff(ReasonMemory)
 		return
 	}
-	switch {
-	case !s.letIn(c.Refusal):
-	case c.Header:
-		s.within(headerTime)
-	default:
-		s.secure()
+	if !s.letIn(c.Refusal) {
+		return
 	}
+	w.keepClient(s, func() {
+		if c.Header {
+			s.within(headerTime)
+		} else {
+			s.secure()
+		}
+	})
 }
 
 // letIn counts a session that was admitted and ends one that was refused: false. Of what is about no client, or not yet, nothing is counted.

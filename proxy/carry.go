@@ -120,7 +120,7 @@ func (s *session) carried(c *admit.Census) (st sessionState, fds []int) {
 		st.Pace = &s.mv.pace
 	}
 	if s.reg != nil {
-		st.Opening = s.reg.carried()
+		st.Opening = s.openingState()
 	}
 	if s.held() {
 		st.Move = s.mv.carried()
@@ -133,10 +133,11 @@ func (s *session) carried(c *admit.Census) (st sessionState, fds []int) {
 	return st, fds
 }
 
-func (r *opening) carried() *openingState {
+func (s *session) openingState() *openingState {
+	r := s.reg
 	st := &openingState{Since: r.since, Spoke: r.spoke, Facts: r.facts, Header: r.header.State(), Lines: r.talk.lines, Answers: r.talk.answers, Over: r.talk.over,
 		Ended: r.talk.ended, Head: r.head, Early: r.early, Answer: r.answer.Half(), Nick: r.nick, User: r.user, Spotter: uint8(r.spotter),
-		Refusal: r.refusal, Quit: r.quit, Holding: r.holding, Headed: r.headed, Check: r.check, Before: r.before, Begun: r.begun}
+		Refusal: r.refusal, Quit: r.quit, Holding: s.has(holding), Headed: r.headed, Check: r.check, Before: r.before, Begun: r.begun}
 	if r.shake != nil {
 		st.Shaken = r.shake.first
 	}
@@ -150,7 +151,7 @@ func (w *worker) resumeOpening(st *openingState) *opening {
 	r.header.Resume(st.Header)
 	r.head, r.early, r.nick, r.user, r.spotter = st.Head, st.Early, st.Nick, st.User, admit.Spotter(st.Spotter)
 	r.answer.Resume(st.Answer)
-	r.refusal, r.quit, r.holding, r.headed, r.check, r.before, r.begun = st.Refusal, st.Quit, st.Holding, st.Headed, st.Check, st.Before, st.Begun
+	r.refusal, r.quit, r.headed, r.check, r.before, r.begun = st.Refusal, st.Quit, st.Headed, st.Check, st.Before, st.Begun
 	if len(st.Shaken) > 0 {
 		r.early = st.Shaken
 	}

@@ -37,7 +37,6 @@ type opening struct {
 	spotter admit.Spotter
 	refusal []string // lines of the backend that turn the client away
 	quit    bool     // the client has said QUIT
-	holding bool     // lines wait in the queue until USER was seen (webirc_after)
 	headed  bool     // a PROXY header was read
 	check   bool     // it was about no client
 	before  uint64   // of the bytes of the client, those of the header
@@ -90,7 +89,7 @@ func (s *session) dropRegistration() {
 		return
 	}
 	s.reg = nil
-	s.unset(opensHere)
+	s.unset(opensHere | holding | keepsBytes)
 	if r.shake != nil {
 		r.shake.End(errOver)
 	}

@@ -87,6 +87,7 @@ func (s *session) backendShaken(res *handshake.Result) {
 		s.outOfMemory(err)
 		return
 	}
+	s.baseline(0)
 	s.introduce()
 	s.pullBackend()
 }

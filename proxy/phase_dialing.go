@@ -29,9 +29,22 @@ func (s *session) dial() {
 	switch errno {
 	case unix.EINPROGRESS:
 		s.within(dialTime)
+	case unix.EBUSY:
+		s.awaitKeeper()
 	default: // on one host the answer is there at once
 		s.dialed(errno)
 	}
+}
+
+// awaitKeeper tries again when the keeper may have room for the stream: no first byte flows on one that it has not.
+func (s *session) awaitKeeper() {
+	if s.state == StateReopening {
+		s.reopenRetry()
+		return
+	}
+	s.dropBackend()
+	s.enter(StateWaiting)
+	s.within(keepRetry)
 }
 
 // dialed goes on with a stream whose connect is decided.
@@ -77,7 +90,7 @@ func (s *session) introduce() {
 		s.within(openTime)
 	default:
 		s.peer.b.DialOK()
-		s.opened()
+		s.opened(0)
 	}
 }
 

@@ -148,7 +148,8 @@ func (s *session) shaken(res *handshake.Result) {
 		s.outOfMemory(err)
 		return
 	}
-	s.unset(securing)
+	s.unset(securing | keepsBytes)
+	s.client.Begin(s.w.legs, 0)
 	s.reg.facts = factsOf(res.Facts)
 	s.begin()
 }

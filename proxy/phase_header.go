@@ -17,7 +17,12 @@ const checkTime = 500 * time.Millisecond
 // header waits for the PROXY header of a client whose address must send one.
 type header struct{ early }
 
-func (header) clientRoom(*session) int { return anyRoom }
+func (header) clientRoom(s *session) int {
+	if s.has(unkept) {
+		return 0
+	}
+	return anyRoom
+}
 
 // fromClient gathers the header. What comes behind it is the client's.
 func (header) fromClient(s *session, p []byte) {
@@ -41,6 +46,7 @@ func (header) fromClient(s *session, p []byte) {
 	}
 	if len(rest) > 0 {
 		r.early = bytes.Clone(rest)
+		s.set(keepsBytes)
 	}
 	r.header, r.headed, r.check = admit.HeaderReader{}, true, check
 	r.before = s.slot().ClientIn

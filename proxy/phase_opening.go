@@ -29,7 +29,7 @@ func (awaitingOpened) fromBackend(s *session, p []byte) {
 	rest = bytes.Clone(rest) // the staging buffer will be used before it is passed on
 	s.slot().Flags |= wire.BackendStripped
 	s.peer.b.DialOK()
-	s.opened()
+	s.opened(len(rest))
 	if len(rest) > 0 {
 		s.phase().fromBackend(s, rest)
 	}
@@ -45,10 +45,13 @@ func (s *session) openingLost() {
 	s.tryAnother()
 }
 
-// opened begins to relay. The counts begin here.
-func (s *session) opened() {
-	s.reg.holding = s.reg.stream.HoldForUser
+// opened begins to relay. The counts begin here; ahead bytes of the backend were read and are still to be passed on.
+func (s *session) opened(ahead int) {
+	if s.reg.stream.HoldForUser {
+		s.set(holding)
+	}
 	s.slot().BackendIn, s.slot().BackendOut = 0, 0
+	s.baseline(ahead)
 	s.reg.spoke = s.w.loop.Now()
 	s.enter(StateRelay)
 	s.registrationTime()
@@ -56,8 +59,17 @@ func (s *session) opened() {
 		s.reg.early = nil
 		s.registering(early)
 		clear(early)
+		if s.reg != nil && len(s.reg.head) == 0 {
+			s.unset(keepsBytes)
+		}
 	}
-	s.pullClient() // what came with the end of its handshake, what waits in the kernel
+	// What came with the end of its handshake, what waits in the kernel: behind what the backend has said just now.
+	if s.w.shard.Working(s.slot()) {
+		s.client.LookAgain()
+		s.again()
+	} else {
+		s.pullClient()
+	}
 }
 
 // maxFirstLine bounds the line that answers OPEN, ATTACH or COMMIT.

@@ -180,6 +180,7 @@ func (s *session) reopenDone() {
 	r := s.reg
 	rest := r.match.end()
 	s.slot().BackendOut -= uint64(len(rest)) // counted again where it is passed on
+	s.baseline(len(rest))
 	r.talk.answers = append(r.talk.answers[:0], r.match.got...)
 	r.match.shown = nil // the registration may be over with it
 	defer clear(rest)

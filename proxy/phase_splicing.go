@@ -28,7 +28,7 @@ func (s *session) splice(to *peer, queues backend.Splice) {
 	}
 	s.toClient(queues.SQ)
 	if queues.Live && s.state == StateSplicing {
-		s.live() // COMMITTED has said it for all
+		s.live(0) // COMMITTED has said it for all
 	}
 }
 
@@ -45,7 +45,7 @@ func (splicing) fromBackend(s *session, p []byte) {
 		s.notLive()
 	default:
 		rest = bytes.Clone(rest) // the staging buffer will be used before it is passed on
-		s.live()
+		s.live(len(rest))
 		if len(rest) > 0 {
 			s.phase().fromBackend(s, rest)
 		}
@@ -60,10 +60,12 @@ func (s *session) notLive() {
 	s.end(ReasonMoveNoLive, "The new server did not take your connection, please reconnect")
 }
 
-// live goes on with the new ircd: what the old one had read and not run, what was held, what waits in the kernel.
-func (s *session) live() {
+// live goes on with the new ircd: what the old one had read and not run, what was held, what waits in the kernel. The counts begin here; ahead bytes
+// of the new stream were read and are still to be passed on.
+func (s *session) live(ahead int) {
 	mv, q := s.mv, &s.slot().ToBackend
 	s.slot().BackendIn, s.slot().BackendOut = 0, 0
+	s.baseline(ahead)
 	s.slot().Flags |= wire.BackendStripped
 	s.slot().ErrorAt = 0
 	s.countHeld()

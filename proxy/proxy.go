@@ -30,6 +30,7 @@ type Options struct {
 	MaxSessions int    // room in the wire arena, 0: as many as descriptors allow. Costs address space only
 	MaxBytes    int64  // bound of the wire arena's memory, 0: wire.DefaultMaxBytes
 	Backends    *backend.Set
+	Keeper      Keeper                // nil: nobody goes on with our sessions if we crash
 	Log         *slog.Logger          // nil: discard
 	Registerer  prometheus.Registerer // nil: no metrics
 }
@@ -38,6 +39,7 @@ type Options struct {
 type Proxy struct {
 	instance string
 	backends *backend.Set
+	keeper   Keeper
 	log      *slog.Logger
 	arena    *wire.Arena
 	workers  []*worker
@@ -81,6 +83,9 @@ func New(o Options) (*Proxy, error) {
 	if err != nil {
 		return nil, errors.Join(err, arena.Close())
 	}
+	if p.keeper != nil {
+		p.protect()
+	}
 	p.start()
 	return p, nil
 }
@@ -92,7 +97,7 @@ func newProxy(o Options, arena *wire.Arena) (_ *Proxy, err error) {
 	}
 	_, limit := descriptors()
 	reserve := config.ReservedDescriptors(limit)
-	p := &Proxy{ceiling: limit - reserve, top: limit - reserve/2, instance: o.Instance, backends: o.Backends, log: o.Log, arena: arena, tally: map[string]*tally{},
+	p := &Proxy{ceiling: limit - reserve, top: limit - reserve/2, instance: o.Instance, backends: o.Backends, keeper: o.Keeper, log: o.Log, arena: arena, tally: map[string]*tally{},
 		slots: handshake.NewSlots(handshakesPerCore * runtime.NumCPU())}
 	defer func() {
 		if err != nil {
@@ -151,6 +156,9 @@ func newWorker(p *Proxy, i int) (*worker, error) {
 	}
 	w.loop, w.legs, w.framer = l, &leg.Loop{Loop: l, Shard: w.shard}, lines.NewFramer(w.shard)
 	w.shard.OnFull(w.makeRoom)
+	if p.keeper != nil {
+		w.journal(p.keeper)
+	}
 	w.sockets = admit.NewSockets(l, portListener, w.arrived)
 	w.sockets.Ceiling = p.ceiling
 	return w, nil
@@ -158,6 +166,9 @@ func newWorker(p *Proxy, i int) (*worker, error) {
 
 func (w *worker) run() {
 	w.shard.Bind()
+	if w.shard.Journals() {
+		w.shard.Stamp(w.loop.Now())
+	}
 	w.loop.Run()
 }
 

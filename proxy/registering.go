@@ -24,7 +24,7 @@ const (
 // registrationTime sets the deadline of a session that begins to relay.
 func (s *session) registrationTime() {
 	switch limit := s.lst().Config().Limits.Registration.D(); {
-	case s.reg.holding:
+	case s.has(holding):
 		s.within(userTime)
 	case limit > 0:
 		s.within(limit)
@@ -34,7 +34,7 @@ func (s *session) registrationTime() {
 }
 
 func (s *session) registrationTimeOver() {
-	if !s.reg.holding {
+	if !s.has(holding) {
 		s.end(ReasonRegistration, "Registration timeout")
 		return
 	}
@@ -42,7 +42,7 @@ func (s *session) registrationTimeOver() {
 }
 
 // waitsForUser reports whether the client's lines wait in the queue until USER was seen.
-func (s *session) waitsForUser() bool { return s.has(opensHere) && s.reg.holding }
+func (s *session) waitsForUser() bool { return s.has(holding) }
 
 // registering takes client bytes of a session that is not registered yet: lines for us are answered, the others go on.
 func (s *session) registering(p []byte) {
@@ -77,10 +77,12 @@ func (s *session) firstWords(p []byte) []byte {
 			return nil
 		case admit.HeaderMore:
 			r.head = appendWiping(r.head, p)
+			s.set(keepsBytes)
 			return nil
 		}
 	}
 	r.begun = true
+	s.unset(keepsBytes)
 	if len(r.head) > 0 {
 		r.head = appendWiping(r.head, p)
 		p = r.head
@@ -118,7 +120,7 @@ func (s *session) forBackend(line []byte) bool {
 // saidUser sends the WEBIRC line, and what has waited for it.
 func (s *session) saidUser() {
 	r := s.reg
-	r.holding = false
+	s.unset(holding)
 	s.registrationTime()
 	if err := s.w.shard.Prepend(&s.slot().ToBackend, s.peer.b.WebIRC(s.facts(), r.user)); err != nil {
 		s.outOfMemory(err)

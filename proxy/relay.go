@@ -64,19 +64,28 @@ func (s *session) pullClient() {
 		if room == 0 {
 			return
 		}
+		s.w.shard.Begin(s.slotID, wire.ToBackend)
 		got := s.client.Read(s.w.legs, room)
-		s.w.counts.bytesIn.Add(uint64(got.Read))
-		if len(got.Data) > 0 {
-			s.phase().fromClient(s, got.Data)
-		}
+		s.clientSaid(got)
+		s.w.shard.Worked()
 		if got.End != leg.NotYet {
-			s.clientEnd(got)
 			return
 		}
 		if got.Full {
 			s.again()
 			return
 		}
+	}
+}
+
+// clientSaid takes what a read of the client has brought.
+func (s *session) clientSaid(got leg.Got) {
+	s.w.counts.bytesIn.Add(uint64(got.Read))
+	if len(got.Data) > 0 {
+		s.phase().fromClient(s, got.Data)
+	}
+	if got.End != leg.NotYet {
+		s.clientEnd(got)
 	}
 }
 
@@ -87,16 +96,11 @@ func (s *session) pullBackend() {
 		if room == 0 {
 			return
 		}
-		fd := s.backend.FD()
+		s.w.shard.Begin(s.slotID, wire.ToClient)
 		got := s.backend.Read(s.w.legs, room)
-		if len(got.Data) > 0 {
-			s.phase().fromBackend(s, got.Data)
-		}
-		if s.backend.FD() != fd {
-			return // it was left because of what it said
-		}
-		if got.End != leg.NotYet {
-			s.backendEnd(got)
+		left := s.backendSaid(got)
+		s.w.shard.Worked()
+		if left || got.End != leg.NotYet {
 			return
 		}
 		if got.Full {
@@ -104,6 +108,21 @@ func (s *session) pullBackend() {
 			return
 		}
 	}
+}
+
+// backendSaid takes what a read of the backend has brought. It answers whether the stream was left because of what it said.
+func (s *session) backendSaid(got leg.Got) (left bool) {
+	fd := s.backend.FD()
+	if len(got.Data) > 0 {
+		s.phase().fromBackend(s, got.Data)
+	}
+	if s.backend.FD() != fd {
+		return true
+	}
+	if got.End != leg.NotYet {
+		s.backendEnd(got)
+	}
+	return false
 }
 
 // clientMayBeRead is the one answer to whether a client may be read, in all states that take its lines: as long as neither side has much to take.
@@ -130,7 +149,7 @@ func (s *session) toBackend(p []byte) {
 		return
 	}
 	q := &s.slot().ToBackend
-	waits := q.Len() > 0 || s.backend.Full() || s.has(pacing) || !s.relays() || s.waitsForUser()
+	waits := q.Len() > 0 || s.backend.Full() || s.has(pacing) || !s.relays() || s.waitsForUser() || !s.backend.Direct(s.w.legs)
 	if !waits {
 		if cut := wire.Cut(p); cut > 0 {
 			n, err := s.backend.Offer(s.w.legs, p[:cut])

@@ -23,6 +23,9 @@ const (
 	shakingBackend                  // one of peer.shaking
 	opensHere                       // reg is there
 	typing                          // not registered, and it is the client's turn: it was refused a nick or the like, or has said nothing for long
+	holding                         // lines wait in the queue until USER was seen (webirc_after)
+	keepsBytes                      // bytes of the client are in reg, and nowhere else
+	unkept                          // the keeper has no room for the client, which waits
 )
 
 // The ports of a session's keys.

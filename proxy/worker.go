@@ -94,6 +94,7 @@ func (w *worker) newSession() (*session, error) {
 	s := &w.slabs[i/slabSize][i%slabSize]
 	*s = session{w: w, slotID: id, index: i, gen: s.gen + 1, client: leg.New(slot, leg.Client), backend: leg.New(slot, leg.Backend)}
 	slot.Session = w.number(s)
+	w.shard.HadGen(s.gen)
 	s.enter(StateHeader)
 	w.sessions++
 	return s, nil
@@ -106,6 +107,7 @@ func (w *worker) TurnOver() {
 		w.dead = w.dead[:len(w.dead)-1]
 		w.loop.Guard(0, func() { w.bury(s) })
 	}
+	w.legs.TurnOver()
 	if w.sessions == 0 && w.empty != nil {
 		for _, c := range w.empty {
 			close(c)
@@ -177,6 +179,7 @@ func (w *worker) Expired(k loop.Key) {
 
 // Panicked implements loop.Handler: the session that it happened in ends at once, the others go on.
 func (w *worker) Panicked(k loop.Key, value any, stack []byte) {
+	w.shard.Worked()
 	w.p.ends.say(slog.LevelError, "panic in event loop", "loop", w.index, "panic", fmt.Sprint(value), "stack", string(stack))
 	if k == 0 || k.Port() >= portOld {
 		return

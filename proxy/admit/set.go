@@ -24,6 +24,8 @@ type Set struct {
 	listeners map[string]*Listener // by the address as it is configured
 	nextSlot  uint32
 	lastPlace uint32
+	places    []*Place // all that clients may have come in by
+	records   Records
 	closed    bool
 }
 
@@ -60,23 +62,31 @@ func (s *Set) Apply(cs []config.Listener, secure map[string]*tls.Config) error {
 		return err
 	}
 	// Nothing can fail from here on.
+	var places []*Place
 	for _, c := range cs {
-		l := next[c.Address]
-		l.limits.set(c.Limits, time.Now())
-		s.placeLocked(l, c)
-		l.tls.Store(secure[c.Name])
+		places = append(places, s.placeLocked(next[c.Address], c))
+	}
+	s.keepLocked(fresh)
+	s.noteLocked(next)
+	for _, p := range places {
+		l := p.listener
+		l.limits.set(p.config.Limits, time.Now())
+		l.place.Store(p)
+		l.tls.Store(secure[p.config.Name])
 	}
 	s.replaceLocked(next, fresh)
 	return nil
 }
 
-// placeLocked makes c a listener's configuration. One that stays keeps its place.
-func (s *Set) placeLocked(l *Listener, c config.Listener) {
+// placeLocked is the place of a listener that c is the configuration of from now on. One that stays keeps its place.
+func (s *Set) placeLocked(l *Listener, c config.Listener) *Place {
 	if now := l.place.Load(); now.id > 0 && reflect.DeepEqual(now.config, c) {
-		return
+		return now
 	}
 	s.lastPlace++
-	l.place.Store(&Place{config: c, listener: l, owner: s.owner(c.Name), id: s.lastPlace})
+	p := &Place{config: c, listener: l, owner: s.owner(c.Name), id: s.lastPlace}
+	s.places = append(s.places, p)
+	return p
 }
 
 // Close lets nobody in any more, for good: Apply answers ErrClosed from now on. Who is in the sockets' queues is taken in first.
@@ -99,6 +109,7 @@ func (s *Set) replaceLocked(next map[string]*Listener, fresh []*Listener) {
 	s.handOver(gone, fresh)
 	for _, l := range gone {
 		s.onAll(func(x *Sockets) { x.remove(l.slot) })
+		s.dropLocked(l)
 	}
 }
 

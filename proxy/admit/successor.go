@@ -22,6 +22,7 @@ type State struct {
 
 // ListenerState is a listener; one that is not open has clients only.
 type ListenerState struct {
+	ID     uint32         `json:"id,omitempty"` // for the tags of its sockets
 	Addr   netip.AddrPort `json:"addr"`
 	Open   bool           `json:"open"`
 	Place  int            `json:"place"`  // as it is configured now
@@ -60,8 +61,12 @@ type Census struct {
 func (s *Set) Census() *Census {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return censusOf(s.listeners)
+}
+
+func censusOf(listeners map[string]*Listener) *Census {
 	c := &Census{listeners: map[*Listener]int{}, places: map[*Place]int{}, limits: map[*limiter]int{}, now: time.Now()}
-	for _, l := range s.listeners {
+	for _, l := range listeners {
 		i := c.listener(l)
 		c.state.Listeners[i].Open = true
 		c.open = append(c.open, l)
@@ -74,7 +79,7 @@ func (c *Census) listener(l *Listener) int {
 	if !ok {
 		i = len(c.state.Listeners)
 		c.listeners[l] = i
-		c.state.Listeners = append(c.state.Listeners, ListenerState{Addr: l.addr, Limits: c.limit(l.limits)})
+		c.state.Listeners = append(c.state.Listeners, ListenerState{ID: l.slot, Addr: l.addr, Limits: c.limit(l.limits)})
 		now := c.place(l.place.Load())
 		c.state.Listeners[i].Place = now
 	}
@@ -117,6 +122,17 @@ func (c *Census) Descriptors() (fds []int) {
 		fds = append(fds, l.fds...)
 	}
 	return fds
+}
+
+// TokenAt is what a client holds that came along with no more than the place's number; false: there is none of that number.
+func (r *Resumed) TokenAt(id uint32, has uint8, addr netip.Addr) (Token, bool) {
+	for i, p := range r.places {
+		if p.id == id {
+			t, err := r.Token(TokenState{Place: i, Held: has}, addr)
+			return t, err == nil
+		}
+	}
+	return Token{}, false
 }
 
 // used is what is left of the rates that addresses have used up.
@@ -162,6 +178,7 @@ func (s *Set) Resume(st State, fds []int, secure map[string]*tls.Config) (*Resum
 		r.places = append(r.places, &Place{config: p.Config, listener: listeners[p.Listener], owner: s.owner(p.Config.Name), id: p.ID})
 		s.lastPlace = max(s.lastPlace, p.ID)
 	}
+	s.places = append(s.places, r.places...)
 	for _, p := range r.places {
 		if p.id == 0 { // the program before did not number them
 			s.lastPlace++
@@ -184,8 +201,10 @@ func (s *Set) Resume(st State, fds []int, secure map[string]*tls.Config) (*Resum
 			return nil, fmt.Errorf("%w: listener %s has no sockets", errState, was.Addr)
 		}
 		l.fds, fds = fds[:len(s.loops):len(s.loops)], fds[len(s.loops):]
-		s.nextSlot++
-		l.slot = s.nextSlot
+		if l.slot = was.ID; l.slot == 0 {
+			l.slot = s.unusedLocked()
+		}
+		s.nextSlot = max(s.nextSlot, l.slot)
 		for k, x := range s.loops {
 			x.add(l.slot, &socket{fd: l.fds[k], lst: l})
 		}
@@ -195,6 +214,12 @@ func (s *Set) Resume(st State, fds []int, secure map[string]*tls.Config) (*Resum
 		return nil, fmt.Errorf("%w: %d sockets are left over", errState, len(fds))
 	}
 	return r, nil
+}
+
+// unusedLocked is a number that no listener has had. Those of a State are known to be taken when it is read in full.
+func (s *Set) unusedLocked() uint32 {
+	s.nextSlot++
+	return s.nextSlot
 }
 
 // Token is what a client holds that came along; addr is the one that it was admitted with.

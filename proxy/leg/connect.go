@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ircferry/ircferry/proxy/loop"
+	"github.com/ircferry/ircferry/proxy/wire"
 )
 
 // Take makes an accepted descriptor the leg's. If it cannot be watched it stays the caller's.
@@ -18,8 +19,12 @@ func (l *Leg) Take(lp *Loop, fd int, k loop.Key) error {
 }
 
 // Connect begins to connect a fresh socket, which is the leg's from here on. 0: it is connected; EINPROGRESS: an event will tell, see Decided; else it
-// has failed and the leg is not open.
+// has failed and the leg is not open. EBUSY: the keeper has no room for it now.
 func (l *Leg) Connect(lp *Loop, fd int, to netip.AddrPort, k loop.Key) unix.Errno {
+	if !l.keep(lp, fd) {
+		loop.Close(fd)
+		return unix.EBUSY
+	}
 	errno := loop.Connect(fd, to)
 	if errno == 0 || errno == unix.EINPROGRESS {
 		if err := lp.Watch(fd, k, errno != 0); err != nil {
@@ -28,6 +33,7 @@ func (l *Leg) Connect(lp *Loop, fd int, to netip.AddrPort, k loop.Key) unix.Errn
 	}
 	if errno != 0 && errno != unix.EINPROGRESS {
 		loop.Close(fd)
+		l.drop(lp)
 		return errno
 	}
 	*l = Leg{Slot: l.Slot, key: k, fd: int32(fd), side: l.side}
@@ -69,6 +75,6 @@ func (l *Leg) Event(ev loop.Events) (room bool) {
 func (l *Leg) Become(lp *Loop, from *Leg, k loop.Key) error {
 	*l = Leg{Slot: l.Slot, key: k, fd: from.fd, side: l.side}
 	*from = New(from.Slot, from.side)
-	l.Slot.Flags &^= l.seen() | l.sent()
+	l.Slot.Flags = l.Slot.Flags&^(l.seen()|l.sent()) ^ wire.StreamOther
 	return lp.Rewatch(int(l.fd), k, false)
 }

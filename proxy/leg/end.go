@@ -43,8 +43,10 @@ func (l *Leg) Close(lp *Loop) {
 		if l.side != Client && !l.Ended() {
 			loop.EndWrites(int(l.fd)) // the FIN goes first: an ircd sees an end in order, even if something is unread here
 		}
+		l.hangUp(lp)
 		loop.Close(int(l.fd))
 		l.fd = -1
+		l.drop(lp)
 	}
 	l.forgetState(lp)
 }
@@ -54,8 +56,12 @@ func (l *Leg) Reset(lp *Loop) {
 	if l.fd >= 0 {
 		loop.ResetOnClose(int(l.fd))
 		lp.Unwatch(int(l.fd))
+		if lp.Keeper != nil {
+			loop.Disconnect(int(l.fd)) // a duplicate may live for a while
+		}
 		loop.Close(int(l.fd))
 		l.fd = -1
+		l.drop(lp)
 	}
 	l.forgetState(lp)
 }
@@ -73,6 +79,7 @@ func (l *Leg) GiveUp(lp *Loop) int {
 	if fd >= 0 {
 		l.Leave(lp)
 		l.fd = -1
+		l.drop(lp)
 	}
 	l.forgetState(lp)
 	return fd
@@ -99,4 +106,7 @@ func (l *Leg) forgetState(lp *Loop) {
 		lp.Shard.Clear(&l.Slot.ToClient)
 	}
 	l.flags = gone
+	if l.side == Client {
+		l.Slot.Flags |= wire.ClientGone
+	}
 }

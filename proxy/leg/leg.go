@@ -16,10 +16,13 @@ import (
 // Loop is what the legs of one event loop share.
 type Loop struct {
 	*loop.Loop
-	Shard *wire.Shard
+	Shard  *wire.Shard
+	Keeper Keeper // nil: nobody keeps descriptors
 
-	room   loop.Iovecs
-	pieces [len(loop.Iovecs{})][]byte
+	dropped []uint64 // tags whose descriptors were closed in this turn
+	redo    *redo    // see Redo
+	room    loop.Iovecs
+	pieces  [len(loop.Iovecs{})][]byte
 }
 
 // Side says which fields of the slot are a leg's.

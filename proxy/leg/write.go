@@ -27,6 +27,10 @@ func (l *Leg) Send(lp *Loop, p []byte) error {
 		l.count(len(p))
 		return l.put(lp, p)
 	}
+	if n := lp.wasSealed(l, len(p)); n > 0 {
+		l.count(n)
+		p = p[n:]
+	}
 	for len(p) > 0 {
 		n := min(len(p), wire.StagingSize)
 		records, err := lp.Shard.Seal(id, p[:n])
@@ -50,11 +54,12 @@ func (l *Leg) Offer(lp *Loop, p []byte) (int, error) {
 	}
 	id := l.TLS()
 	if id == 0 {
-		n, errno := loop.Write(int(l.fd), p)
+		n, errno := l.write(lp, p)
 		l.count(n)
 		return n, l.wrote(lp, n, len(p), errno)
 	}
-	done := 0
+	done := lp.wasSealed(l, len(p))
+	l.count(done)
 	for done < len(p) && !l.has(full) {
 		n := min(len(p)-done, wire.StagingSize)
 		records, err := lp.Shard.Seal(id, p[done:done+n])
@@ -78,7 +83,7 @@ func (l *Leg) OfferQueue(lp *Loop, q *wire.Queue, most int) error {
 		lp.Shard.Consume(q, n)
 		return err
 	}
-	n, offered, errno := writev(lp, int(l.fd), ps)
+	n, offered, errno := l.writev(lp, ps)
 	lp.Shard.Consume(q, n)
 	l.count(n)
 	return l.wrote(lp, n, offered, errno)
@@ -104,7 +109,7 @@ func (l *Leg) Flush(lp *Loop) (bool, error) {
 		return true, nil
 	}
 	for q.Len() > 0 && !l.has(full) && l.fd >= 0 && !l.has(deaf) {
-		n, offered, errno := writev(lp, int(l.fd), lp.Shard.Iovecs(q, lp.pieces[:0]))
+		n, offered, errno := l.writev(lp, lp.Shard.Iovecs(q, lp.pieces[:0]))
 		lp.Shard.Consume(q, n)
 		if err := l.wrote(lp, n, offered, errno); err != nil {
 			return false, err
@@ -128,20 +133,31 @@ func (l *Leg) put(lp *Loop, p []byte) error {
 	if len(p) == 0 || l.fd < 0 || l.has(deaf) {
 		return nil
 	}
-	q := l.pending(lp)
-	if q == nil || q.Len() == 0 && !l.has(full) {
-		n, errno := loop.Write(int(l.fd), p)
+	q, id := l.pending(lp), l.TLS()
+	if q == nil || q.Len() == 0 && !l.has(full) && (id != 0 || l.Direct(lp)) {
+		n, errno := l.write(lp, p)
 		if err := l.wrote(lp, n, len(p), errno); err != nil || n == len(p) {
 			return err
 		}
 		p = p[n:]
 	}
-	if err := lp.Shard.Append(q, p); err != nil {
+	if err := l.enqueue(lp, q, p); err != nil {
 		return err
 	}
 	_, err := l.Flush(lp)
 	return err
 }
+
+func (l *Leg) enqueue(lp *Loop, q *wire.Queue, p []byte) error {
+	if id := l.TLS(); id != 0 {
+		return lp.Shard.AppendRecords(q, id, p)
+	}
+	return lp.Shard.Append(q, p)
+}
+
+// Direct reports whether plaintext may be written before it is queued: where it is, bytes that the kernel has taken are known behind a crash by what they
+// are of. Beside the work on what was read they must be in the queue.
+func (l *Leg) Direct(lp *Loop) bool { return !lp.Shard.Journals() || lp.Shard.Working(l.Slot) }
 
 // wrote notes what became of a write: the rest goes when the kernel says that there is room.
 func (l *Leg) wrote(lp *Loop, n, offered int, errno unix.Errno) error {
@@ -176,10 +192,34 @@ func (l *Leg) sealFailed() error {
 	return errEnded
 }
 
-func writev(lp *Loop, fd int, ps [][]byte) (n, offered int, errno unix.Errno) {
+// write and writev give the kernel what it has not yet.
+
+func (l *Leg) write(lp *Loop, p []byte) (int, unix.Errno) {
+	if lp.redo == nil {
+		return loop.Write(int(l.fd), p)
+	}
+	had := lp.redo.had(l, len(p))
+	if had == len(p) {
+		return had, 0
+	}
+	n, errno := loop.Write(int(l.fd), p[had:])
+	return had + n, errno
+}
+
+func (l *Leg) writev(lp *Loop, ps [][]byte) (n, offered int, errno unix.Errno) {
 	for _, p := range ps {
 		offered += len(p)
 	}
-	n, errno = loop.Writev(fd, ps, &lp.room)
+	if lp.redo != nil {
+		for _, p := range ps {
+			var k int
+			if k, errno = l.write(lp, p); k < len(p) {
+				return n + k, offered, errno
+			}
+			n += k
+		}
+		return n, offered, errno
+	}
+	n, errno = loop.Writev(int(l.fd), ps, &lp.room)
 	return n, offered, errno
 }

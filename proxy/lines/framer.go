@@ -20,17 +20,20 @@ var ErrTooLong = errors.New("line too long")
 type Framer struct {
 	shard *wire.Shard
 	text  []byte // a line that came in pieces, while somebody looks at it; zeroed after it, since it may be a password
+	out   []byte // what is left of lines of which some were taken out; zeroed before the next ones
 }
 
 // NewFramer is a framer for sessions whose queues are of this shard.
 func NewFramer(shard *wire.Shard) *Framer { return &Framer{shard: shard} }
 
 // Filter goes through what a client has said, p, behind the half line that waits at the end of q, and takes the lines out that keep refuses. It
-// answers what of p is to be put behind q (AppendLines), in place: the kept lines as they were, and the half line at the end. keep gets each line
-// once, whole, with its terminator, in whatever pieces it came. If quick, only lines that may be STARTTLS are looked at.
+// answers what of p is to be put behind q (AppendLines): the kept lines as they were, and the half line at the end. It is valid until the next
+// Filter; p stays as it is, so that it can be worked once more if this process ends meanwhile. keep gets each line once, whole, with its terminator, in whatever pieces it came. If quick, only lines that may be STARTTLS are looked at.
 //
 // ErrTooLong: the answer is what goes before the line that is too long. Other errors are those of the arena: the session cannot go on.
 func (f *Framer) Filter(q *wire.Queue, p []byte, quick bool, keep func(line []byte) bool) ([]byte, error) {
+	clear(f.out)
+	f.out = f.out[:0]
 	n := Bound(int(q.Half), p)
 	out, err := f.filter(q, p[:n], quick, keep)
 	if err == nil && n < len(p) {
@@ -60,8 +63,12 @@ func (f *Framer) filter(q *wire.Queue, p []byte, quick bool, keep func(line []by
 		return p, nil
 	}
 	cut := head + wire.Cut(p[head:])
-	out := append(p[:head], sift(p[head:cut], keep)...)
-	return append(out, p[cut:]...), nil
+	out := f.sift(p[:cut], head, keep)
+	if len(out) == cut {
+		return p, nil
+	}
+	f.out = append(out, p[cut:]...)
+	return f.out, nil
 }
 
 // joined looks at the line that began in q and ends with tail. False: it is not in q any more, and what is to be kept of it is.
@@ -69,7 +76,7 @@ func (f *Framer) joined(q *wire.Queue, tail []byte, keep func(line []byte) bool)
 	f.text = append(f.shard.AppendHalf(f.text[:0], q), tail...)
 	defer func() { clear(f.text) }()
 	whole := len(f.text)
-	left := sift(f.text, keep)
+	left := f.sift(f.text, 0, keep)
 	if len(left) == whole {
 		return true, nil
 	}
@@ -79,21 +86,31 @@ func (f *Framer) joined(q *wire.Queue, tail []byte, keep func(line []byte) bool)
 	return false, f.shard.AppendLines(q, left)
 }
 
-// sift takes lines out of whole ones, in place. Where a line in the middle of what an ircd that ends lines at LF reads as one is taken out,
+// sift takes lines out of whole ones, from an index on; what is left lies in p if that is all, else in out. Where a line in the middle of what an ircd that ends lines at LF reads as one is taken out,
 // its terminator stays: what is before it must not run into what comes behind.
-func sift(p []byte, keep func(line []byte) bool) []byte {
-	kept := p[:0]
-	for len(p) > 0 {
-		n := end(p)
-		line := p[:n]
-		p = p[n:]
-		if !keep(line) {
-			line = line[len(wire.TrimEOL(line)):]
-			if len(kept) == 0 || kept[len(kept)-1] == '\n' || line[len(line)-1] != '\n' || !keep(line) {
-				continue
+func (f *Framer) sift(p []byte, from int, keep func(line []byte) bool) []byte {
+	kept, whole := p[:from], true
+	for at := from; at < len(p); {
+		line := p[at : at+end(p[at:])]
+		at += len(line)
+		if keep(line) {
+			if whole {
+				kept = p[:at]
+			} else {
+				kept = append(kept, line...)
 			}
+			continue
 		}
-		kept = append(kept, line...) // never behind line, so nothing unread is written over
+		if whole {
+			kept, whole = append(f.out[:0], kept...), false
+		}
+		line = line[len(wire.TrimEOL(line)):]
+		if len(kept) > 0 && kept[len(kept)-1] != '\n' && line[len(line)-1] == '\n' && keep(line) {
+			kept = append(kept, line...)
+		}
+	}
+	if !whole {
+		f.out = kept
 	}
 	return kept
 }

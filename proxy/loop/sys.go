@@ -197,6 +197,15 @@ func EndWrites(fd int) unix.Errno {
 	return errno
 }
 
+// EndBoth ends both directions: the FIN goes behind what was written, whatever duplicates there are.
+func EndBoth(fd int) { unix.RawSyscall(unix.SYS_SHUTDOWN, uintptr(fd), unix.SHUT_RDWR, 0) }
+
+// Disconnect has a connection reset at once, whatever duplicates of the descriptor there are.
+func Disconnect(fd int) {
+	sa := unix.RawSockaddr{Family: unix.AF_UNSPEC}
+	unix.RawSyscall(unix.SYS_CONNECT, uintptr(fd), uintptr(unsafe.Pointer(&sa)), unsafe.Sizeof(sa))
+}
+
 // Close closes a descriptor. Sockets without SO_LINGER do not block in it.
 func Close(fd int) { unix.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0) }
 

@@ -83,6 +83,13 @@ func (s *Shard) progress(slot *Slot) (opened, sealed [2]uint32) {
 // Working reports whether bytes of this session are worked between Begin and Worked.
 func (s *Shard) Working(slot *Slot) bool { return s.working == slot }
 
+// Got notes how much was read.
+func (s *Shard) Got(n int) {
+	if s.working != nil {
+		s.Staged().To = uint32(n)
+	}
+}
+
 // Worked: what was read is done with.
 func (s *Shard) Worked() {
 	if s.working == nil {

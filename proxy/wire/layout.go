@@ -127,6 +127,8 @@ const (
 	Registered                        // 001 was seen on the stream
 	Frozen                            // nothing is written to the backend
 	BackendStripped                   // the line OPENED, ATTACHED or LIVE was taken out of the backend's bytes
+	ClientGone                        // the client's connection is closed
+	StreamOther                       // the backend's stream is kept under the tag that is an attached one's otherwise
 )
 
 // Has reports whether all of x are set.

@@ -90,6 +90,7 @@ type Interrupted struct {
 	Slot   SlotID
 	Dir    Direction
 	Plain  int       // bytes that were opened and are in Plaintext
+	Got    int       // bytes that were read, 0 if that is not known
 	Sealed [2]uint32 // plaintext that was sealed for the client, and the backend: it is not to be sealed again
 }
 
@@ -100,7 +101,7 @@ func (s *Shard) Interrupted() (Interrupted, bool) {
 		return Interrupted{}, false
 	}
 	slot, was := s.a.slot(st.Slot), &s.journal().Image
-	in := Interrupted{Slot: st.Slot, Dir: st.Dir}
+	in := Interrupted{Slot: st.Slot, Dir: st.Dir, Got: int(st.To)}
 	opened, sealed := s.progress(slot)
 	for i := range sealed {
 		in.Sealed[i] = sealed[i] - was.Sealed[i]

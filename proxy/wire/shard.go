@@ -82,6 +82,11 @@ func (s *Shard) Slot(id SlotID) *Slot {
 	return s.a.slot(id)
 }
 
+// IDOf is the id of a slot of the arena.
+func (s *Shard) IDOf(slot *Slot) SlotID {
+	return SlotID((uintptr(unsafe.Pointer(slot)) - uintptr(s.a.base) - uintptr(s.a.slots.off)) / SlotSize)
+}
+
 // Staging is the shard's staging buffer for reads. There is one: what is in it must be written, queued or opened before the next
 // read.
 func (s *Shard) Staging() []byte {
