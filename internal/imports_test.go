@@ -41,7 +41,7 @@ var rooms = map[string][]string{
 	"internal/keeper":  {},
 	"internal/pemfile": {},
 	"internal/ircd":    {"handoff/protocol"},
-	"internal/cluster": {},
+	"internal/cluster": {"internal/config", "internal/pemfile"},
 	// Clients and servers for tests, demo and benchmarks.
 	"internal/ircclient": {},
 	"e2e":                {"internal", "handoff", "admin", "proxy", "backend", "cmd"},

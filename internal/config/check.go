@@ -31,7 +31,8 @@ func verify(cfg Config, sys system) []Finding {
 	c := &checker{sys: sys}
 	taken := c.listeners(cfg)
 	c.pools(cfg)
-	c.links(cfg, taken)
+	taken = c.links(cfg, taken)
+	c.cluster(cfg.Cluster, taken)
 	c.hears(cfg)
 	c.moves(cfg.Moves)
 	c.paths(cfg)

@@ -15,8 +15,8 @@ const (
 	maxHold Size = 4 << 30
 )
 
-// links says what cannot be of the pools' server links. taken are the addresses that listeners have.
-func (c *checker) links(cfg Config, taken []bound) {
+// links says what cannot be of the pools' server links. taken are the addresses that listeners have; it returns those that are taken then.
+func (c *checker) links(cfg Config, taken []bound) []bound {
 	for _, name := range slices.Sorted(maps.Keys(cfg.Pools)) {
 		p, names := cfg.Pools[name], map[string]string{}
 		key := "pools." + name
@@ -38,6 +38,7 @@ func (c *checker) links(cfg Config, taken []bound) {
 			}
 		}
 	}
+	return taken
 }
 
 // servers says what cannot be of the place where an ircd takes links.

@@ -107,6 +107,7 @@ const (
 	perLoop          = 2   // epoll, eventfd
 	perBackend       = 2   // check, control connection of a move
 	perLink          = 5   // listener, peer, ircd; in a move the new ircd, and one that is refused
+	ofCluster        = 32  // gossip, RPC, and a connection to and from some others
 	perSession       = 2   // client, backend
 	perSessionInMove = 1   // the new stream beside the old one
 	fewClients       = 256 // fewer is a limit that nobody has chosen for a server
@@ -122,6 +123,9 @@ func (c *checker) descriptors(cfg Config) {
 	base := ownDescriptors + ReservedDescriptors(have) + len(cfg.Listeners) + perLoop*max(cfg.Loops, 1)
 	for _, p := range cfg.Pools {
 		base += perBackend*len(p.Backends) + perLink*len(p.Links)
+	}
+	if cfg.Cluster != nil {
+		base += ofCluster
 	}
 	connections, unlimited := 0, len(cfg.Listeners) == 0
 	for _, l := range cfg.Listeners {

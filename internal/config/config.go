@@ -21,6 +21,7 @@ type Config struct {
 	Admin     Admin           `yaml:"admin" reload:"no"`
 	HTTP      HTTP            `yaml:"http" reload:"no"`
 	Log       Log             `yaml:"log"`
+	Cluster   *Cluster        `yaml:"cluster"` // nil: this proxy is alone
 }
 
 // Listener is an accepting socket with its PROXY policy and limits.

@@ -56,7 +56,7 @@ func TestReferenceCommentedSettingsLoad(t *testing.T) {
 	}
 	p := c.Pools["main"]
 	if c.Listeners[0].ProxyProtocol == nil || p.Check.Type != CheckTCP || len(p.Backends) != 5 || len(p.Backends[2].WebIRCFlags) != 3 || len(p.Backends[3].ProxyTLVs) != 2 || p.Backends[2].WebIRCAfter != "user" ||
-		c.Listeners[0].TLS == nil || p.Backends[2].TLS == nil || p.Backends[4].TLS.Cert == "" {
+		c.Listeners[0].TLS == nil || p.Backends[2].TLS == nil || p.Backends[4].TLS.Cert == "" || c.Cluster == nil || len(c.Cluster.Join) != 3 {
 		t.Errorf("a commented setting was not switched on: %+v", c)
 	}
 }
