@@ -17,17 +17,18 @@ var wallClock = []string{"Unix", "UnixMilli", "UnixMicro", "UnixNano", "Local", 
 
 // onTheWall may do so: what is told to people or other programs, and never taken for a duration here.
 var onTheWall = map[string]string{
-	"backend/turned.go":           "since when clients are turned away",
-	"admin/metrics.go":            "a metric's value",
-	"admin/certs.go":              "dates as people read them",
-	"admin/page.go":               "the time that stands on the page",
-	"admin/certmetrics.go":        "a metric's value",
-	"handoff/coordinator.go":      "the name of a move",
-	"handoff/protocol/control.go": "a token that is only compared",
-	"proxy/handshake/tickets.go":  "the age of a ticket key, for another process",
-	"cmd/ircferry/upgrades.go":    "metrics' values",
-	"cmd/ferryctl/":               "times as people read them",
-	"cmd/internal/manual/":        "the date on a page",
+	"backend/turned.go":                "since when clients are turned away",
+	"admin/metrics.go":                 "a metric's value",
+	"admin/certs.go":                   "dates as people read them",
+	"admin/page.go":                    "the time that stands on the page",
+	"admin/certmetrics.go":             "a metric's value",
+	"handoff/coordinator.go":           "the name of a move",
+	"handoff/protocol/control.go":      "a token that is only compared",
+	"proxy/handshake/tickets.go":       "the age of a ticket key, for another process",
+	"proxy/handshake/sharedtickets.go": "the period of a ticket key, for other proxies",
+	"cmd/ircferry/upgrades.go":         "metrics' values",
+	"cmd/ferryctl/":                    "times as people read them",
+	"cmd/internal/manual/":             "the date on a page",
 }
 
 // The clock may jump and nothing stalls, fires early or is closed (lesson C8.58): every timer, deadline and age of the daemon is reckoned

@@ -24,7 +24,9 @@ type Tickets struct {
 
 	mu     sync.Mutex
 	keys   []ticketKey // newest first
-	keeper *tls.Config // seals and opens with keys
+	keeper *tls.Config // seals and opens; nil: to be made
+	shared Shared      // in the place of keys, which open only
+	period int64       // of the shared keys that keeper has
 }
 
 type ticketKey struct {
@@ -83,22 +85,36 @@ func (t *Tickets) current() *tls.Config {
 	if len(t.keys) == 0 || now.Sub(t.keys[0].made) >= ticketKeyAge {
 		t.set(append([]ticketKey{{now, newTicketKey()}}, t.keys...), now)
 	}
+	if period := sharedPeriod(now); t.keeper == nil || len(t.shared.Secrets) > 0 && t.period != period {
+		t.period = period
+		t.keeper = t.makeKeeper()
+	}
 	return t.keeper
+}
+
+// makeKeeper is of the keys of now. t.mu is held.
+func (t *Tickets) makeKeeper() *tls.Config {
+	if len(t.shared.Secrets) > 0 {
+		return t.sharedKeeper(t.period)
+	}
+	var raw [][ticketKeyLen]byte
+	for _, k := range t.keys {
+		raw = append(raw, k.key)
+	}
+	c := new(tls.Config)
+	c.SetSessionTicketKeys(raw)
+	clear(raw)
+	return c
 }
 
 // set takes keys over, but for those that are too many or too old. t.mu is held.
 func (t *Tickets) set(keys []ticketKey, now time.Time) {
-	t.keys = nil
-	var raw [][ticketKeyLen]byte
+	t.keys, t.keeper = nil, nil
 	for _, k := range keys {
-		if len(raw) < ticketKeyKept && now.Sub(k.made) < ticketKeyKept*ticketKeyAge {
+		if len(t.keys) < ticketKeyKept && now.Sub(k.made) < ticketKeyKept*ticketKeyAge {
 			t.keys = append(t.keys, k)
-			raw = append(raw, k.key)
 		}
 	}
-	t.keeper = new(tls.Config)
-	t.keeper.SetSessionTicketKeys(raw)
-	clear(raw)
 }
 
 // Export is the keys for a successor. They are secrets: whoever has them can read all connections of TLS 1.2 that they resumed.
