@@ -86,6 +86,10 @@ type SessionQuery struct {
 
 // Sessions answers one page of sessions.
 func (c *Client) Sessions(ctx context.Context, q SessionQuery) (SessionPage, error) {
+	return get[SessionPage](ctx, c, "/v1/sessions?"+q.values().Encode())
+}
+
+func (q SessionQuery) values() url.Values {
 	v := url.Values{}
 	for key, value := range map[string]string{"backend": q.Backend, "nick": q.Nick, "state": q.State, "after": q.After} {
 		if value != "" {
@@ -95,7 +99,7 @@ func (c *Client) Sessions(ctx context.Context, q SessionQuery) (SessionPage, err
 	if q.Limit > 0 {
 		v.Set("limit", strconv.Itoa(q.Limit))
 	}
-	return get[SessionPage](ctx, c, "/v1/sessions?"+v.Encode())
+	return v
 }
 
 // Session answers the session with this id, or of the user with this nick.
@@ -194,6 +198,10 @@ func (c *Client) Events(ctx context.Context, seq uint64, follow bool, yield func
 	if follow {
 		path += "&follow=1"
 	}
+	return c.events(ctx, path, yield)
+}
+
+func (c *Client) events(ctx context.Context, path string, yield func(Event) error) error {
 	body, err := c.do(ctx, http.MethodGet, path, nil)
 	if err != nil {
 		return err

@@ -22,8 +22,9 @@ type Status struct {
 	Certificates  []Certificate `json:"certificates"` // of the listeners with TLS
 	Pools         []Pool        `json:"pools"`
 	Sessions      Counts        `json:"sessions"`
-	Moves         []Move        `json:"moves"`    // those that run or are parked, then the newest ended, at most statusMoves in all
-	Warnings      []string      `json:"warnings"` // sentences for a person
+	Cluster       *Cluster      `json:"cluster,omitempty"` // missing: this proxy is alone
+	Moves         []Move        `json:"moves"`             // those that run or are parked, then the newest ended, at most statusMoves in all
+	Warnings      []string      `json:"warnings"`          // sentences for a person
 }
 
 // ConfigInfo is the running configuration and how the last attempt to change it went.

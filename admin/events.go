@@ -17,6 +17,7 @@ const (
 	EventCert     EventKind = "cert"     // reloaded, broken, mended, expiring; the object is its file
 	EventLink     EventKind = "link"     // a server link: up, held, live, resumed, ended, given_up
 	EventDaemon   EventKind = "daemon"   // start, reload, stop
+	EventMember   EventKind = "member"   // another proxy of the cluster: joined, restarted, changed, lost, left; unreachable, to who follows all
 	EventDropped  EventKind = "dropped"  // so many events before this one are lost to this reader
 )
 
@@ -29,6 +30,7 @@ type Event struct {
 	Word   string    `json:"word,omitempty"`   // what happened, a fixed word of the kind
 	Text   string    `json:"text,omitempty"`   // for a person
 	Count  uint64    `json:"count,omitempty"`  // of kind dropped: how many
+	Proxy  string    `json:"proxy,omitempty"`  // whose event it is, to who follows all
 }
 
 // Events is a bounded ring of the newest events. Publish never blocks and never waits for a reader: one who does not keep up

@@ -26,7 +26,7 @@ func (s *Server) getEvents(w http.ResponseWriter, r *http.Request) {
 		}
 		after = n
 	}
-	follow := q.Get("follow") == "1" || q.Get("follow") == "true"
+	follow := wantsMore(r)
 	if !s.admitReader() {
 		writeError(w, fail(CodeBusy, "end one of them", "%d readers follow the events already", maxFollowers))
 		return
@@ -34,6 +34,12 @@ func (s *Server) getEvents(w http.ResponseWriter, r *http.Request) {
 	defer s.leaveReader()
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	s.stream(r.Context(), w, after, follow)
+}
+
+// wantsMore reports whether a reader goes on with what happens from now on.
+func wantsMore(r *http.Request) bool {
+	follow := r.URL.Query().Get("follow")
+	return follow == "1" || follow == "true"
 }
 
 func (s *Server) stream(ctx context.Context, w http.ResponseWriter, after uint64, follow bool) {

@@ -21,6 +21,7 @@ var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
 	"refused": func(l Listener) (n uint64) { return l.refused() },
 	"role":    roleOf,
 	"link":    linkWords,
+	"member":  memberWords,
 	"what":    whatMoves,
 	"result":  resultClass,
 }).Parse(pageText))

@@ -46,7 +46,7 @@ func (s *Server) Status() Status {
 		st.Listeners, st.Sessions = s.opt.Sessions.Listeners(), s.opt.Sessions.Counts()
 	}
 	st.Certificates = s.certificates()
-	st.Moves = s.recentMoves()
+	st.Moves, st.Cluster = s.recentMoves(), s.cluster()
 	st.Warnings = append(st.Warnings, warnings(st)...)
 	st.Listeners, st.Moves = orEmpty(st.Listeners), orEmpty(st.Moves)
 	st.Pools, st.Warnings = orEmpty(st.Pools), orEmpty(st.Warnings)

@@ -24,6 +24,7 @@ type Options struct {
 	Certs    Certs
 	Closings Closings
 	Upgrader Upgrader
+	Others   Others                                      // nil: this proxy is alone
 	Enter    func(verb string) (leave func(), err error) // asked before a command; nil: it always may
 	Events   *Events                                     // nil: a ring of its own
 	Metrics  *Metrics                                    // nil: not counted
@@ -144,6 +145,11 @@ func (s *Server) routes() []route {
 		{"GET", "/v1/moves", s.answer(s.getMoves)},
 		{"GET", "/v1/moves/{id}", s.answer(s.getMove)},
 		{"GET", "/v1/events", s.getEvents},
+		{"GET", "/v1/cluster", s.answer(s.getCluster)},
+		{"GET", "/v1/cluster/status", s.answer(s.getAllStatus)},
+		{"GET", "/v1/cluster/sessions", s.answer(s.getAllSessions)},
+		{"GET", "/v1/cluster/sessions/{id}", s.answer(s.getAllSession)},
+		{"GET", "/v1/cluster/events", s.getAllEvents},
 		{"POST", "/v1/drain", command(s, "drain", s.drain)},
 		{"POST", "/v1/hold", command(s, "hold", s.hold)},
 		{"POST", "/v1/pause", command(s, "pause", s.pause)},
@@ -180,14 +186,21 @@ func (s *Server) handler() http.Handler {
 	return s.known(mux)
 }
 
-// known lets only peers through of whom the kernel says who they are, and bounds how long a request may keep others' shutdown
-// waiting: its context ends with the server.
+// known lets only peers through of whom the kernel says who they are.
 func (s *Server) known(next http.Handler) http.Handler {
+	next = s.ending(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, ok := peerFrom(r.Context()); !ok {
 			writeJSON(w, http.StatusForbidden, fail(CodeRefused, "connect to the unix socket directly", "the peer's credentials are not known"))
 			return
 		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// ending bounds how long a request may keep others' shutdown waiting: its context ends with the server.
+func (s *Server) ending(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithCancel(r.Context())
 		defer cancel()
 		defer context.AfterFunc(s.ctx, cancel)()

@@ -55,7 +55,7 @@ func warnings(st Status) []string {
 			w = append(w, fmt.Sprintf("move %s failed; its journal is kept at %s", m.ID, m.Journal))
 		}
 	}
-	return w
+	return append(w, clusterWarnings(st.Cluster)...)
 }
 
 // wayOut names a backend that is up and that the operator keeps out of use.

@@ -27,6 +27,7 @@ var onTheWall = map[string]string{
 	"proxy/handshake/tickets.go":       "the age of a ticket key, for another process",
 	"proxy/handshake/sharedtickets.go": "the period of a ticket key, for other proxies",
 	"cmd/ircferry/upgrades.go":         "metrics' values",
+	"cmd/ircferry/others_metrics.go":   "a metric's value",
 	"cmd/ferryctl/":                    "times as people read them",
 	"cmd/internal/manual/":             "the date on a page",
 }

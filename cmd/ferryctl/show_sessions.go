@@ -18,7 +18,9 @@ func (c *ctl) showSessionsCmd() *cobra.Command {
 		Use:   "sessions",
 		Short: "Clients, with filters",
 		Long: `show sessions lists clients in the order of their arrival, at most --limit of them; --all asks page by page for the rest.
-A nick is known to the ircds alone: --nick asks the native ones.`,
+A nick is known to the ircds alone: --nick asks the native ones.
+
+In a cluster --all is all of all proxies, with the proxy in front, and exits with 4 if one does not answer.`,
 		Example: `  ferryctl show sessions --backend main/a --limit 20
   ferryctl show sessions --state parked --all -o json`,
 		Args: usageArgs(cobra.NoArgs),
@@ -27,6 +29,11 @@ A nick is known to the ircds alone: --nick asks the native ones.`,
 				return usagef("--limit %d is not possible: 1 or more", q.Limit)
 			}
 			return c.ask(cmd, func(ctx context.Context) error {
+				if all {
+					if done, err := c.sessionsOfAll(ctx, q); done {
+						return err
+					}
+				}
 				page, err := c.pages(ctx, q, all)
 				if err != nil {
 					return err
@@ -43,7 +50,7 @@ A nick is known to the ircds alone: --nick asks the native ones.`,
 	cmd.Flags().StringVar(&q.Nick, "nick", "", "only the user with this nick")
 	cmd.Flags().StringVar(&q.State, "state", "", "only those in this state (relay, waiting, frozen, parked, ...)")
 	cmd.Flags().IntVar(&q.Limit, "limit", 100, "how many at most")
-	cmd.Flags().BoolVar(&all, "all", false, "all of them")
+	cmd.Flags().BoolVar(&all, "all", false, "all of them, in a cluster of all proxies")
 	return cmd
 }
 

@@ -15,14 +15,20 @@ import (
 )
 
 func (c *ctl) statusCmd() *cobra.Command {
-	return &cobra.Command{
+	var all bool
+	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "One screen: listeners, pools, backends, sessions, moves",
 		Long: `status shows the whole daemon on one screen, its warnings first. A backend has two states, as in HAProxy: what
-the operator wants (ready, drain, maint) and what the checks say (up, down).`,
+the operator wants (ready, drain, maint) and what the checks say (up, down).
+
+In a cluster it lists the other proxies, as this one knows them; --all asks each of them, and exits with 4 if one does not answer within 2 s.`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return c.ask(cmd, func(ctx context.Context) error {
+				if all {
+					return c.statusOfAll(ctx)
+				}
 				st, err := c.client.Status(ctx)
 				if err != nil {
 					return err
@@ -31,6 +37,8 @@ the operator wants (ready, drain, maint) and what the checks say (up, down).`,
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&all, "all", false, "ask all proxies of the cluster")
+	return cmd
 }
 
 func (c *ctl) writeStatus(w io.Writer, st admin.Status) {
@@ -47,6 +55,7 @@ func (c *ctl) writeStatus(w io.Writer, st admin.Status) {
 	writeServerLinks(w, st.Pools)
 	fmt.Fprintln(w)
 	fmt.Fprintf(w, "SESSIONS  %d%s\n", st.Sessions.Total, states(st.Sessions))
+	c.writeCluster(w, st.Cluster)
 	if len(st.Moves) > 0 {
 		fmt.Fprintln(w)
 		writeMoves(w, st.Moves)

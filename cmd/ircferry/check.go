@@ -12,6 +12,7 @@ import (
 
 	"github.com/ircferry/ircferry/backend"
 	"github.com/ircferry/ircferry/internal/certs"
+	"github.com/ircferry/ircferry/internal/cluster"
 	"github.com/ircferry/ircferry/internal/config"
 	"github.com/ircferry/ircferry/proxy/link"
 )
@@ -59,6 +60,7 @@ func check(ctx context.Context, out io.Writer, how checking) error {
 		return failed(err)
 	}
 	found := append(config.Verify(cfg), certs.Check(cfg)...)
+	found = append(found, cluster.Check(cfg)...)
 	if !how.offline {
 		brief, cancel := context.WithTimeout(ctx, probeTime)
 		defer cancel()

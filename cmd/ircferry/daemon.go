@@ -56,6 +56,7 @@ type daemon struct {
 	events   *admin.Events
 	metrics  *admin.Metrics
 	closings *closings
+	others   *others
 	api      *admin.Server
 	public   *http.Server
 	serving  sync.WaitGroup // admin API and HTTP port
@@ -114,6 +115,7 @@ func newDaemon(opt daemonOptions, instance string, started time.Time) *daemon {
 	d.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	d.metrics = admin.NewMetrics(d.registry)
 	d.closings = &closings{d: d, all: map[string]*closing{}}
+	d.others = newOthers(d)
 	d.certs, d.tickets = certs.NewStore(d.certNotice), handshake.NewTickets()
 	d.upgrades = newUpgrades(d)
 	d.upgrades.measure(d.registry)
@@ -142,6 +144,9 @@ func (d *daemon) start(cfg config.Config) (err error) {
 	}
 	d.serve()
 	d.watch()
+	if err := d.others.start(cfg); err != nil {
+		return err
+	}
 	if err := d.links.Apply(cfg.Pools); err != nil {
 		return err
 	}
@@ -256,8 +261,9 @@ func (d *daemon) backendEvent(e backend.Event) {
 //  2. a running move is reverted while its sessions still live, parked users stay in their journal;
 //  3. every client gets an ERROR line, and its ircd the end of its stream;
 //  4. server links end, when the network has heard of these users' end;
-//  5. the operator's doors close, since until here somebody may watch;
-//  6. loops, checks and the lock end.
+//  5. the other proxies of the cluster hear that this one goes;
+//  6. the operator's doors close, since until here somebody may watch;
+//  7. loops, checks and the lock end.
 func (d *daemon) Shutdown(ctx context.Context) error {
 	if d.upgrades.stop() {
 		d.depart()
@@ -268,7 +274,7 @@ func (d *daemon) Shutdown(ctx context.Context) error {
 	d.closings.end()
 	err := d.moves.Close(ctx)
 	err = errors.Join(err, d.proxy.CloseAll(ctx, "the proxy is shutting down, please reconnect"))
-	err = errors.Join(err, d.links.Close(ctx))
+	err = errors.Join(err, d.links.Close(ctx), d.others.stop(ctx))
 	if d.public != nil {
 		err = errors.Join(err, d.public.Shutdown(ctx))
 	}
@@ -280,6 +286,7 @@ func (d *daemon) Shutdown(ctx context.Context) error {
 
 // release gives back what was started, also half of it.
 func (d *daemon) release() {
+	d.others.stop(expired()) //nolint:errcheck // nobody waits for the others
 	if d.api != nil {
 		d.api.Shutdown(expired())
 	}

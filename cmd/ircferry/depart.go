@@ -19,6 +19,7 @@ func (d *daemon) leave(cut *proxy.Cut, x *upgrade) {
 	if err := d.links.Close(ctx); err != nil {
 		d.log.Warn("server links did not end in order", "err", err)
 	}
+	d.others.stop(expired()) //nolint:errcheck // this member goes on in the new process, so nobody hears that it goes
 	if err := x.conn.Send(message{Word: wordLeft, Pause: x.result.Pause}); err != nil {
 		d.log.Warn("the new process does not hear that this one goes", "err", err)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/ircferry/ircferry/admin"
 	"github.com/ircferry/ircferry/internal/certs"
+	"github.com/ircferry/ircferry/internal/cluster"
 	"github.com/ircferry/ircferry/internal/config"
 )
 
@@ -39,6 +40,7 @@ func (o daemonOptions) read() (r reading, err error) {
 	var wrong []error
 	// What cannot be of the certificates is told by who loads them.
 	notes := slices.DeleteFunc(certs.Check(r.cfg), func(f config.Finding) bool { return f.Severity == config.SeverityError })
+	notes = append(notes, cluster.Check(r.cfg)...)
 	for _, f := range append(config.Verify(r.cfg), notes...) {
 		if f.Stops() {
 			wrong = append(wrong, fmt.Errorf("%s: %s: %s", o.path, f.Key, f.Text))
@@ -104,13 +106,19 @@ func (d *daemon) reloadLocked() (admin.Reloaded, error) {
 	if err != nil {
 		return admin.Reloaded{}, err
 	}
+	together, err := d.others.prepare(cfg)
+	if err != nil {
+		return admin.Reloaded{}, err
+	}
 	renewed := false
 	if err := d.moves.Reconfigure(cfg.Pools, func() (err error) {
 		renewed, err = d.swap(cfg, set)
 		return err
 	}); err != nil {
+		together.undo()
 		return admin.Reloaded{}, err
 	}
+	together.do()
 	if err := d.opt.setLogging(cfg, read.warnings); err != nil { // the words were verified, so it cannot be
 		d.log.Error("log stays as it was", "err", err)
 	}
@@ -193,6 +201,7 @@ func changed(old, now config.Config) []string {
 		{"pools", old.Pools, now.Pools},
 		{"moves", old.Moves, now.Moves},
 		{"log", old.Log, now.Log},
+		{"cluster", old.Cluster, now.Cluster},
 	} {
 		if !reflect.DeepEqual(k.old, k.now) {
 			names = append(names, k.name)

@@ -278,6 +278,11 @@ func (x *succession) resume(l *legacy, in proxy.Inherited) (*proxy.Successor, er
 		return nil, err
 	}
 	clear(l.Tickets)
+	secrets, err := ticketSecrets(x.running.Cluster)
+	if err != nil {
+		return nil, err
+	}
+	d.others.shareTickets(x.running.Cluster, secrets)
 	d.certs.Use(x.set)
 	s, err := proxy.Resume(d.proxyOptions(x.begin.Loops), in, listenerTLS(x.running.Listeners, x.set, d.tickets))
 	for _, part := range l.Proxy.Loops {
@@ -308,9 +313,12 @@ func (x *succession) goOn(ctx context.Context) {
 	d.serve()
 	d.watch()
 	d.metrics.Loaded(true, d.cfg.Load().sha256)
-	defer func() { // the ports of server links are free when the process before has left
+	defer func() { // the ports of server links and of the cluster are free when the process before has left
 		if err := d.links.Apply(x.running.Pools); err != nil {
 			d.log.Error("server links are not listened for behind the upgrade", "err", err)
+		}
+		if err := d.others.start(x.running); err != nil {
+			d.log.Error("this proxy is not in its cluster behind the upgrade; ferryctl reload tries again", "err", err)
 		}
 		x.reload(ctx)
 	}()

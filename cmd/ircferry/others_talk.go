@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"github.com/ircferry/ircferry/internal/cluster"
+)
+
+// What proxies tell each other, each all of it: it is little, and who was away has it all at once.
+
+// pathTalk is where it is told; the answer is the other's.
+const pathTalk = "/cluster/v1/talk"
+
+// talkEvery is how often, beside at once when something has changed.
+const talkEvery = 5 * time.Second
+
+// news is what one proxy tells another. Keys that are not known are for newer versions.
+type news struct {
+	Sessions int      `json:"sessions"`
+	Keys     []string `json:"keys"`    // ids
+	Tickets  []string `json:"tickets"` // ids
+}
+
+// news is what this proxy tells.
+func (o *others) news(m *cluster.Cluster) news {
+	o.mu.Lock()
+	seals := o.seals
+	o.mu.Unlock()
+	return news{Sessions: o.d.proxy.Counts().Sessions, Keys: m.KeyIDs(), Tickets: orNone(seals)}
+}
+
+// talk tells all others the news, now and then, until ctx is over.
+func (o *others) talk(ctx context.Context, m *cluster.Cluster) {
+	tick := time.NewTicker(talkEvery)
+	defer tick.Stop()
+	for {
+		o.tellAll(ctx, m)
+		select {
+		case <-tick.C:
+		case <-o.now:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// talkNow has the others told at once.
+func (o *others) talkNow() {
+	select {
+	case o.now <- struct{}{}:
+	default:
+	}
+}
+
+// tellAll tells all others the news and takes theirs. It answers who was not told, with why.
+func (o *others) tellAll(ctx context.Context, m *cluster.Cluster) map[string]error {
+	ctx, cancel := context.WithTimeout(ctx, cluster.AskTime)
+	defer cancel()
+	return m.Each(m.Others(), func(name string) error {
+		var answer news
+		err := m.Ask(ctx, name, pathTalk, o.news(m), &answer)
+		if err == nil {
+			o.hear(name, answer)
+		}
+		return err
+	})
+}
+
+// answerTalk takes another's news and answers ours.
+func (o *others) answerTalk(w http.ResponseWriter, r *http.Request) {
+	m := o.current()
+	if m == nil {
+		http.Error(w, "this proxy leaves the cluster", http.StatusServiceUnavailable)
+		return
+	}
+	var told news
+	if err := json.NewDecoder(r.Body).Decode(&told); err != nil {
+		http.Error(w, "the news cannot be read: "+err.Error(), http.StatusBadRequest)
+		return
+	}
+	o.hear(cluster.Asker(r.Context()), told)
+	w.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(w).Encode(o.news(m)) //nolint:errcheck // the other one may be gone
+}
+
+// hear takes what a member has told.
+func (o *others) hear(name string, told news) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.heard[name] = told
+}
