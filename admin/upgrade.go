@@ -12,7 +12,7 @@ import (
 type UpgradeRequest struct {
 	Binary string `json:"binary,omitempty"` // absolute path; "": where the running program was started from
 	DryRun bool   `json:"dry_run,omitempty"`
-	// AllowVisible lets server links end: their networks see a split.
+	// AllowVisible lets server links end that the new program cannot go on with: their networks see a split.
 	AllowVisible bool `json:"allow_visible,omitempty"`
 }
 
@@ -30,7 +30,8 @@ type Upgrade struct {
 	PID      int            `json:"pid"`              // of the new process
 	Sessions int            `json:"sessions"`         // that came along
 	States   map[string]int `json:"states,omitempty"` // of these, by state
-	Left     map[string]int `json:"left,omitempty"`   // that did not, by why: each was closed
+	Links    int            `json:"links"`            // server links that came along
+	Left     map[string]int `json:"left,omitempty"`   // what did not, by why: each was closed
 	Taken    int            `json:"descriptors"`      // that went to the new process
 	Pause    float64        `json:"pause_ms"`         // in which nothing was relayed
 	Refusals []string       `json:"refusals"`         // of a dry run: why it would be refused now

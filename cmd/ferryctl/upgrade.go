@@ -22,14 +22,14 @@ func (c *ctl) upgradeCmd() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "upgrade",
 		Short: "Put a new process of the daemon in the place of the running one, with all its connections",
-		Long: `upgrade starts the daemon's program anew, as it lies on disk now, and hands it the listeners, all connections and what is known of
-them. Clients and ircds notice a pause of some tenths of a second and nothing else; clients that are just connecting wait in the listeners' queues. The
+		Long: `upgrade starts the daemon's program anew, as it lies on disk now, and hands it the listeners, all connections, server links included, and
+what is known of them. Clients, ircds and linked servers notice a pause of some tenths of a second and nothing else; clients that are just connecting wait in the listeners' queues. The
 new process reads the configuration as it is now.
 
 Only when the new process stands ready does the old one go. If it fails, hangs, is killed, does not take the configuration, or cannot read what the
 running one has in memory, the running one goes on and the reason is told (1). It is refused (5), and nothing is begun, while a move is under way or
-users are parked or paused, while sessions are being closed by an operator, while another upgrade runs, and while servers are linked through ircferry,
-unless --allow-visible says that they may split: server links end with the process that has them, and their servers link anew.
+users are parked or paused, while sessions are being closed by an operator, while another upgrade runs, and if servers are linked through ircferry and the
+new program cannot go on with these links, unless --allow-visible says that they may split and link anew.
 
 A client whose TLS handshake is in its midst gets three seconds to end it, and is closed after that. --dry-run tells how many sessions would come along,
 which not and why, and whether the new program starts and takes the configuration.`,
@@ -54,7 +54,7 @@ which not and why, and whether the new program starts and takes the configuratio
 		},
 	}
 	cmd.Flags().BoolVar(&r.DryRun, "dry-run", false, "tell what would come along, and change nothing")
-	cmd.Flags().BoolVar(&r.AllowVisible, "allow-visible", false, "go on although server links end: users see a netsplit")
+	cmd.Flags().BoolVar(&r.AllowVisible, "allow-visible", false, "go on although the new program cannot keep server links: users see a netsplit")
 	cmd.Flags().StringVar(&r.Binary, "binary", "", "absolute path of the new program, for root and the daemon's user; by default where the running one was started from")
 	return cmd
 }
@@ -70,6 +70,9 @@ func writeUpgrade(w io.Writer, u *admin.Upgrade, dry bool) {
 		fmt.Fprintf(w, "upgraded from %s to %s, pid %d\n", clean(u.From), clean(u.To), u.PID)
 	}
 	fmt.Fprintf(w, "sessions that %s: %d%s\n", verb, u.Sessions, states(admin.Counts{States: u.States}))
+	if u.Links > 0 {
+		fmt.Fprintf(w, "server links that %s: %d\n", verb, u.Links)
+	}
 	for _, why := range slices.Sorted(maps.Keys(u.Left)) {
 		fmt.Fprintf(w, "closed, %s: %d\n", clean(why), u.Left[why])
 	}

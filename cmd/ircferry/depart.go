@@ -14,11 +14,7 @@ func (d *daemon) leave(cut *proxy.Cut, x *upgrade) {
 	if d.named != nil {
 		d.named(x.result.PID)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), linksTime)
-	defer cancel()
-	if err := d.links.Close(ctx); err != nil {
-		d.log.Warn("server links did not end in order", "err", err)
-	}
+	d.leaveLinks(x.links)
 	d.others.stop(expired()) //nolint:errcheck // this member goes on in the new process, so nobody hears that it goes
 	if err := x.conn.Send(message{Word: wordLeft, Pause: x.result.Pause}); err != nil {
 		d.log.Warn("the new process does not hear that this one goes", "err", err)
@@ -45,9 +41,6 @@ func (d *daemon) depart() {
 	d.moves.Close(ctx)  //nolint:errcheck // none is under way
 	d.release()
 }
-
-// linksTime is what server links, which do not go along yet, have to end in order.
-const linksTime = 2 * time.Second
 
 // departTime bounds how long whoever asked the old process may take to read its answer.
 const departTime = 3 * time.Second

@@ -14,6 +14,7 @@ import (
 	"github.com/ircferry/ircferry/backend"
 	"github.com/ircferry/ircferry/handoff"
 	"github.com/ircferry/ircferry/proxy"
+	"github.com/ircferry/ircferry/proxy/link"
 	"github.com/ircferry/ircferry/proxy/wire"
 )
 
@@ -22,7 +23,7 @@ import (
 //	new: hello      what it is and can read
 //	old: begin      who we are, and the running configuration
 //	new: prepared   it takes the present configuration, and its backends are checked; nothing of ours has changed yet
-//	old: (stops)    new clients wait in the listeners' queues, handshakes end, loops stand still
+//	old: (stops)    new clients wait in the listeners' queues, handshakes end, loops and server links stand still
 //	old: legacy     descriptors of the arena, of the legacy's text and of the doors; then all the others, in batches
 //	new: ready      it has a session for each
 //	old: go         from here on the old one touches nothing, unless the new one ends without
@@ -64,6 +65,7 @@ type helloMessage struct {
 	Version  string `json:"version"`
 	Layout   uint64 `json:"layout"`       // of the wire arena
 	Carry    int    `json:"carry_format"` // see proxy.CarryFormat
+	Links    int    `json:"link_format"`  // see link.CarryFormat; 0: server links cannot go along
 	Used     int    `json:"descriptors"`  // in use, and how many there may be
 	Limit    int    `json:"descriptor_limit"`
 }
@@ -80,9 +82,12 @@ type beginMessage struct {
 	Backends backend.Remembered `json:"backends"`
 }
 
+// linkFormat is what this process can read of links: a field for tests of one that cannot.
+var linkFormat = link.CarryFormat
+
 // ourselves says what this process is and can read.
 func ourselves() *helloMessage {
-	h := &helloMessage{Protocol: protocolVersion, Version: admin.BuildVersion().Version, Layout: wire.LayoutHash(), Carry: proxy.CarryFormat}
+	h := &helloMessage{Protocol: protocolVersion, Version: admin.BuildVersion().Version, Layout: wire.LayoutHash(), Carry: proxy.CarryFormat, Links: linkFormat}
 	h.Used, h.Limit = proxy.Descriptors()
 	return h
 }
@@ -96,6 +101,7 @@ type legacyCounts struct {
 // legacy is what a process leaves beside its descriptors and the arena. It lies in memory that has no name, and holds secrets.
 type legacy struct {
 	Proxy    proxy.Carried      `json:"proxy"`
+	Links    *link.Carried      `json:"links"` // nil: they have ended; their descriptors are the last ones
 	Past     handoff.Past       `json:"past"`
 	Backends backend.Remembered `json:"backends"`
 	Events   admin.Kept         `json:"events"`

@@ -244,8 +244,19 @@ func (x *succession) takeOver(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s, err := x.resume(l, proxy.Inherited{Carried: l.Proxy, Arena: special[0], FDs: fds})
+	sessions, links := fds, []int(nil)
+	if l.Links != nil {
+		n := len(fds) - l.Links.Descriptors()
+		if n < 0 {
+			return fmt.Errorf("server links: %d descriptors for %d", len(fds), l.Links.Descriptors())
+		}
+		sessions, links = fds[:n], fds[n:]
+	}
+	s, err := x.resume(l, proxy.Inherited{Carried: l.Proxy, Arena: special[0], FDs: sessions})
 	if err != nil {
+		return err
+	}
+	if err := x.resumeLinks(l, links); err != nil {
 		return err
 	}
 	x.d.lock = os.NewFile(uintptr(special[2]), "lock")
@@ -264,6 +275,7 @@ func (x *succession) takeOver(ctx context.Context) error {
 		return err
 	}
 	s.Start()
+	x.d.links.Start()
 	atStep("taken")
 	hurry()
 	x.goOn(ctx)
@@ -306,6 +318,14 @@ func (x *succession) resume(l *legacy, in proxy.Inherited) (*proxy.Successor, er
 	return s, nil
 }
 
+// resumeLinks makes the server links what they were, unless they end with the process before.
+func (x *succession) resumeLinks(l *legacy, fds []int) error {
+	if l.Links == nil {
+		return nil
+	}
+	return x.d.links.Resume(*l.Links, fds, x.running.Pools)
+}
+
 // goOn does what is still to do when clients are served already.
 func (x *succession) goOn(ctx context.Context) {
 	d := x.d
@@ -313,7 +333,7 @@ func (x *succession) goOn(ctx context.Context) {
 	d.serve()
 	d.watch()
 	d.metrics.Loaded(true, d.cfg.Load().sha256)
-	defer func() { // the ports of server links and of the cluster are free when the process before has left
+	defer func() { // the ports of server links that did not come along, and of the cluster, are free when the process before has left
 		if err := d.links.Apply(x.running.Pools); err != nil {
 			d.log.Error("server links are not listened for behind the upgrade", "err", err)
 		}

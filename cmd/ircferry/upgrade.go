@@ -44,6 +44,8 @@ type upgrade struct {
 	binary string
 	dry    bool
 	splits bool // server links may end
+	ends   bool // they do: the new process cannot go on with them
+	links  *link.Stopped
 	result admin.Upgrade
 
 	conn   *fdpass.Conn
@@ -85,7 +87,9 @@ func (x *upgrade) look(ctx context.Context) error {
 		refusals = append(refusals, &admin.Error{Code: admin.CodeRefused, Message: fmt.Sprintf("%d sessions are in a move", p.Moving), Hint: "ferryctl show moves tells which"})
 	}
 	x.result.Sessions, x.result.States, x.result.Left, x.result.Taken = p.Sessions, p.States, p.Left, p.Passed
-	x.leaveLinks()
+	links := x.d.links.Passage()
+	x.result.Links = links.Links
+	x.result.Taken += links.Passed
 	for _, r := range refusals {
 		if !x.dry {
 			return r
@@ -93,26 +97,6 @@ func (x *upgrade) look(ctx context.Context) error {
 		x.result.Refusals = append(x.result.Refusals, r.Error())
 	}
 	return nil
-}
-
-// leftLink is why something is left that is no session: server links end with the process that has them, and their servers link anew.
-const leftLink = "server-link"
-
-// leaveLinks counts the server links that stand.
-func (x *upgrade) leaveLinks() {
-	if n := len(x.linked()); n > 0 {
-		x.result.Left[leftLink] = n
-	}
-}
-
-// linked names the servers whose links stand.
-func (x *upgrade) linked() (names []string) {
-	for _, l := range x.d.links.Links() {
-		if l.State != link.Down {
-			names = append(names, l.Name)
-		}
-	}
-	return names
 }
 
 // refusals are what stands in the way: work of this process that no other one could go on with.
@@ -135,10 +119,6 @@ func (x *upgrade) refusals() (all []*admin.Error) {
 	}
 	for _, name := range x.d.closings.names() {
 		no("wait for its end, or ferryctl ready "+name, "the sessions of %s are being closed", name)
-	}
-	if names := x.linked(); len(names) > 0 && !x.splits {
-		no("--allow-visible, or moves: {visible: allow} in the configuration, lets them split and link anew",
-			"the links of %s end with this process: users would see a netsplit", strings.Join(names, ", "))
 	}
 	return all
 }
@@ -188,6 +168,9 @@ func (x *upgrade) prepare() error {
 		return err
 	}
 	x.result.To = hello.Hello.Version
+	if err := x.checkLinks(hello.Hello); err != nil {
+		return err
+	}
 	loaded := x.d.cfg.Load()
 	begin := &beginMessage{DryRun: x.dry, Instance: x.d.instance, Started: x.d.started, Loops: x.d.proxy.Loops(), Config: string(loaded.text), Loaded: loaded.at,
 		Backends: x.d.backends.Remembered()}

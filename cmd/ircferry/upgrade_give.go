@@ -17,19 +17,23 @@ import (
 func (x *upgrade) handOver(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, prepareTime)
 	defer cancel()
-	if err := x.d.proxy.Quiesce(ctx); err != nil {
-		x.d.proxy.EndQuiesce()
-		return fmt.Errorf("upgrade: %w", err)
+	if err := x.quiesce(ctx); err != nil {
+		x.goOn(nil)
+		return err
 	}
 	if running := x.d.moves.Running(); len(running) > 0 {
-		x.d.proxy.EndQuiesce()
+		x.goOn(nil)
 		return fmt.Errorf("move %s began meanwhile", running[0].ID)
 	}
 	defer new(collector).hurry()()
+	if err := x.stopLinks(ctx); err != nil {
+		x.goOn(nil)
+		return err
+	}
 	began := time.Now()
 	cut, err := x.d.proxy.Cut(ctx)
 	if err != nil {
-		x.d.proxy.EndQuiesce()
+		x.goOn(nil)
 		return fmt.Errorf("upgrade: %w", err)
 	}
 	err = x.give(cut, began)
@@ -38,9 +42,7 @@ func (x *upgrade) handOver(ctx context.Context) error {
 	}
 	if err != nil {
 		x.kill() // before anything goes on here
-	}
-	if err != nil {
-		cut.GoOn()
+		x.goOn(cut)
 		return err
 	}
 	x.result.Pause = float64(time.Since(began).Microseconds()) / 1000
@@ -59,6 +61,9 @@ func (x *upgrade) give(cut *proxy.Cut, began time.Time) error {
 		return err
 	}
 	text, err := l.write()
+	if l.Links != nil {
+		l.Links.Wipe()
+	}
 	if err != nil {
 		return err
 	}
@@ -93,13 +98,17 @@ func (x *upgrade) legacy(cut *proxy.Cut) (*legacy, []int, error) {
 		return nil, nil, err
 	}
 	x.result.Left = map[string]int{}
-	x.leaveLinks()
 	if left > 0 {
 		x.result.Left[proxy.LeftInHandshake] = left
 	}
+	links, linkFDs, err := x.linkLegacy()
+	if err != nil {
+		return nil, nil, err
+	}
+	fds = append(fds, linkFDs...)
 	x.result.Sessions, x.result.Taken = cut.Sessions(), len(fds)
 	d := x.d
-	l := &legacy{Proxy: carried, Past: handoff.Past{Moves: d.moves.Moves(), Interrupted: d.interrupted}, Backends: d.backends.Remembered(),
+	l := &legacy{Proxy: carried, Links: links, Past: handoff.Past{Moves: d.moves.Moves(), Interrupted: d.interrupted}, Backends: d.backends.Remembered(),
 		Events: d.events.Keep(), Tickets: d.tickets.Export(), Upgrades: d.upgrades.known()}
 	last := x.result
 	l.Upgrades.Done++

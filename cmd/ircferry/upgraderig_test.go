@@ -255,6 +255,8 @@ func stumble() {
 			select {}
 		case "panics":
 			panic("stumbled")
+		case "linkless":
+			linkFormat = 0
 		}
 	}
 }

@@ -211,6 +211,7 @@ func (u *upgrades) measure(reg prometheus.Registerer) {
 	counter("ircferry_upgrades_total", help, "failed", func() float64 { return float64(u.known().Failed) })
 	gauge("ircferry_upgrade_last_timestamp_seconds", "When the last upgrade was done; 0: there was none.", last(func(up *admin.Upgrade) float64 { return float64(up.Time.Unix()) }))
 	gauge("ircferry_upgrade_last_sessions", "Sessions that came along in the last upgrade.", last(func(up *admin.Upgrade) float64 { return float64(up.Sessions) }))
+	gauge("ircferry_upgrade_last_links", "Server links that came along in the last upgrade.", last(func(up *admin.Upgrade) float64 { return float64(up.Links) }))
 	gauge("ircferry_upgrade_last_pause_seconds", "How long nothing was relayed in the last upgrade.", last(func(up *admin.Upgrade) float64 { return up.Pause / 1000 }))
 	gauge("ircferry_binary_timestamp_seconds", "When the file of the running program was last modified.", func() float64 { return float64(u.binary.modified.Unix()) })
 	gauge("ircferry_binary_outdated", "1 if another file lies where the running program was started from.", func() float64 {

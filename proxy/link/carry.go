@@ -26,8 +26,8 @@ type Carried struct {
 // Descriptors is how many there are.
 func (c *Carried) Descriptors() int { return len(c.Doors) + 2*len(c.Links) }
 
-// wipe zeroes what must not stay in memory.
-func (c *Carried) wipe() {
+// Wipe zeroes its keys.
+func (c *Carried) Wipe() {
 	for _, l := range c.Links {
 		for _, s := range [...]*sideState{&l.Peer, &l.Ircd} {
 			if t := s.Stream.TLS; t != nil {

@@ -4,8 +4,9 @@
 // # Who owns what
 //
 // Each link has a loop of its own (link.run), the only one that touches it; whoever wants something of it asks by do, and the loop never
-// blocks. Its connections are streams: two goroutines each, over net.Conn and crypto/tls. Links are few, and not the hot path that the
-// clients' event loops are for; the stream is small enough to be put on a leg of those loops later.
+// blocks. Its connections are streams: two goroutines each, over a net.Conn. Links are few, and not the hot path that the clients' event loops are for.
+// TLS is crypto/tls's up to the end of the handshake, and package wire's record layer behind it (records.go, secured.go), because what crypto/tls
+// holds can leave no process.
 //
 // A Set has the listeners and all links; a door is a listening socket, and a port what the configuration says of a link. Each connection that comes in has a
 // goroutine (port.serve) that checks who it is, dials the other side, and then is the link's loop. Held are the links of one move; state.go has the
@@ -43,5 +44,23 @@
 // Given up is a FIN on both sides: services that get an ERROR end themselves. The peers of other links are told that this server has split, when
 // they are live: else they would take its next link for a second one.
 //
-// A link ends with the daemon: it cannot be handed to another process yet. Peers see a split then, and come back.
+// # Another process
+//
+// At an upgrade of the daemon links go on in the new process, in the states linking, raw and flushing; what a move holds stays with the move. Between two turns
+// of a link's loop, with both streams standing between two bytes, all of it is a state of plain values and two sockets (carry.go, stand.go):
+//
+//	Quiesce      new connections wait in the listeners' queues; those under way, and links that are fed, have 3 s to end
+//	Stop         all links stand
+//	State        what the successor must know, with the descriptors of listeners and connections; TLS is in it, and nowhere else
+//	    Resume   there: links that stand
+//	Leave        here: the sockets are closed without a word
+//	    Start    there: they go on
+//	GoOn         instead of Leave, whatever became of the successor: TLS comes back, and all goes on here
+//
+// Links are no sessions on the legs of an event loop, in the proxy's arena, although these have all that: a link keeps megabytes where a session has
+// kilobytes, it has lines that it remembers for as long as it lives, and waits for answers in the middle of a line's work. What stands still in one place need not be in
+// one block of memory to be carried.
+//
+// A link ends when the daemon is killed or crashes: what its loop has read and not yet passed is in this process's memory only. Peers see a split then, and
+// come back.
 package link

@@ -11,7 +11,7 @@ import (
 // Resume makes a set without links what that of another process was: see Stop. pools is the configuration that ran there. The links stand until Start; nothing
 // that both processes have is changed before, so that the other one can still go on.
 func (s *Set) Resume(c Carried, fds []int, pools map[string]config.Pool) error {
-	defer c.wipe()
+	defer c.Wipe()
 	if c.Format != CarryFormat {
 		return fmt.Errorf("go on with links: they are in form %d, this program reads %d", c.Format, CarryFormat)
 	}

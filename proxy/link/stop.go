@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -205,4 +206,25 @@ func (c *Stopped) decide(goesOn bool) {
 	c.set.mu.Unlock()
 	c.goesOn = goesOn
 	close(c.decided)
+}
+
+// Passage is what an upgrade would do with the links that there are.
+type Passage struct {
+	Links  int      // that go along
+	Names  []string // theirs
+	Passed int      // descriptors that the successor gets, with those of listeners
+}
+
+// Passage says what would go along now.
+func (s *Set) Passage() (p Passage) {
+	p.Passed = len(s.allDoors())
+	for _, l := range s.all() {
+		if i := l.picture(); i.State.goes() {
+			p.Links++
+			p.Passed += 2
+			p.Names = append(p.Names, i.Name)
+		}
+	}
+	slices.Sort(p.Names)
+	return p
 }
