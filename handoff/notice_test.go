@@ -556,3 +556,44 @@ func TestWhatWouldBeSeenOfLinks(t *testing.T) {
 		}
 	}
 }
+
+// ABORTs that are owed are asked of those to whom they are owed, and stay owed until they are answered.
+func TestAbortsThatAreOwed(t *testing.T) {
+	in(t, func(t *testing.T, r *rig) {
+		to, _ := r.c.find("main", "b")
+		dst, err := r.b.Connect(t.Context(), to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x := &run{owed: []transaction{{to: "a", tx: "1"}, {to: "b", tx: "2"}, {to: "b", tx: "3"}}}
+		r.b.fault = on("ABORT", 2, fault{err: errLost})
+		if err := x.payAborts(t.Context(), dst, to); !errors.Is(err, errLost) || !slices.Equal(r.b.aborted, []string{"2"}) {
+			t.Errorf("asked of b: %v, %v", r.b.aborted, err)
+		}
+		if len(x.owed) != 2 || x.owed[0].tx != "1" || x.owed[1].tx != "3" {
+			t.Errorf("owed: %v", x.owed)
+		}
+		again, err := r.b.Connect(t.Context(), to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := x.payAborts(t.Context(), again, to); err != nil || !slices.Equal(r.b.aborted, []string{"2", "3"}) || len(x.owed) != 1 {
+			t.Errorf("asked of b: %v, %v; owed %v", r.b.aborted, err, x.owed)
+		}
+	})
+}
+
+// A record that cannot be written is an error, and nothing of it is in the journal.
+func TestRecordThatCannotBeWritten(t *testing.T) {
+	j, err := createJournal(t.Context(), t.TempDir(), "m", (*os.File).Sync)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.leave(t.Context())
+	if err := j.record(protocol.NewMessage("USER", "u", "u1", "x", strings.Repeat("x", 5<<20))); err == nil || !strings.Contains(err.Error(), j.Path()) {
+		t.Errorf("%v", err)
+	}
+	if err := j.record(protocol.NewMessage("USER", "u", "u2")); err != nil || string(j.buf) != "USER u=u2\n" {
+		t.Errorf("%v, %.100q", err, j.buf)
+	}
+}
