@@ -66,10 +66,16 @@ func (n *linkNet) killed(k int) func() bool {
 
 // longer are those of onLeaf's tests that make e2e-links runs and make test has no time for: others say nearly the same.
 var longer = []string{"the marker of the cut does not come", "the destination is killed at the replay's end", "the destination does not answer the replay's fence", "at PREPARED",
-	"the ircd comes back with another id", "the ircd comes back without the link", "5 MB", "stay"}
+	"the ircd comes back with another name", "the ircd comes back with another id", "the ircd comes back without the link", "5 MB", "5 MB of services", "for longer than park", "stay"}
 
 // onLeaf runs a test with a leaf, on each version; for make test on the first one, and not all.
 func onLeaf(t *testing.T, name string, test func(t *testing.T, n *linkNet)) {
+	t.Helper()
+	onPeer(t, name, peer{name: "leaf", leaf: true}, test)
+}
+
+// onPeer is onLeaf with another peer.
+func onPeer(t *testing.T, name string, p peer, test func(t *testing.T, n *linkNet)) {
 	t.Helper()
 	t.Run(name, func(t *testing.T) {
 		on := onFirst
@@ -78,7 +84,11 @@ func onLeaf(t *testing.T, name string, test func(t *testing.T, n *linkNet)) {
 		} else if slices.Contains(longer, name) {
 			t.Skip("make e2e-links runs it: make test has no time for it")
 		}
-		on(t, func(t *testing.T, v *inspVersion) { test(t, newNet(t, v, peer{name: "leaf", leaf: true}, 2, false)) })
+		hubs := 2
+		if p.alone {
+			hubs = 1
+		}
+		on(t, func(t *testing.T, v *inspVersion) { test(t, newNet(t, v, p, hubs, false)) })
 	})
 }
 
@@ -122,6 +132,7 @@ func TestLinksGivenUp(t *testing.T) {
 			n.behind[0].when(`^(:00B )?BURST `, func() bool { n.behind[0].when(marks.String(), never); return true })
 		}},
 		{name: "the ircd comes back with other modules", text: [2]string{`<module name="knock">`, ""}},
+		{name: "the ircd comes back with another name", text: [2]string{`name="insp.example.org"`, `name="other.example.org"`}},
 		{name: "the ircd comes back with another id", text: [2]string{`id="1AA"`, `id="2AA"`}},
 		{name: "the ircd comes back without the link", text: [2]string{`<link name="leaf.example"`, `<link name="other.example"`}},
 	} {
@@ -154,6 +165,7 @@ func TestLinksGivenUp(t *testing.T) {
 			if names := strings.Join(tom.ask("NAMES #bay"), "\n"); strings.Contains(names, "una") {
 				t.Errorf("a ghost: %s", names)
 			}
+			n.oneBurst()
 			if c.text[0] != "" { // so that the leaf cannot link as it did
 				return
 			}

@@ -19,6 +19,10 @@ type peer struct {
 	behind   bool          // services are linked to the leaf, and not to the ircd itself
 	leaf     bool
 	far      bool // another server is linked to the leaf, and its users are those of the other side
+
+	alone bool   // the ircd has no twin
+	link  string // of ircferry's configuration: more for each link
+	ferry string // and more for all
 }
 
 // linkNet is a network: InspIRCd with links, each peer behind a tap, and ircferry between, or nothing.
@@ -32,6 +36,7 @@ type linkNet struct {
 	taps    map[string]*linkTap // between a peer and ircferry
 	control []*tap              // before the hubs' control sockets
 	f       *ferry
+	http    string // ircferry's address for metrics
 
 	services *servicesProc
 	leaf     *leafIRCd
@@ -137,7 +142,7 @@ func newNet(t *testing.T, v *inspVersion, p peer, hubs int, direct bool) *linkNe
 		n.taps[name] = newLinkTap(t, listens[name])
 	}
 	if !direct {
-		n.startFerry(names, listens)
+		n.startFerry(p, listens)
 	}
 	if p.leaf {
 		n.leaf = v.newLeaf(t, n.taps[leafName].port)
@@ -193,7 +198,7 @@ func (n *linkNet) awaitLinks() {
 }
 
 // startFerry has a listener for clients, and one for each link.
-func (n *linkNet) startFerry(names []string, listens map[string]int) {
+func (n *linkNet) startFerry(p peer, listens map[string]int) {
 	n.t.Helper()
 	n.f = &ferry{t: n.t, dir: shortDir(n.t), port: freePort(n.t)}
 	var backends []string
@@ -201,11 +206,12 @@ func (n *linkNet) startFerry(names []string, listens map[string]int) {
 		backends = append(backends, fmt.Sprintf("{name: %s, handoff: %q, servers: {address: \"127.0.0.1:%d\"}}", hub.name, n.control[k].handoff(), n.behind[k].port))
 	}
 	links := "    links:\n"
-	for _, name := range names {
-		links += fmt.Sprintf("      - {name: %s, listen: \"127.0.0.1:%d\"}\n", name, listens[name])
+	for _, name := range p.links() {
+		links += fmt.Sprintf("      - {name: %s, listen: \"127.0.0.1:%d\"%s}\n", name, listens[name], p.link)
 	}
-	text := config(n.f.dir, n.f.port, "", backends...)
-	n.f.writeConfig(strings.Replace(text, "state: ", links+"state: ", 1))
+	n.http = fmt.Sprintf("127.0.0.1:%d", freePort(n.t))
+	text := strings.Replace(config(n.f.dir, n.f.port, "", backends...), `http: {address: ""}`, fmt.Sprintf("http: {address: %q}", n.http), 1)
+	n.f.writeConfig(strings.Replace(text, "state: ", links+"state: ", 1) + p.ferry)
 	n.f.run(nil)
 	proc := n.f.proc
 	n.t.Cleanup(func() {

@@ -79,16 +79,19 @@ func startMeasuredWith(t *testing.T, change func(string) string, listener string
 	address := fmt.Sprintf("127.0.0.1:%d", freePort(t))
 	f.writeConfig(change(strings.Replace(readFile(f.configFile()), `http: {address: ""}`, fmt.Sprintf("http: {address: %q}", address), 1)))
 	f.run(nil)
+	return f, func() metrics { t.Helper(); return metricsAt(t, address) }
+}
+
+// metricsAt asks a daemon's http address.
+func metricsAt(t *testing.T, address string) metrics {
+	t.Helper()
 	client := http.Client{Timeout: 10 * time.Second}
-	return f, func() metrics {
-		t.Helper()
-		res, err := client.Get("http://" + address + "/metrics")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer res.Body.Close()
-		return readMetrics(t, res.Body)
+	res, err := client.Get("http://" + address + "/metrics")
+	if err != nil {
+		t.Fatal(err)
 	}
+	defer res.Body.Close()
+	return readMetrics(t, res.Body)
 }
 
 // secureSession is what the daemon shows of a session.
