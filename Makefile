@@ -108,10 +108,10 @@ e2e-life: build modules ## upgrades of the proxy itself under talking clients of
 	status=$$?; cat bin/closing && exit $$status
 
 SANITIZERS := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize=vptr -Wno-maybe-uninitialized
-sanitize: build ## the tests of InspIRCd with the module under AddressSanitizer and UBSan; fails on a report
+sanitize: build ## the tests of InspIRCd and of links, on both versions, with the module under AddressSanitizer and UBSan; fails on a report
 	@$(MAKE) --no-print-directory MODULE_OUT=$(CURDIR)/bin/sanitized CXXFLAGS='$(SANITIZERS)' modules
-	@IRCFERRY_BIN=$(CURDIR)/bin IRCFERRY_MODULES=$(CURDIR)/bin/sanitized IRCFERRY_SANITIZER=1 \
-		$(GO) test -tags e2e -count=1 -parallel $(E2E_PARALLEL) -timeout $(E2E_TIMEOUT) -run InspIRCd ./e2e/
+	@IRCFERRY_BIN=$(CURDIR)/bin IRCFERRY_MODULES=$(CURDIR)/bin/sanitized IRCFERRY_SANITIZER=1 IRCFERRY_LINKS_MOVES=$(or $(LINKS_MOVES),1) \
+		$(GO) test -tags e2e -count=1 -parallel $(E2E_PARALLEL) -timeout 60m -run 'InspIRCd|^TestLinks' ./e2e/
 
 soak: build ## random moves and faults for SOAK=10m, in a seed's order (SEED=... repeats one), behind a million steps of the model of a move
 	@IRCFERRY_MODEL_STEPS=1000000 IRCFERRY_CHAOS=5000 $(GO) test -count=1 -run '^(TestMachineKeepsItsRules|TestChaos)$$' ./handoff/
