@@ -13,6 +13,7 @@ import (
 type upgraded struct {
 	PID      int            `json:"pid"`
 	Sessions int            `json:"sessions"`
+	Links    int            `json:"links"`
 	Left     map[string]int `json:"left"`
 	PauseMS  float64        `json:"pause_ms"`
 }
