@@ -29,11 +29,8 @@ func (c *Carried) Descriptors() int { return len(c.Doors) + 2*len(c.Links) }
 // Wipe zeroes its keys.
 func (c *Carried) Wipe() {
 	for _, l := range c.Links {
-		for _, s := range [...]*sideState{&l.Peer, &l.Ircd} {
-			if t := s.Stream.TLS; t != nil {
-				clear(t.Keys)
-			}
-		}
+		clear(l.Peer.TLS)
+		clear(l.Ircd.TLS)
 	}
 }
 
@@ -65,7 +62,9 @@ type sideState struct {
 	Who    introState  `json:"who"`
 	Half   []byte      `json:"half,omitempty"` // what was not worked off
 	Ended  bool        `json:"ended,omitempty"`
+	Broken string      `json:"broken,omitempty"` // why what comes cannot be opened
 	Stream streamState `json:"stream"`
+	TLS    []byte      `json:"tls,omitempty"` // see wire.ExportTLS
 }
 
 type introState struct {
@@ -101,19 +100,13 @@ func (l *link) carried() (st linkState, sockets []syscall.Conn, err error) {
 		side *side
 		st   *sideState
 	}{{l.peer, &st.Peer}, {l.ircd, &st.Ircd}} {
-		socket, err := s.side.carried(s.st)
-		if err != nil {
+		var socket syscall.Conn
+		if *s.st, socket, err = s.side.carried(); err != nil {
 			return st, nil, fmt.Errorf("link %s: %w", l.conf.Name, err)
 		}
 		sockets = append(sockets, socket)
 	}
 	return st, sockets, nil
-}
-
-func (s *side) carried(st *sideState) (socket syscall.Conn, err error) {
-	st.Who, st.Half, st.Ended = s.who.carried(), s.buf, s.ended
-	st.Stream, socket, err = s.stream.carried()
-	return socket, err
 }
 
 // descriptorOf is that of a socket, which keeps it.

@@ -96,7 +96,8 @@ func (h *Held) replay(ctx context.Context, l *link, r backend.Replay) error {
 	if err != nil {
 		return err
 	}
-	s := newConn(c, &h.set.running)
+	s := newSide(c, &h.set.running)
+	s.goOn()
 	taken := false
 	err = h.one(ctx, l, func(l *link, done func(error)) { taken = true; l.replay(s, r, done) })
 	if !taken {

@@ -50,9 +50,9 @@ type link struct {
 	info Info
 }
 
-// newLink makes the link of two connections. run is its loop.
-func newLink(p *port, conf config.Link, backend, from string, peer, ircd stream) *link {
-	l := &link{port: p, conf: conf, backend: backend, from: from, peer: &side{stream: peer}, ircd: &side{stream: ircd}, since: time.Now(),
+// newLink makes the link of two connections, which stand. run is its loop.
+func newLink(p *port, conf config.Link, backend, from string, peer, ircd *side) *link {
+	l := &link{port: p, conf: conf, backend: backend, from: from, peer: peer, ircd: ircd, since: time.Now(),
 		log: p.set.log.With("link", conf.Name, "backend", backend), asks: make(chan ask), over: make(chan struct{}), late: time.NewTimer(fenceTime)}
 	l.late.Stop()
 	l.publish()
@@ -62,6 +62,7 @@ func newLink(p *port, conf config.Link, backend, from string, peer, ircd stream)
 // run carries the link to its end. Nothing in it blocks but the wait for what comes next.
 func (l *link) run() {
 	defer close(l.over)
+	l.begin()
 	for l.state != Down {
 		select {
 		case b, ok := <-l.fromPeer():
@@ -79,6 +80,24 @@ func (l *link) run() {
 			continue
 		}
 		l.turned()
+	}
+}
+
+// begin lets both sides go on, and works off what has come inside TLS with the end of its handshake.
+func (l *link) begin() {
+	if l.state == Flushing {
+		l.late.Reset(fenceTime)
+	}
+	l.peer.goOn()
+	l.ircd.goOn()
+	for _, said := range [...]struct {
+		by   *side
+		hear func([]byte)
+	}{{l.peer, l.hearPeer}, {l.ircd, l.hearIrcd}} {
+		if said.by.tls != nil && !said.by.ended && l.state != Down {
+			said.hear(nil)
+			l.turned()
+		}
 	}
 }
 
@@ -146,11 +165,16 @@ func (l *link) flush() {
 // peerSaid works off what the peer has said; ok is false at its end.
 func (l *link) peerSaid(b []byte, ok bool) {
 	if !ok {
-		l.peer.ended = true
+		l.peer.over()
 		l.peerEnded()
 		return
 	}
-	l.peer.take(b)
+	defer l.peer.took()
+	l.hearPeer(b)
+}
+
+func (l *link) hearPeer(b []byte) {
+	l.peer.last = !l.peer.take(b)
 	for l.state != Down {
 		line, ok := l.peer.line()
 		if !ok {
@@ -165,31 +189,43 @@ func (l *link) peerSaid(b []byte, ok bool) {
 	if l.state != Down && l.peer.tooLong() {
 		l.end(EndLine, errLongLine("the peer"))
 	}
+	if l.state != Down && l.peer.last {
+		l.peer.over()
+		l.peerEnded()
+	}
 }
 
 // ircdSaid is the same for the ircd.
 func (l *link) ircdSaid(b []byte, ok bool) {
 	if !ok {
-		l.ircd.ended = true
+		l.ircd.over()
 		l.ircdEnded()
 		return
 	}
-	l.ircd.take(b)
+	defer l.ircd.took()
+	l.hearIrcd(b)
+}
+
+func (l *link) hearIrcd(b []byte) {
+	l.ircd.last = !l.ircd.take(b)
 	l.work()
 }
 
-// work works off the whole lines of the ircd, up to a marker.
+// work works off the whole lines of the ircd, up to a marker, and its end behind the last one.
 func (l *link) work() {
 	for l.state != Down && l.ircd != nil && !l.paused {
 		line, ok := l.ircd.line()
-		if !ok && !l.ircd.tooLong() {
-			return
-		}
-		if !ok || len(line) > maxLine {
+		switch {
+		case ok && len(line) <= maxLine:
+			l.ircdLine(line)
+		case ok || l.ircd.tooLong():
 			l.end(EndLine, errLongLine("the ircd"))
+		case l.ircd.last && !l.ircd.ended:
+			l.ircd.over()
+			l.ircdEnded()
+		default:
 			return
 		}
-		l.ircdLine(line)
 	}
 }
 

@@ -10,13 +10,13 @@ import (
 )
 
 // replay plays the link into the process at the other end of s, which is the link's from here on; done is called when its last fence is answered.
-func (l *link) replay(s stream, r backend.Replay, done func(error)) {
+func (l *link) replay(s *side, r backend.Replay, done func(error)) {
 	if l.state != Cut {
 		s.close()
 		done(fmt.Errorf("it is %s", l.state))
 		return
 	}
-	l.ircd, l.fresh, l.lost = &side{stream: s}, memory{}, nil
+	l.ircd, l.fresh, l.lost = s, memory{}, nil
 	l.waiter, l.wanted, l.to = done, r.Tx, r.To
 	next, stop := iter.Pull(l.again(r.Burst))
 	l.stop = stop
@@ -32,6 +32,9 @@ func (l *link) replay(s stream, r backend.Replay, done func(error)) {
 			l.ask(l.replayed)
 		})
 	})
+	if s.tls != nil { // it may have spoken with the end of its handshake
+		l.hearIrcd(nil)
+	}
 }
 
 // replayed is the last fence's answer: from here on the marker is waited for.

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -89,8 +90,7 @@ func (s *Set) resumeLink(st linkState, peer, ircd int) (*link, error) {
 			return nil, err
 		}
 	}
-	l := newLink(p, p.conf, st.Backend, st.From, sides[0].stream, sides[1].stream)
-	l.peer, l.ircd = sides[0], sides[1]
+	l := newLink(p, p.conf, st.Backend, st.From, sides[0], sides[1])
 	l.state, l.since, l.us = state, st.Since, st.Us.intro()
 	l.kept.resume(st.Kept)
 	l.memory.resume(st.Memory)
@@ -109,21 +109,23 @@ func (s *Set) resumeSide(fd int, st *sideState) (*side, error) {
 	if err != nil {
 		return nil, err
 	}
-	stream, err := resumed(c, st.Stream, &s.records, &s.running)
-	if err != nil {
-		return nil, err
+	stream := standing(c, &s.running)
+	stream.resume(st.Stream)
+	one := &side{stream: stream, who: st.Who.intro(), buf: st.Half, ended: st.Ended}
+	if st.Broken != "" {
+		one.broken = errors.New(st.Broken)
 	}
-	return &side{stream: stream, who: st.Who.intro(), buf: st.Half, ended: st.Ended}, nil
+	if st.TLS != nil {
+		if one.tls, err = s.records.resume(c, st.TLS); err != nil {
+			return nil, err
+		}
+	}
+	return one, nil
 }
 
 // Start takes over: all that was the other process's is this one's from here on.
 func (s *Set) Start() {
 	for _, l := range s.all() {
-		l.peer.goOn()
-		l.ircd.goOn()
-		if l.state == Flushing {
-			l.late.Reset(fenceTime)
-		}
 		s.running.Go(func() {
 			l.run()
 			s.remove(l)

@@ -120,3 +120,23 @@ func TestAnIrcdsCertificateIsLookedAt(t *testing.T) {
 	peer.ended()
 	r.until("the log says whose certificate it was", func() bool { return strings.Contains(r.log.String(), stranger.Fingerprint()) })
 }
+
+// An ircd that ends itself says marker, farewell and close_notify in one breath, perhaps before the move asks for the marker. What stands behind the marker,
+// its end too, is not worked off until it is known whose it is.
+func TestTheEndBehindAMarkerWaits(t *testing.T) {
+	ways(t, func(t *testing.T, r *rig, connect func(*rig) (peer, ircd *end)) {
+		peer, ircd := connect(r)
+		r.handshake(peer, ircd, anope)
+		h := r.hold(anope, ircd)
+		ircd.say(":00A PRIVMSG #sea :last", ":00A METADATA * ircferry :tx1", ":00A SQUIT 00S :restart", "ERROR :restart")
+		ircd.Close()
+		peer.expect(":00A PRIVMSG #sea :last")
+		peer.silent(50 * time.Millisecond)
+		r.must("cut", background(func() error { return h.Cut(r.ctx(), "tx1") }))
+		peer.silent(20 * time.Millisecond)
+		h.Resume() // the move is taken back: now it is an end like any other
+		peer.expect(":00A SQUIT 00S :restart", "ERROR :restart")
+		peer.ended()
+		h.End(nil)
+	})
+}

@@ -5,30 +5,17 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"sync/atomic"
 
 	"github.com/ircferry/ircferry/proxy/wire"
 )
 
-// secured is a connection inside TLS, behind its handshake. One goroutine reads and one writes, as a conn does; Close may come from any.
+// secured is a connection inside TLS, behind its handshake. All but Close is for one goroutine: the link's loop, when it has one.
 type secured struct {
 	net.Conn // what it is spoken over
 	room     *records
 	id       wire.TLSID // guarded by room's mutex, as what it names; 0: given back
-
-	plain []byte // opened, and not read yet; the reader's
-	over  error  // what Read answers from now on; the reader's
-	buf   []byte // the reader's
-
-	unsent []byte // records that the kernel has not taken; the writer's
-	reply  atomic.Bool
-	alert  atomic.Uint32 // plus one: what the reader wants the other end to be told
-
-	exported []byte // guarded by room's mutex; what was made of it for another process
+	exported []byte     // the same; what was made of it for another process
 }
-
-// NetConn is what TLS is spoken over.
-func (s *secured) NetConn() net.Conn { return s.Conn }
 
 // in lets f work with the connection's state.
 func (s *secured) in(f func(shard *wire.Shard) error) error {
@@ -40,34 +27,24 @@ func (s *secured) in(f func(shard *wire.Shard) error) error {
 	})
 }
 
-// Read answers what was said, or at last how it ended, never both at once.
+// Read is for who looks at the beginning of what is said and forgets it: see speaks.
 func (s *secured) Read(p []byte) (int, error) {
-	if s.buf == nil { // what came with the end of the handshake is whole perhaps
-		s.buf = make([]byte, readSize)
-		s.open(nil)
-	}
-	for len(s.plain) == 0 {
-		if s.over != nil {
-			return 0, s.over
+	b := make([]byte, readSize)
+	for n := 0; ; {
+		plain, _, err := s.open(b[:n])
+		if len(plain) > 0 || err != nil {
+			return copy(p, plain), err
 		}
-		n, err := s.Conn.Read(s.buf)
-		switch {
-		case n > 0:
-			s.open(s.buf[:n])
-		case errors.Is(err, io.EOF):
-			s.over = s.atEnd()
-		case err != nil:
-			return 0, err // which may be a deadline: it can be read again
+		if n, err = s.Conn.Read(b); err != nil {
+			return 0, err
 		}
 	}
-	n := copy(p, s.plain)
-	s.plain = s.plain[n:]
-	return n, nil
 }
 
-// open opens the records that are whole.
-func (s *secured) open(b []byte) {
-	err := s.in(func(shard *wire.Shard) error {
+// open opens the records that are whole with what has come. answer is what is to be sent because of it. The error is io.EOF at the end that the other side has
+// said; behind an error there is nothing more.
+func (s *secured) open(b []byte) (plain, answer []byte, err error) {
+	err = s.in(func(shard *wire.Shard) error {
 		n := 0
 		if len(b) > 0 {
 			n = copy(shard.ReadRoom(s.id), b)
@@ -76,99 +53,61 @@ func (s *secured) open(b []byte) {
 			return wire.ErrFull
 		}
 		got, err := shard.Open(s.id, n, sinceStart())
-		s.plain = append(s.plain, got.Plain...)
-		if got.Reply {
-			s.reply.Store(true)
-		}
+		plain = append(plain, got.Plain...)
+		answer = s.answer(shard, got, err)
 		if err == nil && got.Closed {
 			err = io.EOF
 		}
 		return err
 	})
+	return plain, answer, err
+}
+
+// answer is what TLS itself has to say.
+func (s *secured) answer(shard *wire.Shard, got wire.Opened, err error) []byte {
 	var broken *wire.TLSError
-	if errors.As(err, &broken) && broken.Alert != 0 {
-		s.alert.Store(uint32(broken.Alert) + 1)
+	var sealed []byte
+	switch {
+	case errors.As(err, &broken) && broken.Alert != 0:
+		sealed, _ = shard.SealAlert(s.id, broken.Alert) // it may have ended before
+	case got.Reply:
+		sealed, _ = shard.SealReply(s.id)
 	}
-	s.over = err
+	return append([]byte(nil), sealed...)
 }
 
-// atEnd is how the other end has ended: TLS has its own word for it, which some do not say, and that is in order behind a whole record.
-func (s *secured) atEnd() error {
-	within := false
-	if err := s.in(func(shard *wire.Shard) error { within = shard.InRecord(s.id); return nil }); err != nil {
-		return err
-	}
-	if within {
-		return wire.ErrTruncated
-	}
-	return io.EOF
-}
-
-// owes reports whether TLS has something to say by itself. Reader and writer ask.
-func (s *secured) owes() bool { return s.reply.Load() || s.alert.Load() > 0 }
-
-// behind reports whether a Write of nothing has something to do. Only the writer asks.
-func (s *secured) behind() bool { return len(s.unsent) > 0 || s.owes() }
-
-// Write takes all of p, also when the kernel does not: then the error says so, and the next Write goes on.
-func (s *secured) Write(p []byte) (int, error) {
-	if err := s.seal(p); err != nil {
-		return 0, err
-	}
-	for len(s.unsent) > 0 {
-		n, err := s.Conn.Write(s.unsent)
-		if s.unsent = s.unsent[n:]; err != nil {
-			return len(p), err
-		}
-	}
-	s.unsent = nil
-	return len(p), nil
+// truncated reports whether the other side has ended within a record. TLS has its own word for the end, which some do not say, and that is in order behind a
+// whole one.
+func (s *secured) truncated() (within bool) {
+	s.in(func(shard *wire.Shard) error { within = shard.InRecord(s.id); return nil }) //nolint:errcheck // then it is not
+	return within
 }
 
 // sealSize is how much is sealed while others wait.
 const sealSize = 16 << 10
 
-// seal puts records behind those that the kernel has not taken.
-func (s *secured) seal(p []byte) error {
-	if a := s.alert.Swap(0); a > 0 {
-		return s.say(uint8(a - 1))
-	}
-	due := s.reply.Swap(false)
-	for due || len(p) > 0 {
+// seal makes records.
+func (s *secured) seal(p []byte) (all []byte, err error) {
+	for len(p) > 0 && err == nil {
 		n := min(len(p), sealSize)
-		if err := s.in(func(shard *wire.Shard) error {
+		err = s.in(func(shard *wire.Shard) error {
 			sealed, err := shard.Seal(s.id, p[:n])
-			s.unsent = append(s.unsent, sealed...)
+			all = append(all, sealed...)
 			return err
-		}); err != nil {
-			return err
-		}
-		p, due = p[n:], false
+		})
+		p = p[n:]
 	}
-	return nil
+	return all, err
 }
 
-// say seals an alert.
-func (s *secured) say(alert uint8) error {
-	return s.in(func(shard *wire.Shard) error {
-		sealed, err := shard.SealAlert(s.id, alert)
-		s.unsent = append(s.unsent, sealed...)
+// bye is close_notify.
+func (s *secured) bye() (b []byte) {
+	s.in(func(shard *wire.Shard) error { //nolint:errcheck // it was said before
+		sealed, err := shard.SealAlert(s.id, wire.AlertCloseNotify)
+		b = append(b, sealed...)
 		return err
 	})
-}
-
-// CloseWrite ends our direction: close_notify, and a FIN behind it.
-func (s *secured) CloseWrite() error {
-	if err := s.say(wire.AlertCloseNotify); err != nil && !errors.Is(err, wire.ErrTLSEnded) {
-		return err
-	}
-	if _, err := s.Write(nil); err != nil {
-		return err
-	}
-	if c, ok := s.Conn.(interface{ CloseWrite() error }); ok {
-		return c.CloseWrite()
-	}
-	return nil
+	return b
 }
 
 // Close ends both directions.
@@ -190,23 +129,13 @@ func (s *secured) forget() {
 	})
 }
 
-// securedState is it for another process.
-type securedState struct {
-	Keys   []byte `json:"keys"` // see wire.ExportTLS
-	Plain  []byte `json:"plain,omitempty"`
-	Unsent []byte `json:"unsent,omitempty"`
-	Reply  bool   `json:"reply,omitempty"`
-	Alert  uint8  `json:"alert,omitempty"` // plus one
-}
-
-// carried makes it, and leaves nothing here that could seal or open: see back.
-func (s *secured) carried() (*securedState, error) {
-	st := &securedState{Plain: s.plain, Unsent: s.unsent, Reply: s.reply.Load(), Alert: uint8(s.alert.Load())}
-	err := s.in(func(shard *wire.Shard) (err error) {
-		if st.Keys, err = shard.ExportTLS(s.id); err != nil {
+// carried is its keys for another process (wire.ExportTLS). It leaves nothing here that could seal or open: see back.
+func (s *secured) carried() (keys []byte, err error) {
+	err = s.in(func(shard *wire.Shard) (err error) {
+		if keys, err = shard.ExportTLS(s.id); err != nil {
 			return err
 		}
-		s.exported = append([]byte(nil), st.Keys...)
+		s.exported = append([]byte(nil), keys...)
 		shard.FreeTLS(s.id)
 		s.id = 0
 		return nil
@@ -214,31 +143,26 @@ func (s *secured) carried() (*securedState, error) {
 	if err != nil {
 		return nil, fmt.Errorf("carry TLS: %w", err)
 	}
-	return st, nil
+	return keys, nil
 }
 
 // back goes on with what was carried and nobody has taken.
 func (s *secured) back() error {
-	if s.exported == nil {
-		return nil
-	}
 	return s.room.do(func(shard *wire.Shard) (err error) {
-		s.id, err = shard.ImportTLS(s.exported) // which zeroes it
-		s.exported = nil
+		if s.exported != nil {
+			s.id, err = shard.ImportTLS(s.exported) // which zeroes it
+			s.exported = nil
+		}
 		return err
 	})
 }
 
 // resume is a connection inside TLS that another process has carried.
-func (r *records) resume(c net.Conn, st securedState) (*secured, error) {
-	s := &secured{Conn: c, room: r, plain: st.Plain, unsent: st.Unsent}
-	s.reply.Store(st.Reply)
-	s.alert.Store(uint32(st.Alert))
-	if err := r.do(func(shard *wire.Shard) (err error) {
-		s.id, err = shard.ImportTLS(st.Keys)
+func (r *records) resume(c net.Conn, keys []byte) (*secured, error) {
+	s := &secured{Conn: c, room: r}
+	err := r.do(func(shard *wire.Shard) (err error) {
+		s.id, err = shard.ImportTLS(keys)
 		return err
-	}); err != nil {
-		return nil, err
-	}
-	return s, nil
+	})
+	return s, err
 }

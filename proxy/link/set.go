@@ -250,7 +250,7 @@ func (s *Set) add(p *port, full string, peer, ircd net.Conn) (*link, Refusal, er
 	if s.barredLocked(p) {
 		return nil, RefusedHeld, errHeld
 	}
-	l := newLink(p, p.conf, full, peer.RemoteAddr().String(), newConn(peer, &s.running), newConn(ircd, &s.running))
+	l := newLink(p, p.conf, full, peer.RemoteAddr().String(), newSide(peer, &s.running), newSide(ircd, &s.running))
 	s.links = append(s.links, l)
 	return l, "", nil
 }

@@ -3,21 +3,18 @@ package link
 import (
 	"errors"
 	"fmt"
-	"net"
-	"sync"
 	"syscall"
 	"time"
 )
 
 // How a stream stands still for another process: between two bytes nothing of it is anywhere but here and in the kernel.
 
-// streamState is a stream for another process. It holds what was said, and with TLS its keys: it belongs in no file and no log.
+// streamState is a stream for another process: bytes as they are on the wire.
 type streamState struct {
-	Unread []byte        `json:"unread,omitempty"` // has come and nobody has received it
-	Unsent []byte        `json:"unsent,omitempty"` // waits to be written
-	Ended  bool          `json:"ended,omitempty"`  // nothing more comes
-	Why    string        `json:"why,omitempty"`    // it has ended so; "": by the other end's FIN
-	TLS    *securedState `json:"tls,omitempty"`
+	Unread []byte `json:"unread,omitempty"` // has come and nobody has received it
+	Unsent []byte `json:"unsent,omitempty"` // waits to be written
+	Ended  bool   `json:"ended,omitempty"`  // nothing more comes
+	Why    string `json:"why,omitempty"`    // it has ended so; "": by the other end's FIN
 }
 
 func (s *conn) stand() {
@@ -27,11 +24,6 @@ func (s *conn) stand() {
 }
 
 func (s *conn) goOn() {
-	if t, ok := s.Conn.(*secured); ok {
-		if err := t.back(); err != nil {
-			s.fail(err)
-		}
-	}
 	s.Conn.SetDeadline(time.Time{})
 	s.start()
 	signal(s.wake)
@@ -40,20 +32,13 @@ func (s *conn) goOn() {
 func (s *conn) carried() (st streamState, socket syscall.Conn, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st = streamState{Unread: s.unread, Ended: s.ended, Unsent: append(append([]byte(nil), s.writing...), s.out...)}
+	st = streamState{Unread: append([]byte(nil), s.unread...), Ended: s.ended, Unsent: append(append([]byte(nil), s.writing...), s.out...)}
 	if s.why != nil {
 		st.Why = s.why.Error()
 	}
-	c := s.Conn
-	if t, ok := c.(*secured); ok {
-		if st.TLS, err = t.carried(); err != nil {
-			return st, nil, err
-		}
-		c = t.Conn
-	}
-	socket, ok := c.(syscall.Conn)
+	socket, ok := s.Conn.(syscall.Conn)
 	if !ok {
-		return st, nil, fmt.Errorf("a connection of %T has no socket", c)
+		return st, nil, fmt.Errorf("a connection of %T has no socket", s.Conn)
 	}
 	return st, socket, nil
 }
@@ -63,28 +48,17 @@ func (s *conn) leave() {
 	s.finished = true
 	close(s.over)
 	s.mu.Unlock()
-	if t, ok := s.Conn.(*secured); ok {
-		t.forget()
-	}
-	underlying(s.Conn).Close()
+	s.Conn.Close()
 }
 
-// resumed is a stream that another process has carried. It stands until goOn.
-func resumed(c net.Conn, st streamState, r *records, running *sync.WaitGroup) (*conn, error) {
-	if st.TLS != nil {
-		t, err := r.resume(c, *st.TLS)
-		if err != nil {
-			return nil, err
-		}
-		c = t
-	}
-	s := standing(c, running)
-	s.unread, s.out, s.ended = st.Unread, st.Unsent, st.Ended
+// resume makes a stream that stands what another process has carried.
+func (s *conn) resume(st streamState) {
+	s.unread = s.buf[:copy(s.buf, st.Unread)]
+	s.out, s.ended = st.Unsent, st.Ended
 	if st.Why != "" {
 		s.why = errors.New(st.Why)
 	}
 	if s.ended {
 		close(s.in)
 	}
-	return s, nil
 }

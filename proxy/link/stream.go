@@ -15,8 +15,9 @@ import (
 // conn implements it, by two goroutines over a net.Conn.
 type stream interface {
 	// received gives what has come, in order, and is closed behind the last byte. Who does not receive stops the sender, by the
-	// kernel's window.
+	// kernel's window. What was received is valid until took, which must follow.
 	received() <-chan []byte
+	took()
 	// err says why received was closed; nil: the other end has closed its side.
 	err() error
 	// send puts b behind what waits to be written; b is copied. Behind finish or close it does nothing.
@@ -32,10 +33,9 @@ type stream interface {
 
 	// stand stops it between two bytes, for another process that may go on with it. Until goOn or leave nothing comes by received, and nothing is written.
 	stand()
-	// goOn lets it go on as if nothing had been.
+	// goOn lets it go on as if nothing had been. A new stream begins with it.
 	goOn()
-	// carried is what another process must know of a stream that stands, and its socket, which stays the stream's. TLS leaves this process with it,
-	// and comes back by goOn.
+	// carried is what another process must know of a stream that stands, and its socket, which stays the stream's.
 	carried() (streamState, syscall.Conn, error)
 	// leave closes the socket here, without a byte or an end to the other side: another process has it.
 	leave()
@@ -51,10 +51,11 @@ const readSize = 32 << 10
 // keepAlive finds a peer that is gone without a word, sooner than its own pings would.
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 30 * time.Second, Interval: 10 * time.Second, Count: 3}
 
-// conn is a stream over an ordinary connection.
+// conn is a stream over a TCP connection.
 type conn struct {
 	net.Conn
 	in      chan []byte
+	next    chan struct{} // see took
 	taken   chan struct{} // see room
 	wake    chan struct{} // something is to be written, or the end
 	over    chan struct{} // closed by finish and close: nobody receives any more
@@ -64,7 +65,8 @@ type conn struct {
 	halt    chan struct{} // closed by stand
 	working sync.WaitGroup
 
-	unread []byte // what was read and nobody has received; the reader's
+	buf    []byte // where reads go; the reader's
+	unread []byte // of it, what nobody has received; the reader's
 	ended  bool   // in is closed; the reader's
 
 	mu       sync.Mutex // guards all below
@@ -74,20 +76,13 @@ type conn struct {
 	why      error
 }
 
-// newConn owns c from here on. running counts its goroutines.
-func newConn(c net.Conn, running *sync.WaitGroup) *conn {
-	if tcp, ok := underlying(c).(*net.TCPConn); ok {
+// standing is a stream over c, which it owns from here on. It stands. running counts its goroutines.
+func standing(c net.Conn, running *sync.WaitGroup) *conn {
+	if tcp, ok := c.(*net.TCPConn); ok {
 		tcp.SetKeepAliveConfig(keepAlive)
 	}
-	s := standing(c, running)
-	s.start()
-	return s
-}
-
-// standing is a conn whose goroutines do not run yet.
-func standing(c net.Conn, running *sync.WaitGroup) *conn {
-	return &conn{Conn: c, running: running, in: make(chan []byte), taken: make(chan struct{}, 1), wake: make(chan struct{}, 1), over: make(chan struct{}),
-		written: make(chan struct{})}
+	return &conn{Conn: c, running: running, in: make(chan []byte), next: make(chan struct{}), taken: make(chan struct{}, 1), wake: make(chan struct{}, 1),
+		over: make(chan struct{}), written: make(chan struct{}), buf: make([]byte, readSize)}
 }
 
 // start starts the goroutines.
@@ -105,15 +100,8 @@ func (s *conn) start() {
 	}
 }
 
-// underlying is what TLS is spoken over.
-func underlying(c net.Conn) net.Conn {
-	if t, ok := c.(interface{ NetConn() net.Conn }); ok {
-		return t.NetConn()
-	}
-	return c
-}
-
 func (s *conn) received() <-chan []byte { return s.in }
+func (s *conn) took()                   { s.next <- struct{}{} }
 func (s *conn) room() <-chan struct{}   { return s.taken }
 
 func (s *conn) err() error {
@@ -158,20 +146,20 @@ func (s *conn) end(now bool) {
 
 // read is a goroutine. It ends with the connection, and closes it; or when the stream is to stand.
 func (s *conn) read(halt <-chan struct{}) {
-	buf := make([]byte, readSize)
 	for !s.ended {
-		if !s.deliver(halt) {
-			return
+		if len(s.unread) > 0 {
+			if !s.deliver(halt) {
+				return
+			}
+			continue
 		}
-		n, err := s.Conn.Read(buf)
+		n, err := s.Conn.Read(s.buf)
 		switch {
 		case n > 0: // an error comes again
-			s.unread = append([]byte(nil), buf[:n]...)
-			s.answerTLS()
+			s.unread = s.buf[:n]
 		case err != nil && halted(halt, err):
 			return
 		case err != nil:
-			s.answerTLS()
 			s.fail(err)
 			s.ended = true
 			close(s.in)
@@ -187,25 +175,17 @@ func (s *conn) read(halt <-chan struct{}) {
 	s.Conn.Close()
 }
 
-// deliver waits until somebody has received what was read; false: the stream is to stand.
+// deliver waits until somebody has taken what was read; false: the stream is to stand.
 func (s *conn) deliver(halt <-chan struct{}) bool {
-	if len(s.unread) > 0 {
-		select {
-		case <-s.over: // and what comes is dropped
-		case s.in <- s.unread:
-		case <-halt:
-			return false
-		}
-		s.unread = nil
+	select {
+	case <-s.over: // and what comes is dropped
+	case s.in <- s.unread:
+		<-s.next
+	case <-halt:
+		return false
 	}
+	s.unread = nil
 	return true
-}
-
-// answerTLS has the writer send what TLS has to say by itself.
-func (s *conn) answerTLS() {
-	if t, ok := s.Conn.(*secured); ok && t.owes() {
-		signal(s.wake)
-	}
 }
 
 // halted reports whether err is that of a stream that is to stand.
@@ -239,7 +219,7 @@ func (s *conn) write(halt <-chan struct{}) {
 func (s *conn) writeAll(halt <-chan struct{}) bool {
 	for {
 		b, finished := s.take()
-		if len(b) == 0 && !s.behind() {
+		if len(b) == 0 {
 			if finished {
 				if c, ok := s.Conn.(interface{ CloseWrite() error }); ok {
 					c.CloseWrite()
@@ -279,12 +259,6 @@ func (s *conn) wrote(n int) {
 	if s.writing = s.writing[n:]; len(s.writing) == 0 {
 		s.writing = nil
 	}
-}
-
-// behind reports whether TLS has something for the kernel that take does not have.
-func (s *conn) behind() bool {
-	t, ok := s.Conn.(*secured)
-	return ok && t.behind()
 }
 
 // fail keeps the first cause.
