@@ -129,7 +129,7 @@ func TestTheEndBehindAMarkerWaits(t *testing.T) {
 		r.handshake(peer, ircd, anope)
 		h := r.hold(anope, ircd)
 		ircd.say(":00A PRIVMSG #sea :last", ":00A METADATA * ircferry :tx1", ":00A SQUIT 00S :restart", "ERROR :restart")
-		ircd.Close()
+		ircd.Conn.(interface{ CloseWrite() error }).CloseWrite() // over TLS close_notify alone, and no FIN
 		peer.expect(":00A PRIVMSG #sea :last")
 		peer.silent(50 * time.Millisecond)
 		r.must("cut", background(func() error { return h.Cut(r.ctx(), "tx1") }))
