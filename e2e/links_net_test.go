@@ -22,6 +22,7 @@ type peer struct {
 
 	alone bool   // the ircd has no twin
 	link  string // of ircferry's configuration: more for each link
+	hub   string // more for the servers of each backend
 	ferry string // and more for all
 }
 
@@ -33,6 +34,7 @@ type linkNet struct {
 	hubs    []*nativeInspIRCd
 	servers []int               // the hubs' ports for servers
 	behind  []*linkTap          // before each of those ports
+	dials   *linkTap            // between the first hub, if it dials its peer itself, and ircferry
 	taps    map[string]*linkTap // between a peer and ircferry
 	control []*tap              // before the hubs' control sockets
 	f       *ferry
@@ -203,7 +205,7 @@ func (n *linkNet) startFerry(p peer, listens map[string]int) {
 	n.f = &ferry{t: n.t, dir: shortDir(n.t), port: freePort(n.t)}
 	var backends []string
 	for k, hub := range n.hubs {
-		backends = append(backends, fmt.Sprintf("{name: %s, handoff: %q, servers: {address: \"127.0.0.1:%d\"}}", hub.name, n.control[k].handoff(), n.behind[k].port))
+		backends = append(backends, fmt.Sprintf("{name: %s, handoff: %q, servers: {address: \"127.0.0.1:%d\"%s}}", hub.name, n.control[k].handoff(), n.behind[k].port, p.hub))
 	}
 	links := "    links:\n"
 	for _, name := range p.links() {

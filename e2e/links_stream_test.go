@@ -56,6 +56,9 @@ func (n *linkNet) connsOf(name string) (conns []tapConn) {
 	for _, tap := range n.behind {
 		conns = append(conns, tap.of(name)...)
 	}
+	if n.dials != nil {
+		conns = append(conns, n.dials.of(name)...)
+	}
 	slices.SortFunc(conns, func(a, b tapConn) int { return a.began.Compare(b.began) })
 	live := conns[:min(1, len(conns))]
 	for _, c := range conns[len(live):] {

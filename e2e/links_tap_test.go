@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bufio"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -14,12 +15,15 @@ import (
 	"time"
 )
 
-// linkTap is a relay of the test's own in a server link: it records every line of both directions, and does what a test wants at one.
+// linkTap is a relay of the test's own in a server link: it records every line of both directions, and does what a test wants at one. With TLS it shows to
+// each end the other one's certificate.
 type linkTap struct {
-	t        *testing.T
-	port     int
-	listener net.Listener
-	wg       sync.WaitGroup
+	t           *testing.T
+	port        int
+	listener    net.Listener
+	front, back *tls.Config // to who dials, to who is dialled; nil: plaintext
+	peerDialled bool        // it is the ircd's side that dials
+	wg          sync.WaitGroup
 
 	mu    sync.Mutex
 	to    int // the port that it leads to
@@ -36,7 +40,7 @@ type tapAct struct {
 // tapConn is one connection through a tap. Its fields are the tap's, under its mutex.
 type tapConn struct {
 	began      time.Time
-	name       string // how the dialling server calls itself
+	name       string // how the peer calls itself
 	lines      []tapLine
 	ended      bool // either end has closed it
 	near, away net.Conn
@@ -44,18 +48,23 @@ type tapConn struct {
 
 type tapLine struct {
 	at   time.Time
-	up   bool // from who dialled
+	up   bool // from the peer
 	text string
 }
 
 // newLinkTap listens, and dials a port of 127.0.0.1 for each connection.
 func newLinkTap(t *testing.T, to int) *linkTap {
 	t.Helper()
+	return newTLSTap(t, to, nil, nil)
+}
+
+func newTLSTap(t *testing.T, to int, front, back *tls.Config) *linkTap {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &linkTap{t: t, to: to, listener: l, port: l.Addr().(*net.TCPAddr).Port}
+	p := &linkTap{t: t, to: to, front: front, back: back, listener: l, port: l.Addr().(*net.TCPAddr).Port}
 	p.wg.Go(p.accept)
 	t.Cleanup(func() { _ = l.Close(); p.sever(); p.wg.Wait() })
 	return p
@@ -75,13 +84,16 @@ func (p *linkTap) accept() {
 			_ = near.Close() // as if nobody had listened
 			continue
 		}
+		if p.front != nil {
+			near, away = tls.Server(near, p.front), tls.Client(away, p.back)
+		}
 		c := &tapConn{began: time.Now(), near: near, away: away}
 		p.mu.Lock()
 		p.conns = append(p.conns, c)
 		p.mu.Unlock()
 		var both sync.WaitGroup
-		both.Go(func() { p.relay(c, away, near, true) })
-		both.Go(func() { p.relay(c, near, away, false) })
+		both.Go(func() { p.relay(c, away, near, !p.peerDialled) })
+		both.Go(func() { p.relay(c, near, away, p.peerDialled) })
 		p.wg.Go(func() {
 			both.Wait()
 			_, _ = near.Close(), away.Close()
@@ -107,7 +119,7 @@ func (p *linkTap) relay(c *tapConn, to, from net.Conn, up bool) {
 	p.mu.Lock()
 	c.ended = true
 	p.mu.Unlock()
-	_ = to.(*net.TCPConn).CloseWrite()
+	_ = to.(interface{ CloseWrite() error }).CloseWrite()
 }
 
 // record answers whether the line is to be passed.
