@@ -254,7 +254,7 @@ func (c *Cut) State() (st Carried, fds []int, left int, err error) {
 
 // carried is for the goroutine of a Cut: the loop stands still.
 func (w *worker) carried(c *admit.Census, fds *[]int) loopState {
-	st := loopState{Now: w.loop.Now(), Sessions: make([]sessionState, 0, w.sessions), Left: []wire.SlotID{}}
+	st := loopState{Now: w.loop.Now(), Gen: w.firstGen, Sessions: make([]sessionState, 0, w.sessions), Left: []wire.SlotID{}}
 	for _, slab := range w.slabs {
 		for i := range slab {
 			s := &slab[i]

@@ -118,6 +118,7 @@ func (st *sessionState) descriptors() (n int) {
 // resume makes a loop's sessions and answers the descriptors behind theirs. The loop does not run yet.
 func (w *worker) resume(st loopState, fds []int, listeners *admit.Resumed) ([]int, error) {
 	w.loop.SetNow(st.Now)
+	w.firstGen = st.Gen
 	w.table(st)
 	for i := range st.Sessions {
 		one := &st.Sessions[i]
@@ -133,7 +134,6 @@ func (w *worker) resume(st loopState, fds []int, listeners *admit.Resumed) ([]in
 	for _, slab := range w.slabs {
 		for i := slabSize - 1; i >= 0; i-- {
 			if s := &slab[i]; s.w == nil {
-				s.gen = st.Gen // no id that was given is given again
 				w.free = append(w.free, s.index)
 			}
 		}
@@ -147,12 +147,8 @@ func (w *worker) table(st loopState) {
 	for i := range st.Sessions {
 		highest = max(highest, int(st.Sessions[i].Index))
 	}
-	for first := 0; first <= highest; first += slabSize {
-		slab := new([slabSize]session)
-		for i := range slab {
-			slab[i].index = uint32(first + i)
-		}
-		w.slabs = append(w.slabs, slab)
+	for len(w.slabs)*slabSize <= highest {
+		w.addSlab()
 	}
 }
 

@@ -27,6 +27,7 @@ type worker struct {
 	framer *lines.Framer // what goes through their lines
 
 	slabs    []*[slabSize]session
+	firstGen uint32 // of places that are new: the highest of the process that this one goes on for
 	free     []uint32
 	spare    []*opening // of sessions that have registered, to be used again
 	sessions int        // in the table, closing ones included
@@ -83,10 +84,9 @@ func (w *worker) newSession() (*session, error) {
 		return nil, err
 	}
 	if len(w.free) == 0 {
-		first := uint32(len(w.slabs) * slabSize)
-		w.slabs = append(w.slabs, new([slabSize]session))
+		slab := w.addSlab()
 		for i := slabSize - 1; i >= 0; i-- {
-			w.free = append(w.free, first+uint32(i))
+			w.free = append(w.free, slab[i].index)
 		}
 	}
 	i := w.free[len(w.free)-1]
@@ -98,6 +98,16 @@ func (w *worker) newSession() (*session, error) {
 	s.enter(StateHeader)
 	w.sessions++
 	return s, nil
+}
+
+// addSlab makes more places. None of their ids was given before, by this process or one that it goes on for.
+func (w *worker) addSlab() *[slabSize]session {
+	slab, first := new([slabSize]session), uint32(len(w.slabs)*slabSize)
+	for i := range slab {
+		slab[i].index, slab[i].gen = first+uint32(i), w.firstGen
+	}
+	w.slabs = append(w.slabs, slab)
+	return slab
 }
 
 // TurnOver implements loop.Handler: what is over gives back what it has.
