@@ -54,6 +54,7 @@ type rigOptions struct {
 	loops    int
 	maxBytes int64
 	inter    time.Duration // of checks
+	fall     int           // of checks and connects
 	secure   map[string]*tls.Config
 	log      slog.Level // the least that is logged
 	sessions int        // at most
@@ -72,8 +73,11 @@ func newRig(t testing.TB, o rigOptions) *rig {
 	if o.inter == 0 {
 		o.inter = 20 * time.Millisecond
 	}
+	if o.fall == 0 {
+		o.fall = 1000
+	}
 	pool := config.Pool{Topology: config.Standalone, Backends: o.backends,
-		Check: config.Check{Inter: config.Duration(o.inter), Rise: 1, Fall: 1000, Timeout: config.Duration(time.Second)}}
+		Check: config.Check{Inter: config.Duration(o.inter), Rise: 1, Fall: o.fall, Timeout: config.Duration(time.Second)}}
 	if err := set.Apply(map[string]config.Pool{"main": pool}); err != nil {
 		t.Fatal(err)
 	}

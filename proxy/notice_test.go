@@ -1,8 +1,14 @@
 package proxy
 
 import (
+	"io"
+	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/ircferry/ircferry/backend"
 	"github.com/ircferry/ircferry/internal/config"
@@ -128,4 +134,102 @@ func TestClientWithoutAPlace(t *testing.T) {
 	server.Close()
 	r.eventually("one session", func() bool { return r.Counts().Sessions == 1 })
 	r.joined(d, "cid")
+}
+
+// A client that has ended its side has the usual time on the ircd that it was moved to, too.
+func TestBoundsGoOnAfterASplice(t *testing.T) {
+	for name, c := range map[string]struct {
+		leave func(x *user)
+		bound time.Duration
+	}{
+		"half closed": {func(x *user) { x.client.CloseWrite() }, halfClosedTime},
+		"gone":        {func(x *user) { x.client.reset() }, leaveTime},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, a, b := moves(t, config.Listener{})
+			x := r.user(a, "ann")
+			r.freeze(x)
+			c.leave(x)
+			r.splice(x, b, "", "")
+			x.server.expectEnd()
+			r.turnTime(t, c.bound)
+			x.server.expectGone()
+			r.eventually("the end", func() bool { return r.Counts().Sessions == 0 })
+		})
+	}
+}
+
+// A stream that is opened ends the count of those that were not: who fails now and then is not down.
+func TestOpenedStreamEndsTheCountOfFailures(t *testing.T) {
+	a := newNative(t, "a")
+	r := newRig(t, rigOptions{backends: []config.Backend{a.config()}, fall: 2})
+	r.up("main/a")
+	var down atomic.Bool
+	defer r.set.Subscribe(func(e backend.Event) {
+		if e.Kind == backend.EventDown {
+			down.Store(true)
+		}
+	})()
+	for range 3 {
+		client := r.dial()
+		server := a.next()
+		server.expectLine("OPEN ")
+		server.Close()
+		server, _ = a.opened()
+		client.send("NICK ann\r\n")
+		server.expect("NICK ann\r\n")
+	}
+	r.onAll(ctxOf(t), func(*worker) {})
+	if down.Load() || r.backendOf("main/a").Oper() != backend.Up {
+		t.Error("down by streams that failed one at a time")
+	}
+}
+
+// What a dismissed client says is read away, and counted all the same.
+func TestWhatADismissedClientSaysIsCounted(t *testing.T) {
+	plaintextOnly(t)
+	r, a, _ := moves(t, config.Listener{})
+	x := r.user(a, "ann")
+	before := r.scrape()["bytes_total{from=client}"]
+	r.End([]string{x.u}, backend.CauseBackendGone, "bye")
+	x.client.expectLine("ERROR ")
+	const talk = 100_000
+	x.client.send(strings.Repeat("x", talk))
+	x.client.CloseWrite()
+	x.server.expectEnd()
+	x.server.Close()
+	r.eventually("the end", func() bool { return r.Counts().Sessions == 0 })
+	if n := r.scrape()["bytes_total{from=client}"] - before; n != talk {
+		t.Errorf("%v bytes are counted of %d", n, talk)
+	}
+}
+
+// Streams that were left are closed before another process goes on: it has no descriptor of them.
+func TestStreamsThatWereLeftAreClosedByACut(t *testing.T) {
+	r, _, _ := moves(t, config.Listener{})
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer read.Close()
+	r.onAll(ctxOf(t), func(w *worker) {
+		for range oldBatch + 1 {
+			fd, err := unix.FcntlInt(write.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			w.old = append(w.old, int32(fd))
+		}
+	})
+	write.Close()
+	cut, err := r.Cut(ctxOf(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cut.GoOn()
+	read.SetReadDeadline(time.Now().Add(patience))
+	if _, err := read.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("some are open: %v", err)
+	}
 }
