@@ -597,3 +597,91 @@ func TestRecordThatCannotBeWritten(t *testing.T) {
 		t.Errorf("%v, %.100q", err, j.buf)
 	}
 }
+
+// The operator's word that comes when an ircd has prepared the users, and before COMMIT can leave, is heard.
+func TestCancelBetweenPrepareAndCommit(t *testing.T) {
+	in(t, func(t *testing.T, r *rig) {
+		m, err := r.c.Hold(Request{Pool: "main", From: "a"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-m.Parked()
+		if running := r.c.Running(); len(running) != 1 || running[0].ID != m.ID() {
+			t.Errorf("running: %+v", running)
+		}
+		commits := 0
+		r.b.fault = func(verb string) fault {
+			switch verb {
+			case "PREPARE":
+				if err := r.c.Cancel(m.ID()); err != nil {
+					t.Error(err)
+				}
+			case "COMMIT":
+				commits++
+			}
+			return fault{}
+		}
+		if _, err := r.c.Release("main", "a", "b", "test"); err != nil {
+			t.Fatal(err)
+		}
+		if report := r.await(m); report.State != StateDone || report.To != "a" || commits != 0 || len(r.b.live) > 0 {
+			t.Errorf("%d COMMITs: %+v", commits, report)
+		}
+		if len(r.c.Running()) != 0 {
+			t.Error("it runs still")
+		}
+		r.owners()
+	})
+}
+
+// A COMMIT that is refused for nobody's sake is nobody's blame.
+func TestCommitThatIsRefusedForNobody(t *testing.T) {
+	in(t, func(t *testing.T, r *rig) {
+		to, _ := r.c.find("main", "b")
+		x := &run{snap: newSnapshot(), state: newMachine()}
+		var b *blame
+		e := &protocol.Error{Code: protocol.CodeInternal}
+		if err := x.blameCommit(e, to); errors.As(err, &b) || !errors.Is(err, e) {
+			t.Errorf("%v", err)
+		}
+		e = &protocol.Error{Code: protocol.CodeNotAttached, U: "z9"}
+		if err := x.blameCommit(e, to); errors.As(err, &b) || !errors.Is(err, errStranger) {
+			t.Errorf("%v", err)
+		}
+	})
+}
+
+// Only the pause of that very backend is resumed.
+func TestResumeOfWhatIsNotPaused(t *testing.T) {
+	in(t, func(t *testing.T, r *rig) {
+		refused := func(what, name string) {
+			t.Helper()
+			if m, err := r.c.Resume("main", name); m != nil || !isRefused(err) || !strings.Contains(err.Error(), "main/"+name+" is not paused") {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		refused("nothing", "a")
+		m, err := r.c.Pause(Request{Pool: "main", From: "a"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-m.Parked()
+		refused("another backend", "b")
+		if _, err := r.c.Resume("main", "a"); err != nil {
+			t.Fatal(err)
+		}
+		r.await(m)
+		if m, err = r.c.Hold(Request{Pool: "main", From: "a"}); err != nil {
+			t.Fatal(err)
+		}
+		<-m.Parked()
+		refused("a hold", "a")
+		if err := r.c.Cancel(m.ID()); err != nil {
+			t.Fatal(err)
+		}
+		if report := r.await(m); report.State != StateDone {
+			t.Errorf("%+v", report)
+		}
+		r.owners()
+	})
+}

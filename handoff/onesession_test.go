@@ -82,6 +82,9 @@ func TestNothingBeginsAfterClose(t *testing.T) {
 		if plan, err := r.c.DryRun(t.Context(), Request{Pool: "main", From: "a", To: "b"}); err == nil && len(plan.Refusals) == 0 {
 			t.Errorf("dry run: %+v", plan)
 		}
+		if _, err := r.c.claimRehearsal("main"); err != errClosed {
+			t.Errorf("rehearsal: %v", err)
+		}
 		if r.sessions.gated || len(journals(t, r.dir)) > 0 {
 			t.Error("something was begun")
 		}

@@ -2,6 +2,7 @@ package handoff
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/ircferry/ircferry/backend"
@@ -47,10 +48,7 @@ func (x *run) openJournal(ctx context.Context) error {
 // setAdmin sets the admin state, which is remembered on disk.
 func (x *run) setAdmin(ctx context.Context, state backend.AdminState) error {
 	err, late := within(ctx, func() error { return x.from.SetAdmin(state) })
-	if late != nil {
-		return late
-	}
-	return err
+	return errors.Join(err, late)
 }
 
 // attachRegistered opens the new streams of those who are registered by now.
