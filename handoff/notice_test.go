@@ -685,3 +685,32 @@ func TestResumeOfWhatIsNotPaused(t *testing.T) {
 		r.owners()
 	})
 }
+
+// An ircd that refuses an import is not asked to take streams for it, and one that takes it shows how far it is.
+func TestNothingIsAttachedWithoutAnImport(t *testing.T) {
+	in(t, func(t *testing.T, r *rig) {
+		imports, attached, progress := 0, 0, 0
+		report := r.holdAndRelease("b", func() {
+			r.sessions.before = func(call string) {
+				if call == "Attach" && imports < 2 {
+					attached++
+				}
+			}
+			r.b.fault = func(verb string) fault {
+				switch verb {
+				case "IMPORT":
+					if imports++; imports == 1 {
+						return fault{err: &protocol.Error{Code: protocol.CodeInternal}}
+					}
+				case "PREPARE":
+					progress = r.c.Moves()[0].Progress
+				}
+				return fault{}
+			}
+		})
+		if report.State != StateDone || report.Moved != 3 || imports != 2 || attached != 0 || progress != 3 {
+			t.Errorf("%d imports, %d times attached before the second, progress %d: %+v", imports, attached, progress, report)
+		}
+		r.owners()
+	})
+}

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/ircferry/ircferry/backend"
 	"github.com/ircferry/ircferry/internal/config"
+	"github.com/ircferry/ircferry/proxy/leg"
 )
 
 // Mistakes that were made here by `make mutate` and that no test had noticed.
@@ -231,5 +233,47 @@ func TestStreamsThatWereLeftAreClosedByACut(t *testing.T) {
 	read.SetReadDeadline(time.Now().Add(patience))
 	if _, err := read.Read(make([]byte, 1)); err != io.EOF {
 		t.Errorf("some are open: %v", err)
+	}
+}
+
+// What the kernel says of a connection that broke is kept: a host that has vanished is no reset.
+func TestErrnoOfABrokenConnection(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want CloseReason
+	}{
+		{fmt.Errorf("%w: %w", leg.ErrBroken, unix.ETIMEDOUT), ReasonClientTimeout},
+		{fmt.Errorf("%w: %w", leg.ErrBroken, unix.EHOSTUNREACH), ReasonClientTimeout},
+		{fmt.Errorf("%w: %w", leg.ErrBroken, unix.ENETUNREACH), ReasonClientTimeout},
+		{fmt.Errorf("%w: %w", leg.ErrBroken, unix.ENOMEM), ReasonMemory},
+		{fmt.Errorf("%w: %w", leg.ErrBroken, unix.EPIPE), ReasonClientReset},
+		{leg.ErrBroken, ReasonClientReset},
+	} {
+		if got := resetOrTimeout(errnoOf(c.err)); got != c.want {
+			t.Errorf("%v: %s, want %s", c.err, got, c.want)
+		}
+	}
+}
+
+// A backend that refuses clients is told so at once, long before its next check.
+func TestBackendHearsOfConnectsThatFail(t *testing.T) {
+	d := newIRCd(t)
+	r := newRig(t, rigOptions{fall: 1, inter: time.Hour, backends: []config.Backend{{Name: "a", Address: d.addr(), Identity: config.IdentityNone}}})
+	r.up("main/a")
+	down := make(chan string, 10)
+	defer r.set.Subscribe(func(e backend.Event) {
+		if e.Kind == backend.EventDown {
+			down <- e.Text
+		}
+	})()
+	d.l.Close()
+	r.dial()
+	select {
+	case text := <-down:
+		if !strings.HasPrefix(text, "connect: ") {
+			t.Errorf("down: %s", text)
+		}
+	case <-time.After(patience):
+		t.Error("it is up still")
 	}
 }

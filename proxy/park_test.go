@@ -265,8 +265,9 @@ func TestAwaitRegistered(t *testing.T) {
 	default:
 	}
 	x.server.send(":irc 001 ann :hello\r\n")
-	if n := <-done; n != 0 {
-		t.Errorf("%d are left", n)
+	told := time.Now()
+	if n := <-done; n != 0 || time.Since(told) > patience/2 {
+		t.Errorf("%d are left, it is told after %v", n, time.Since(told))
 	}
 	y := &user{client: r.dial()}
 	y.server, y.u = a.opened()
