@@ -70,9 +70,7 @@ func (s *machine) write(r *Report) {
 			} else {
 				r.Left++
 			}
-			continue
 		case m.fate == held:
-			continue
 		case m.fate == returned || s.backTo:
 			r.Reverted++
 			if m.cause != "" {

@@ -101,6 +101,12 @@ func (s *source) visit(n ast.Node) bool {
 			s.add("turned round to "+op, n, n.OpPos, n.OpPos+token.Pos(len(n.Op.String())), op)
 		}
 	case *ast.IfStmt:
+		if onlySpeaks(n) {
+			if n.Init != nil {
+				ast.Inspect(n.Init, s.visit)
+			}
+			return false
+		}
 		cond := s.text(n.Cond)
 		if _, comparison := n.Cond.(*ast.BinaryExpr); !comparison { // else the operator is turned round
 			s.add("condition negated", n.Cond, n.Cond.Pos(), n.Cond.End(), "!("+cond+")")
@@ -137,6 +143,24 @@ func speaks(call *ast.CallExpr) bool {
 		}
 	}
 	return false
+}
+
+// onlySpeaks: whether a line of a log is written.
+func onlySpeaks(n *ast.IfStmt) bool {
+	for _, st := range n.Body.List {
+		x, ok := st.(*ast.ExprStmt)
+		if !ok {
+			return false
+		}
+		call, ok := x.X.(*ast.CallExpr)
+		if !ok || !speaks(call) {
+			return false
+		}
+		if _, ends := call.Fun.(*ast.Ident); ends { // panic
+			return false
+		}
+	}
+	return n.Else == nil && len(n.Body.List) > 0
 }
 
 // leaveOut keeps the statement for the compiler, so that no variable or import is unused.

@@ -3,7 +3,7 @@
 // with its place and the change, to be looked at one by one: a gap in the tests, or a change that nobody could notice. Tests that reach the
 // changed line are run first, the quick ones of them before the others; what survives has been shown to all, and to go vet.
 //
-// The sample is drawn by a seed, which is printed. Lines of a log are not left out, and what does not compile is drawn anew.
+// The sample is drawn by a seed, which is printed. Lines of a log are not left out, nor is it asked whether they are written, and what does not compile is drawn anew.
 //
 //	go run ./scripts/mutate -n 30 ./proxy
 //	go run ./scripts/mutate -at proxy/ends.go:90 ./proxy    all mutants of that line

@@ -20,6 +20,9 @@ func f(log logger, n int, s []int) int {
 		use(n)
 	}
 	log.Warn("said")
+	if err := check(n > 3); err != nil {
+		log.Warn("said")
+	}
 	s[0] = n
 	x := n
 	defer use(x)
@@ -36,8 +39,9 @@ func f(log logger, n int, s []int) int {
 	}
 	slices.Sort(got)
 	want := []string{
-		"11: left out: s[0] = n => if false { s[0] = n }", // not the line of the log before it
-		"13: call left out: defer use(x) => if false { defer use(x) }",
+		"14: left out: s[0] = n => if false { s[0] = n }", // not the line of the log before it
+		"16: call left out: defer use(x) => if false { defer use(x) }",
+		"11: turned round to <=: n > 3 => <=",
 		"3: never taken: n > 2 && known(n) => false && (n > 2 && known(n))", // the lone return in it is the same
 		"3: turned round to <=: n > 2 => <=",
 		"3: turned round to ||: n > 2 && known(n) => ||",
