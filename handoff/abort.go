@@ -13,9 +13,9 @@ import (
 
 // transaction is one import at one destination.
 type transaction struct {
-	to    string // backend name in the pool
-	tx    string
-	until time.Time // the end of its lease; zero: not known
+	To    string    `json:"to"` // backend name in the pool
+	Tx    string    `json:"tx"`
+	Until time.Time `json:"until,omitzero"` // the end of its lease; zero: not known
 }
 
 // abort ends a transaction that will not be committed. What stays unanswered is owed: to the next try at that destination, and after the end of
@@ -45,9 +45,9 @@ func (x *run) payAborts(ctx context.Context, dst Party, to *backend.Backend) err
 	var left []transaction
 	var failed error
 	for _, t := range x.owed {
-		if t.to != to.Name() {
+		if t.To != to.Name() {
 			left = append(left, t)
-		} else if err := dst.Abort(ctx, t.tx); !answered(err) {
+		} else if err := dst.Abort(ctx, t.Tx); !answered(err) {
 			left, failed = append(left, t), err
 		}
 	}
@@ -101,22 +101,42 @@ func answered(err error) bool {
 // forgetLater is forget beside all else, until the lease is certainly over or the daemon ends. The returned channel is closed at its end.
 func (c *Coordinator) forgetLater(pool string, t transaction) <-chan struct{} {
 	done := make(chan struct{})
+	o := &owing{Pool: pool, Transaction: t}
+	c.mu.Lock()
+	c.owed[o] = true
+	c.mu.Unlock()
 	asked := c.beside(func() {
 		defer close(done)
-		until := t.until
+		defer c.paid(o)
+		until := t.Until
 		if until.IsZero() {
 			until = time.Now().Add(protocol.MaxLease)
 		}
 		ctx, cancel := context.WithDeadline(c.alive, until)
 		defer cancel()
-		if to, err := c.find(pool, t.to); err == nil {
-			c.forget(ctx, to, t.tx)
+		if to, err := c.find(pool, t.To); err == nil {
+			c.forget(ctx, to, t.Tx)
 		}
 	})
 	if !asked {
 		close(done)
 	}
 	return done
+}
+
+// owing is an ABORT that is asked for behind the end of its move.
+type owing struct {
+	Pool        string      `json:"pool"`
+	Transaction transaction `json:"transaction"`
+}
+
+// paid: it was answered, or is not worth to be asked any more. What the end of the daemon has cut short is still owed.
+func (c *Coordinator) paid(o *owing) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.alive.Err() == nil {
+		delete(c.owed, o)
+	}
 }
 
 // Forget has the ircds abort what interrupted moves had begun there: until then they keep the nicks of clients who come back now, and

@@ -53,6 +53,10 @@ type Coordinator struct {
 	active     map[string]*Move // by pool
 	rehearsing map[string]bool  // pools with a dry run
 	closed     bool             // since Close
+	still      *Standstill      // nil: moves go on
+	asked      chan struct{}    // closed as long as still is there
+	carried    []func()         // moves of a process before, until Start
+	owed       map[*owing]bool  // ABORTs of ended moves that are asked for
 	wg         sync.WaitGroup   // added to under mu, while not closed
 
 	alive context.Context // until Close, with the cause errDaemonEnds
@@ -86,10 +90,14 @@ func New(opt Options) (*Coordinator, []Interrupted, error) {
 			return nil, nil, err
 		}
 	}
-	c := &Coordinator{opt: opt, active: make(map[string]*Move), rehearsing: make(map[string]bool), toDisk: (*os.File).Sync}
+	c := &Coordinator{opt: opt, active: make(map[string]*Move), rehearsing: make(map[string]bool), asked: make(chan struct{}), owed: make(map[*owing]bool),
+		toDisk: (*os.File).Sync}
 	c.alive, c.end = context.WithCancelCause(context.Background())
 	if opt.Past != nil {
-		c.moves, interrupted = opt.Past.ended(), opt.Past.Interrupted
+		interrupted = opt.Past.Interrupted
+		if err := c.inherit(opt.Past); err != nil {
+			return nil, nil, err
+		}
 	}
 	return c, interrupted, nil
 }
@@ -142,6 +150,9 @@ func (c *Coordinator) Hold(r Request) (*Move, error) {
 
 // Release pushes the users of the parked move of pool/name: back, or to another backend of the pool.
 func (c *Coordinator) Release(pool, name, to, actor string) (*Move, error) {
+	if c.stands() {
+		return nil, errUpgrade
+	}
 	m := c.of(pool)
 	if m == nil || m.request.From != name || !m.Report().waits() {
 		return nil, &Refused{Reason: fmt.Sprintf("%s/%s is not held", pool, name), Hint: "ferryctl show moves tells what is"}
@@ -166,6 +177,9 @@ func (c *Coordinator) Cancel(id string) error {
 	m := c.byID(id)
 	if m == nil {
 		return fmt.Errorf("no move %q", id)
+	}
+	if c.stands() {
+		return errUpgrade
 	}
 	if report := m.Report(); report.State.Ended() {
 		return &Refused{Reason: fmt.Sprintf("move %s has ended (%s)", id, report.State)}
@@ -284,6 +298,9 @@ func (c *Coordinator) claim(r Request) (*Move, context.Context, error) {
 	defer c.mu.Unlock()
 	if c.closed {
 		return nil, nil, errClosed
+	}
+	if c.still != nil {
+		return nil, nil, errUpgrade
 	}
 	if running := c.active[r.Pool]; running != nil {
 		return nil, nil, underWay(running)

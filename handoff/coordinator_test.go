@@ -149,7 +149,7 @@ func TestJournalsOfAnEarlierDaemon(t *testing.T) {
 	if broken.ID != "broken" || broken.Pool != "" || torn.ID != "torn" || torn.Released || torn.Users != 2 || torn.Was != backend.Maint || torn.Kind != KindDrain || torn.To != "b" {
 		t.Errorf("%+v\n%+v", broken, torn)
 	}
-	if len(torn.Open) != 2 || torn.Open[0] != (transaction{to: "b", tx: "2"}) || torn.Open[1] != (transaction{to: "c", tx: "3"}) {
+	if len(torn.Open) != 2 || torn.Open[0] != (transaction{To: "b", Tx: "2"}) || torn.Open[1] != (transaction{To: "c", Tx: "3"}) {
 		t.Errorf("open: %+v", torn.Open)
 	}
 	left, _ := filepath.Glob(filepath.Join(dir, "*"))
@@ -340,7 +340,7 @@ func TestForgetAbortsWhatWasBegun(t *testing.T) {
 		}
 		r.b.hidden = true
 		begin := time.Now()
-		r.c.Forget([]Interrupted{{Pool: "main", Open: []transaction{{to: "b", tx: tx}, {to: "nobody", tx: tx}}}}, 10*time.Second)
+		r.c.Forget([]Interrupted{{Pool: "main", Open: []transaction{{To: "b", Tx: tx}, {To: "nobody", Tx: tx}}}}, 10*time.Second)
 		if took := time.Since(begin); took != 10*time.Second || r.b.dest[tx] != protocol.DestStaging {
 			t.Errorf("after %v it is %s", took, r.b.dest[tx])
 		}
@@ -353,7 +353,7 @@ func TestForgetAbortsWhatWasBegun(t *testing.T) {
 			t.Errorf("it is %s still", r.b.dest[tx])
 		}
 		begin = time.Now()
-		r.c.Forget([]Interrupted{{Pool: "main", Open: []transaction{{to: "b", tx: tx}}}}, time.Minute)
+		r.c.Forget([]Interrupted{{Pool: "main", Open: []transaction{{To: "b", Tx: tx}}}}, time.Minute)
 		if took := time.Since(begin); took > time.Second {
 			t.Errorf("waited %v for what was answered", took)
 		}

@@ -46,6 +46,24 @@
 // before the point of no return, the park time and the operator's cancel after it. One that hangs is left alone, and what it does late is
 // undone.
 //
+// # What goes on in another process
+//
+// An upgrade gives the proxy's sessions to another process, and their moves with them. A move is given while it rests: nothing is asked of an ircd or of the
+// proxy, and nobody else could answer later. Where it does not, the upgrade waits for its end or its next rest, or is refused (StandStill). The
+// journal has the users; what else the new process needs is Underway.
+//
+//	where the move is                    in an upgrade
+//	check to release, before RELEASED    waited for: it ends, reverts or rests in the time of its own limits
+//	RELEASE or COMMIT in doubt           waited for: the answer, or the evidence, is this process's to find
+//	park: a hold or restart waits for    rests: its sessions go along parked; the new process waits for the wish, up to the same end of the
+//	the operator                         park time, and reverts or fails at that as this one would
+//	park: between two tries              rests: the ircd that is meant, and what others have refused, go along; the next try is the new process's
+//	a try (import to commit)             waited for: it ends the move, or fails and rests
+//	splice, thaw                         waited for: it ends
+//	a pause, when all are held           rests: sessions go along frozen, on the streams that they have
+//	any of these with held server links  refused, and named: links end with the process that has them
+//	ABORTs owed behind the end           go along, and are asked on
+//
 // # What happens when a step fails
 //
 //	step     what fails                                      outcome

@@ -68,18 +68,18 @@ func readJournal(path string) (in Interrupted, ended bool, err error) {
 		case "MOVE":
 			in.Pool, in.From, in.To, in.Tx = m.Get("pool"), m.Get("from"), m.Get("to"), m.Get("tx")
 			if in.To != "" {
-				in.Open = append(in.Open, transaction{to: in.To, tx: in.Tx})
+				in.Open = append(in.Open, transaction{To: in.To, Tx: in.Tx})
 			}
 			in.Kind, in.Was = Kind(m.Get("kind")), backend.AdminState(m.Get("was"))
 		case "IMPORT":
-			in.Open = append(in.Open, transaction{to: m.Get("to"), tx: m.Get("tx")})
+			in.Open = append(in.Open, transaction{To: m.Get("to"), Tx: m.Get("tx")})
 		case protocol.VerbUser:
 			in.Users++
 		case protocol.VerbLink:
 			in.Links = append(in.Links, m.Get("n"))
 		case "RELEASE", "RELEASED":
 			if !in.Released {
-				in.Open = append(in.Open, transaction{to: in.From, tx: in.Tx})
+				in.Open = append(in.Open, transaction{To: in.From, Tx: in.Tx})
 			}
 			in.Released = true
 		case "COMMITTED", "ABORTED":

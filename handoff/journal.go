@@ -62,6 +62,15 @@ func createJournal(ctx context.Context, dir, id string, toDisk func(*os.File) er
 	return j, nil
 }
 
+// openJournal goes on with the journal of a process before.
+func openJournal(path string, toDisk func(*os.File) error) (*Journal, error) {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open journal: %w", err)
+	}
+	return &Journal{path: path, file: file, toDisk: toDisk}, nil
+}
+
 // Path is where the journal lies.
 func (j *Journal) Path() string { return j.path }
 

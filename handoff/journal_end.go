@@ -37,6 +37,12 @@ func (j *Journal) discard() error {
 	return errors.Join(j.file.Close(), os.Remove(j.path))
 }
 
+// written returns when the file has all that was written so far, on a disk or not.
+func (j *Journal) written(ctx context.Context) error {
+	j.flush()
+	return j.settle(ctx, j.failed)
+}
+
 // leave ends a journal with its daemon: the next one finds it.
 func (j *Journal) leave(ctx context.Context) error {
 	j.flush()

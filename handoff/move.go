@@ -66,7 +66,7 @@ func (m *Move) Watch() (Report, <-chan struct{}) {
 	report.Warnings = slices.Clone(report.Warnings)
 	report.Links = slices.Clone(report.Links)
 	report.Took = maps.Clone(report.Took)
-	report.out = !m.state.revertible()
+	report.out = !report.State.Ended() && !m.state.revertible()
 	return report, m.changed
 }
 

@@ -776,7 +776,7 @@ func TestInterruptedMoveIsFoundAndKept(t *testing.T) {
 	if err != nil || len(found) != 1 || found[0].Users != 1 || !found[0].Released || found[0].From != "a" || found[0].Was != backend.Ready {
 		t.Fatalf("found %+v, err %v", found, err)
 	}
-	if in := found[0]; in.ID != "1120-101010-abcd" || in.Pool != "main" || in.Kind != KindHold || len(in.Tx) != 32 || len(in.Open) != 1 || in.Open[0] != (transaction{to: "a", tx: in.Tx}) {
+	if in := found[0]; in.ID != "1120-101010-abcd" || in.Pool != "main" || in.Kind != KindHold || len(in.Tx) != 32 || len(in.Open) != 1 || in.Open[0] != (transaction{To: "a", Tx: in.Tx}) {
 		t.Errorf("found %+v", in)
 	}
 	if _, err := os.Stat(found[0].Path); err != nil {

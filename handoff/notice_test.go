@@ -565,12 +565,12 @@ func TestAbortsThatAreOwed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		x := &run{owed: []transaction{{to: "a", tx: "1"}, {to: "b", tx: "2"}, {to: "b", tx: "3"}}}
+		x := &run{owed: []transaction{{To: "a", Tx: "1"}, {To: "b", Tx: "2"}, {To: "b", Tx: "3"}}}
 		r.b.fault = on("ABORT", 2, fault{err: errLost})
 		if err := x.payAborts(t.Context(), dst, to); !errors.Is(err, errLost) || !slices.Equal(r.b.aborted, []string{"2"}) {
 			t.Errorf("asked of b: %v, %v", r.b.aborted, err)
 		}
-		if len(x.owed) != 2 || x.owed[0].tx != "1" || x.owed[1].tx != "3" {
+		if len(x.owed) != 2 || x.owed[0].Tx != "1" || x.owed[1].Tx != "3" {
 			t.Errorf("owed: %v", x.owed)
 		}
 		again, err := r.b.Connect(t.Context(), to)

@@ -44,6 +44,9 @@ func (c *Coordinator) Pause(r Request) (*Move, error) {
 
 // Resume ends the pause of pool/name.
 func (c *Coordinator) Resume(pool, name string) (*Move, error) {
+	if c.stands() {
+		return nil, errUpgrade
+	}
 	m := c.of(pool)
 	if m == nil || m.request.From != name || m.request.Kind != KindPause {
 		return nil, &Refused{Reason: fmt.Sprintf("%s/%s is not paused", pool, name), Hint: "ferryctl show moves tells what is"}
@@ -63,6 +66,18 @@ func (x *run) pause(ctx context.Context) {
 	defer x.c.wg.Done()
 	resumeChecks := x.pauseChecks()
 	err := x.holdStill(ctx)
+	if err == nil {
+		err = x.waitOut(ctx)
+	}
+	x.endPause(err, resumeChecks)
+}
+
+// endPause lets everybody go on, unless another process goes on with the pause.
+func (x *run) endPause(err error, resumeChecks func()) {
+	if x.left {
+		x.leave()
+		return
+	}
 	resumeChecks()
 	x.m.enter(StepThaw, "")
 	x.goBack()
@@ -83,7 +98,7 @@ func (x *run) pause(ctx context.Context) {
 	x.m.end(StateDone, nil)
 }
 
-// holdStill is nil if the clients were held until the end.
+// holdStill is nil if the clients are held.
 func (x *run) holdStill(ctx context.Context) error {
 	x.closeGate()
 	if !x.gated {
@@ -102,9 +117,23 @@ func (x *run) holdStill(ctx context.Context) error {
 	}
 	hello, _, _ := x.from.Hello()
 	x.proxy.await(x.frozenNow(), hello.Name)
+	x.until = deadline(ctx)
 	x.m.park(fmt.Sprintf("%d clients of %s wait until %s, or until ferryctl resume %s; its ircd keeps its users", len(x.frozen), x.from.FullName(),
-		time.Now().Add(time.Until(deadline(ctx))).Format(time.TimeOnly), x.from.FullName()))
-	<-ctx.Done()
+		time.Now().Add(time.Until(x.until)).Format(time.TimeOnly), x.from.FullName()))
+	return nil
+}
+
+// waitOut waits for the end of the pause, which is ctx's. It is nil if the clients were held until then.
+func (x *run) waitOut(ctx context.Context) error {
+	for ctx.Err() == nil {
+		select {
+		case <-x.c.standstill():
+			if x.left = !x.stand(); x.left {
+				return nil
+			}
+		case <-ctx.Done():
+		}
+	}
 	if cause := context.Cause(ctx); errors.Is(cause, errDaemonEnds) {
 		return cause
 	}

@@ -27,8 +27,8 @@ type placing struct {
 func (x *run) putIn() {
 	x.letGo()
 	x.partLinks()
-	until := time.Now().Add(x.limits.Park)
-	ctx, cancel := context.WithDeadline(context.Background(), until)
+	x.until = time.Now().Add(x.limits.Park)
+	ctx, cancel := context.WithDeadline(context.Background(), x.until)
 	defer cancel()
 	if x.dst != nil {
 		committed, err := x.commit(ctx, x.dst, x.to, x.tx)
@@ -42,37 +42,62 @@ func (x *run) putIn() {
 	}
 	x.calm()
 	x.proxy.park(x.parkable(), x.source.Name)
-	ctx, stop := context.WithDeadline(x.c.alive, until)
-	defer stop()
-	var where placing
 	if x.to != nil {
-		where.to = x.to.Name()
+		x.where = &placing{to: x.to.Name()}
 	} else {
 		x.m.park(fmt.Sprintf("%d users of %s are held; it may be stopped now", len(x.snap.Users), x.from.FullName()))
-		var told bool
-		if where, told = x.awaitWish(ctx, 0); !told {
-			x.outOfTime(ctx, where, fmt.Errorf("nobody released %s within moves.park", x.from.FullName()))
+	}
+	x.placeParked()
+}
+
+// placeParked goes on from where the users are parked: to where they go, as soon as that is known.
+func (x *run) placeParked() {
+	ctx, stop := context.WithDeadline(x.c.alive, x.until)
+	defer stop()
+	if x.where == nil {
+		if _, told := x.awaitWish(ctx, 0); !told {
+			if !x.left {
+				x.outOfTime(ctx, placing{}, fmt.Errorf("nobody released %s within moves.park", x.from.FullName()))
+			}
 			return
 		}
 	}
-	x.placeAnywhere(ctx, where)
+	x.placeAnywhere(ctx, *x.where)
 }
 
-// awaitWish waits for what the operator wants, d at most if it is not 0. told false: he has said nothing.
+// awaitWish waits for what the operator wants, d at most if it is not 0. told false: he has said nothing, or, if x.left, it is another process's to
+// hear it. Nothing of the move is under way here.
 func (x *run) awaitWish(ctx context.Context, d time.Duration) (where placing, told bool) {
 	var over <-chan time.Time
 	if d > 0 {
 		over = time.After(d)
 	}
-	select {
-	case <-x.state.steered:
-	case <-over:
-	case <-ctx.Done():
+	for waits := true; ; {
+		if where, told = x.state.wish(); told {
+			x.wished(where)
+			return where, true
+		}
+		if !waits {
+			return where, false
+		}
+		select {
+		case <-x.state.steered:
+		case <-x.c.standstill():
+			if x.left = !x.stand(); x.left {
+				return where, false
+			}
+		case <-over:
+			waits = false
+		case <-ctx.Done():
+			waits = false
+		}
 	}
-	if where, told = x.state.wish(); told {
-		x.m.placed(where)
-	}
-	return where, told
+}
+
+// wished notes where the operator wants the users.
+func (x *run) wished(where placing) {
+	x.where = &where
+	x.m.placed(where)
 }
 
 // letGo leaves alone whom the old ircd did not give: its streams end them. Who was left out of the move goes on there.
@@ -95,7 +120,6 @@ func (x *run) parkable() []string { return x.state.who((*member).waits) }
 // placeAnywhere tries until an ircd has the users or ctx, the park time, is over: the backend that is meant as long as it does not
 // answer (it may be starting), another one when it refuses again and again.
 func (x *run) placeAnywhere(ctx context.Context, where placing) {
-	refusals := make(map[string]int)
 	var last error // of the try before: one that the end of the time cut short says nothing
 	for {
 		to, err := x.c.find(x.r.Pool, where.to)
@@ -116,17 +140,21 @@ func (x *run) placeAnywhere(ctx context.Context, where placing) {
 		switch {
 		case errors.As(err, &shrunk), errors.Is(err, errFewerLinks): // at once, without him, or them
 		case refused || x.to != nil:
-			refusals[where.to]++
-			next = x.nextPlace(where, refusals)
+			x.refusals[where.to]++
+			next = x.nextPlace(where, x.refusals)
 			fallthrough
 		default:
+			x.where = &next
 			x.m.enter(StepPark, fmt.Sprintf("waiting for %s/%s: %v", x.r.Pool, where.to, cause(err)))
 			if wish, told := x.awaitWish(ctx, askEvery); told {
 				next = wish
 			}
+			if x.left {
+				return
+			}
 		}
 		if wish, told := x.state.wish(); told {
-			x.m.placed(wish)
+			x.wished(wish)
 			next = wish
 		}
 		where = next

@@ -27,6 +27,7 @@ type rig struct {
 	c        *Coordinator
 	set      *backend.Set
 	dir      string
+	opt      Options
 	checked  atomic.Bool // checks find the ircds
 }
 
@@ -105,11 +106,11 @@ func newRig(t *testing.T, us ...string) *rig {
 		t.Fatal(err)
 	}
 	r.set = set
-	r.c, _, err = New(Options{Sessions: r.sessions, Links: r.links, Backends: set, Driver: r, Journals: r.dir, Log: log,
+	r.opt = Options{Sessions: r.sessions, Links: r.links, Backends: set, Driver: r, Journals: r.dir, Log: log,
 		Limits: func() Limits {
 			return Limits{Deadline: 60 * time.Second, MaxPause: 5 * time.Second, Park: 10 * time.Minute}
-		}})
-	if err != nil {
+		}}
+	if r.c, _, err = New(r.opt); err != nil {
 		t.Fatal(err)
 	}
 	return r

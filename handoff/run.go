@@ -61,6 +61,11 @@ type run struct {
 	behind  []string // sessions that lost output with their ircd's process
 	links   linkage
 	last    bool // the park time is over: whom a conflict does not concern waits for it no longer
+
+	until    time.Time      // behind the point of no return: the end of the park time; of a pause: its end
+	where    *placing       // where the users go, as soon as that is known
+	refusals map[string]int // of tries, by backend name
+	left     bool           // another process goes on with the move
 }
 
 // start connects to both ircds and lets the guards look; what they let pass goes on in the move's own goroutine.
@@ -84,7 +89,7 @@ func (c *Coordinator) start(r Request, from, to *backend.Backend) (*Move, error)
 func (c *Coordinator) newRun(m *Move, from, to *backend.Backend) *run {
 	r := m.request
 	return &run{c: c, m: m, r: r, proxy: asks{c.opt.Sessions}, state: m.state, from: from, to: to, was: from.Admin(),
-		process: NoProcess, stays: make(map[string]backend.Cause), limits: c.opt.Limits(), gated: from.Pool().Config().Topology != config.Linked,
+		process: NoProcess, stays: make(map[string]backend.Cause), refusals: make(map[string]int), limits: c.opt.Limits(), gated: from.Pool().Config().Topology != config.Linked,
 		log: c.opt.Log.With("move", m.ID(), "kind", string(r.Kind), "pool", r.Pool, "from", r.From)}
 }
 
@@ -140,6 +145,15 @@ func (x *run) carryOut(ctx context.Context) {
 		}
 		break
 	}
+	if x.left {
+		x.leave()
+		return
+	}
+	x.wrapUp(resumeChecks)
+}
+
+// wrapUp is the end of a move, whatever became of it.
+func (x *run) wrapUp(resumeChecks func()) {
 	x.endLinks(cmp.Or(x.why, errors.New("the move has ended without it")))
 	resumeChecks()
 	x.awaitChecked()
