@@ -45,6 +45,7 @@ type Error struct {
 	Message string `json:"error"`
 	Hint    string `json:"hint,omitempty"` // what to do instead
 	Code    Code   `json:"code"`
+	Retry   bool   `json:"retry,omitempty"` // the same may be asked again in a moment: an upgrade is under way
 }
 
 func (e *Error) Error() string {

@@ -88,17 +88,30 @@ func (s *Server) Track(id string) {
 		return
 	}
 	s.tracked[id] = true
-	s.work.Go(func() { s.track(id) })
+	s.work.Go(func() { s.track(id, handoff.Report{}) })
 }
 
-func (s *Server) track(id string) {
-	var last handoff.Report
-	for {
+// TrackOn is Track for a move that another process has tracked as far as it is now.
+func (s *Server) TrackOn(id string) {
+	r, _, ok := s.opt.Moves.Watch(id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !ok || s.tracked[id] || s.ctx.Err() != nil {
+		return
+	}
+	s.tracked[id] = true
+	s.work.Go(func() { s.track(id, r) })
+}
+
+// track follows a move; seen is what of it was told already.
+func (s *Server) track(id string, seen handoff.Report) {
+	last := seen
+	for begun := false; ; begun = true {
 		r, changed, ok := s.opt.Moves.Watch(id)
 		if !ok {
 			return
 		}
-		if last.ID == "" {
+		if !begun {
 			s.opt.Metrics.MoveStarted(r)
 		}
 		if r.State != last.State || r.Step != last.Step {

@@ -27,14 +27,16 @@ type Upgrade struct {
 	Binary   string         `json:"binary"`
 	From     string         `json:"from"` // versions
 	To       string         `json:"to"`
-	PID      int            `json:"pid"`              // of the new process
-	Sessions int            `json:"sessions"`         // that came along
-	States   map[string]int `json:"states,omitempty"` // of these, by state
-	Links    int            `json:"links"`            // server links that came along
-	Left     map[string]int `json:"left,omitempty"`   // what did not, by why: each was closed
-	Taken    int            `json:"descriptors"`      // that went to the new process
-	Pause    float64        `json:"pause_ms"`         // in which nothing was relayed
-	Refusals []string       `json:"refusals"`         // of a dry run: why it would be refused now
+	PID      int            `json:"pid"`               // of the new process
+	Sessions int            `json:"sessions"`          // that came along
+	States   map[string]int `json:"states,omitempty"`  // of these, by state
+	Links    int            `json:"links"`             // server links that came along
+	Left     map[string]int `json:"left,omitempty"`    // what did not, by why: each was closed
+	Taken    int            `json:"descriptors"`       // that went to the new process
+	Pause    float64        `json:"pause_ms"`          // in which nothing was relayed
+	Moves    []string       `json:"moves,omitempty"`   // under way: their users, parked or paused, came along, and the new process goes on with them
+	Awaited  []string       `json:"awaited,omitempty"` // of a dry run: moves that would be waited for
+	Refusals []string       `json:"refusals"`          // of a dry run: why it would be refused now
 	Actor    string         `json:"actor,omitempty"`
 }
 

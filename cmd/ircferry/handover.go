@@ -66,6 +66,7 @@ type helloMessage struct {
 	Layout   uint64 `json:"layout"`       // of the wire arena
 	Carry    int    `json:"carry_format"` // see proxy.CarryFormat
 	Links    int    `json:"link_format"`  // see link.CarryFormat; 0: server links cannot go along
+	Moves    int    `json:"moves_format"` // see handoff.UnderwayFormat
 	Used     int    `json:"descriptors"`  // in use, and how many there may be
 	Limit    int    `json:"descriptor_limit"`
 }
@@ -87,7 +88,8 @@ var linkFormat = link.CarryFormat
 
 // ourselves says what this process is and can read.
 func ourselves() *helloMessage {
-	h := &helloMessage{Protocol: protocolVersion, Version: admin.BuildVersion().Version, Layout: wire.LayoutHash(), Carry: proxy.CarryFormat, Links: linkFormat}
+	h := &helloMessage{Protocol: protocolVersion, Version: admin.BuildVersion().Version, Layout: wire.LayoutHash(), Carry: proxy.CarryFormat, Links: linkFormat,
+		Moves: handoff.UnderwayFormat}
 	h.Used, h.Limit = proxy.Descriptors()
 	return h
 }

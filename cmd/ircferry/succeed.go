@@ -276,6 +276,7 @@ func (x *succession) takeOver(ctx context.Context) error {
 	}
 	s.Start()
 	x.d.links.Start()
+	x.d.moves.Start()
 	atStep("taken")
 	hurry()
 	x.goOn(ctx)
@@ -331,6 +332,9 @@ func (x *succession) goOn(ctx context.Context) {
 	d := x.d
 	d.backends.Subscribe(d.backendEvent)
 	d.serve()
+	for _, r := range d.moves.Running() {
+		d.api.TrackOn(r.ID)
+	}
 	d.watch()
 	d.metrics.Loaded(true, d.cfg.Load().sha256)
 	defer func() { // the ports of server links that did not come along, and of the cluster, are free when the process before has left

@@ -15,7 +15,6 @@ import (
 
 	"github.com/ircferry/ircferry/admin"
 	"github.com/ircferry/ircferry/backend"
-	"github.com/ircferry/ircferry/handoff"
 	"github.com/ircferry/ircferry/internal/fdpass"
 	"github.com/ircferry/ircferry/proxy/link"
 )
@@ -36,7 +35,7 @@ const successorEnv = "IRCFERRY_SUCCEEDS"
 // successorFD is the first descriptor behind the standard ones (os/exec).
 const successorFD = 3
 
-var errUpgrading = &admin.Error{Code: admin.CodeRefused, Message: "an upgrade is under way", Hint: "wait for its end: ferryctl status"}
+var errUpgrading = &admin.Error{Code: admin.CodeRefused, Message: "an upgrade is under way", Hint: "wait for its end: ferryctl status", Retry: true}
 
 // upgrade is one of them.
 type upgrade struct {
@@ -59,6 +58,9 @@ func (x *upgrade) carryOut(ctx context.Context) (err error) {
 	if err := x.look(ctx); err != nil {
 		return err
 	}
+	if err := x.awaitMoves(ctx); err != nil {
+		return err
+	}
 	if err := x.start(); err != nil {
 		return err
 	}
@@ -79,13 +81,11 @@ func (x *upgrade) carryOut(ctx context.Context) (err error) {
 // look refuses what cannot be, and counts what would come along. A dry run is told the refusals and goes on.
 func (x *upgrade) look(ctx context.Context) error {
 	refusals := x.refusals()
-	p, err := x.d.proxy.Passage(ctx)
+	p, err := x.d.proxy.Passage(ctx, x.lookAtMoves()...)
 	if err != nil {
 		return fmt.Errorf("count sessions: %w", err)
 	}
-	if p.Moving > 0 && len(refusals) == 0 {
-		refusals = append(refusals, &admin.Error{Code: admin.CodeRefused, Message: fmt.Sprintf("%d sessions are in a move", p.Moving), Hint: "ferryctl show moves tells which"})
-	}
+	p.Sessions += p.Moving // whose moves are waited for
 	x.result.Sessions, x.result.States, x.result.Left, x.result.Taken = p.Sessions, p.States, p.Left, p.Passed
 	links := x.d.links.Passage()
 	x.result.Links = links.Links
@@ -106,16 +106,6 @@ func (x *upgrade) refusals() (all []*admin.Error) {
 	}
 	if x.d.opt.path == "" {
 		no("run ircferry with a configuration file", "this daemon has no configuration file that another process could read")
-	}
-	for _, m := range x.d.moves.Running() {
-		way := "wait for its end, or ferryctl cancel " + m.ID
-		switch {
-		case m.Kind == handoff.KindPause:
-			way = fmt.Sprintf("wait for its end, or ferryctl resume %s/%s", m.Pool, m.From)
-		case m.State == handoff.StateParked:
-			way = fmt.Sprintf("ferryctl release %s/%s first", m.Pool, m.From)
-		}
-		no(way, "move %s (%s %s/%s, %s) is under way", m.ID, m.Kind, m.Pool, m.From, m.State)
 	}
 	for _, name := range x.d.closings.names() {
 		no("wait for its end, or ferryctl ready "+name, "the sessions of %s are being closed", name)
@@ -180,7 +170,7 @@ func (x *upgrade) prepare() error {
 		}
 	}
 	for _, b := range x.d.backends.Backends() {
-		if b.Oper() == backend.Up && b.Admin() != backend.Maint {
+		if b.Oper() == backend.Up && b.Admin() != backend.Maint && !x.d.moves.Moving(b.FullName()) { // one whose users are held may be away
 			begin.Up = append(begin.Up, b.FullName())
 		}
 	}
@@ -201,6 +191,8 @@ func (x *upgrade) check(h *helloMessage) error {
 		return fmt.Errorf("the new process (%s) cannot read the memory of this one: layout %#x, want %#x; a restart brings it, which ends all connections", h.Version, h.Layout, mine.Layout)
 	case h.Carry != mine.Carry:
 		return fmt.Errorf("the new process (%s) cannot read the sessions of this one: form %d, want %d; a restart brings it, which ends all connections", h.Version, h.Carry, mine.Carry)
+	case len(x.result.Moves) > 0 && h.Moves != mine.Moves:
+		return fmt.Errorf("the new process (%s) cannot go on with moves of this one: form %d, want %d; wait until there are none", h.Version, h.Moves, mine.Moves)
 	case x.result.Taken+h.Used+spareDescriptors > h.Limit:
 		return fmt.Errorf("the new process may have %d descriptors, and needs %d for what comes along: raise LimitNOFILE of the unit (ulimit -n), or wait until there are fewer sessions",
 			h.Limit, x.result.Taken+h.Used+spareDescriptors)

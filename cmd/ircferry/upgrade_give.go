@@ -17,13 +17,24 @@ import (
 func (x *upgrade) handOver(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, prepareTime)
 	defer cancel()
+	rest, stop := context.WithTimeout(ctx, restTime)
+	defer stop()
+	still, err := x.standStill(rest)
+	if err != nil {
+		return err
+	}
+	if err := x.handOverAll(ctx, still); err != nil {
+		still.GoOn()
+		return err
+	}
+	return nil
+}
+
+// handOverAll is for moves that stand still.
+func (x *upgrade) handOverAll(ctx context.Context, still *handoff.Standstill) error {
 	if err := x.quiesce(ctx); err != nil {
 		x.goOn(nil)
 		return err
-	}
-	if running := x.d.moves.Running(); len(running) > 0 {
-		x.goOn(nil)
-		return fmt.Errorf("move %s began meanwhile", running[0].ID)
 	}
 	defer new(collector).hurry()()
 	if err := x.stopLinks(ctx); err != nil {
@@ -31,12 +42,12 @@ func (x *upgrade) handOver(ctx context.Context) error {
 		return err
 	}
 	began := time.Now()
-	cut, err := x.d.proxy.Cut(ctx)
+	cut, err := x.d.proxy.Cut(ctx, still.Backends()...)
 	if err != nil {
 		x.goOn(nil)
 		return fmt.Errorf("upgrade: %w", err)
 	}
-	err = x.give(cut, began)
+	err = x.give(cut, still, began)
 	if err == nil {
 		err = x.letGo()
 	}
@@ -48,15 +59,16 @@ func (x *upgrade) handOver(ctx context.Context) error {
 	x.result.Pause = float64(time.Since(began).Microseconds()) / 1000
 	x.result.PID = x.child.Process.Pid
 	x.d.leave(cut, x)
+	still.Leave()
 	return nil
 }
 
 // give sends it all, and waits until the new process is ready.
-func (x *upgrade) give(cut *proxy.Cut, began time.Time) error {
+func (x *upgrade) give(cut *proxy.Cut, still *handoff.Standstill, began time.Time) error {
 	if err := x.conn.SetDeadline(began.Add(cutTime)); err != nil {
 		return err
 	}
-	l, fds, err := x.legacy(cut)
+	l, fds, err := x.legacy(cut, still)
 	if err != nil {
 		return err
 	}
@@ -92,12 +104,13 @@ func (x *upgrade) give(cut *proxy.Cut, began time.Time) error {
 }
 
 // legacy is what the new process must know, and the descriptors that it gets.
-func (x *upgrade) legacy(cut *proxy.Cut) (*legacy, []int, error) {
+func (x *upgrade) legacy(cut *proxy.Cut, still *handoff.Standstill) (*legacy, []int, error) {
 	carried, fds, left, err := cut.State()
 	if err != nil {
 		return nil, nil, err
 	}
 	x.result.Left = map[string]int{}
+	x.lookAtMoves()
 	if left > 0 {
 		x.result.Left[proxy.LeftInHandshake] = left
 	}
@@ -108,7 +121,7 @@ func (x *upgrade) legacy(cut *proxy.Cut) (*legacy, []int, error) {
 	fds = append(fds, linkFDs...)
 	x.result.Sessions, x.result.Taken = cut.Sessions(), len(fds)
 	d := x.d
-	l := &legacy{Proxy: carried, Links: links, Past: handoff.Past{Moves: d.moves.Moves(), Interrupted: d.interrupted}, Backends: d.backends.Remembered(),
+	l := &legacy{Proxy: carried, Links: links, Past: still.Past(d.interrupted), Backends: d.backends.Remembered(),
 		Events: d.events.Keep(), Tickets: d.tickets.Export(), Upgrades: d.upgrades.known()}
 	last := x.result
 	l.Upgrades.Done++

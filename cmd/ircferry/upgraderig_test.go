@@ -30,6 +30,7 @@ type ferry struct {
 	log     *lockedBuffer
 	plain   string // address of listener irc
 	secure  string // and of ircs
+	ircds   map[string]*process
 }
 
 type lockedBuffer struct {
@@ -58,9 +59,9 @@ func startFerry(t *testing.T, env ...string) *ferry {
 // startFerryAs is startFerry with another program than this one.
 func startFerryAs(t *testing.T, program string, env ...string) *ferry {
 	t.Helper()
-	f := &ferry{t: t, dir: t.TempDir(), log: &lockedBuffer{}, program: program}
+	f := &ferry{t: t, dir: t.TempDir(), log: &lockedBuffer{}, program: program, ircds: map[string]*process{}}
 	for _, name := range []string{"a", "b"} {
-		startIrcd(t, f.dir, name)
+		f.ircds[name] = startIrcd(t, f.dir, name)
 	}
 	certtest.SelfSigned(t, certtest.Options{}).Write(t, f.dir, "irc")
 	f.plain, f.secure = freeAddress(t), freeAddress(t)
