@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -290,12 +291,14 @@ type daemon struct {
 	*still
 	socket string
 	events *admin.Events
+
+	upgrades atomic.Int32 // so many commands are kept out by an upgrade
 }
 
 func newDaemon(t *testing.T) *daemon {
 	t.Helper()
 	d := &daemon{scripted: &scripted{}, still: newStill(), socket: filepath.Join(t.TempDir(), "s"), events: admin.NewEvents(64)}
-	server := admin.New(admin.Options{Process: d.still, Pools: d.still, Sessions: d.still, Moves: d.scripted, Finder: d.still, Certs: d.still, Events: d.events})
+	server := admin.New(admin.Options{Process: d.still, Pools: d.still, Sessions: d.still, Moves: d.scripted, Finder: d.still, Certs: d.still, Events: d.events, Enter: d.enter})
 	l, err := admin.Listen(d.socket, "")
 	if err != nil {
 		t.Fatal(err)
@@ -312,6 +315,13 @@ func newDaemon(t *testing.T) *daemon {
 	})
 	t.Cleanup(d.stop)
 	return d
+}
+
+func (d *daemon) enter(string) (func(), error) {
+	if d.upgrades.Add(-1) >= 0 {
+		return nil, &admin.Error{Code: admin.CodeRefused, Message: "an upgrade is under way", Retry: true}
+	}
+	return func() {}, nil
 }
 
 // answer is what a call of ferryctl left behind.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -81,13 +82,34 @@ would be refused or would meet a conflict or, with --strict, a warning, and with
 // begin asks for a move; the daemon answers when it has begun or was refused. Ctrl-C waits for that answer: who has asked for a move
 // must know which one to cancel.
 func (c *ctl) begin(cmd *cobra.Command, ask func(context.Context) (admin.Done, error)) (admin.Done, error) {
-	ctx, cancel := context.WithTimeout(cmd.Context(), askTime)
-	defer cancel()
-	done, err := ask(ctx)
+	done, err := c.patiently(cmd.Context(), ask)
 	if err == nil && done.Move == nil && done.Plan == nil {
 		return done, fmt.Errorf("the daemon at %s answered without a move; is it another version? ferryctl version tells", c.socket)
 	}
 	return done, err
+}
+
+// askAgain is how often a daemon is asked again that is just being upgraded.
+const askAgain = 200 * time.Millisecond
+
+// patiently asks for a command, again as long as an upgrade of the daemon keeps it out: who has to say where parked users go must be heard.
+func (c *ctl) patiently(ctx context.Context, ask func(context.Context) (admin.Done, error)) (admin.Done, error) {
+	patience, stop := context.WithTimeout(ctx, upgradeTime)
+	defer stop()
+	for {
+		asked, cancel := context.WithTimeout(ctx, askTime)
+		done, err := ask(asked)
+		cancel()
+		var said *admin.Error
+		if !errors.As(err, &said) || !said.Retry {
+			return done, err
+		}
+		select {
+		case <-time.After(askAgain):
+		case <-patience.Done():
+			return done, err
+		}
+	}
 }
 
 // stateCmd is undrain, maint and ready.

@@ -13,9 +13,7 @@ import (
 
 // cancelAndWait cancels a move and waits for its end. The error is errInterrupted if the operator did not want to wait.
 func (c *ctl) cancelAndWait(ctx context.Context, id string) (admin.Move, error) {
-	asked, stop := context.WithTimeout(ctx, askTime)
-	defer stop()
-	_, err := c.client.Cancel(asked, id)
+	_, err := c.patiently(ctx, func(ctx context.Context) (admin.Done, error) { return c.client.Cancel(ctx, id) })
 	var said *admin.Error
 	if errors.As(err, &said) && said.Code == admin.CodeRefused { // past the point of no return, or ended: it can only be waited for
 		fmt.Fprintf(c.err, "ferryctl: %v\n", said)

@@ -111,9 +111,11 @@ func (r *restart) notParked(m admin.Move) error {
 
 // release lets the move go on to whatever process answers with a new epoch, and waits for its end.
 func (r *restart) release(ctx context.Context) error {
+	_, err := r.patiently(ctx, func(ctx context.Context) (admin.Done, error) {
+		return r.client.Release(ctx, admin.ReleaseRequest{Backend: r.backend})
+	})
 	asked, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	_, err := r.client.Release(asked, admin.ReleaseRequest{Backend: r.backend})
 	var said *admin.Error
 	if errors.As(err, &said) { // somebody else released or cancelled it meanwhile: what comes of it is what there is to tell
 		if m, err := r.client.Move(asked, r.move); err != nil || !m.Released {

@@ -37,6 +37,28 @@ func TestRestartRunsTheCommandWhileUsersAreParked(t *testing.T) {
 	}
 }
 
+// An upgrade of the daemon keeps commands out for a while; ferryctl asks again, since parked users wait for its word.
+func TestCommandsWaitForAnUpgrade(t *testing.T) {
+	d := newDaemon(t)
+	d.onHold, d.onRelease, d.onCancel = []change{parked}, backAgain, putBack
+	d.upgrades.Store(2)
+	d.call(t, "hold", "main/a").want(t, 0, []string{"5 users of main/a are held"}, nil)
+	d.upgrades.Store(2)
+	d.call(t, "release", "main/a").want(t, 0, []string{"done"}, nil)
+	ran := filepath.Join(t.TempDir(), "ran")
+	go func() {
+		for os.WriteFile(ran, nil, 0o600) != nil || len(d.said()) < len("hold main/a, release main/a, restart main/a") {
+			time.Sleep(time.Millisecond)
+		}
+		d.upgrades.Store(2)
+		os.Remove(ran)
+	}()
+	d.call(t, "restart", "main/a", "--exec", "while [ -e "+ran+" ]; do sleep 0.01; done").want(t, 0, []string{"done"}, nil)
+	if got, want := d.said(), "hold main/a, release main/a, restart main/a, release main/a"; got != want {
+		t.Errorf("the daemon was asked: %s, want %s", got, want)
+	}
+}
+
 func TestRestartWithJSONKeepsStdoutForTheDocument(t *testing.T) {
 	d := newDaemon(t)
 	d.onHold, d.onRelease = []change{parked}, backAgain

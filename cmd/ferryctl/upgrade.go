@@ -14,8 +14,8 @@ import (
 	"github.com/ircferry/ircferry/admin"
 )
 
-// upgradeTime bounds what the daemon takes for it: the new process has 40 s to stand ready, handshakes 3 s to end.
-const upgradeTime = time.Minute
+// upgradeTime bounds what the daemon takes for it: moves have 20 s to end or rest, the new process 40 s to stand ready, handshakes 3 s to end.
+const upgradeTime = 80 * time.Second
 
 func (c *ctl) upgradeCmd() *cobra.Command {
 	var r admin.UpgradeRequest
@@ -27,9 +27,13 @@ what is known of them. Clients, ircds and linked servers notice a pause of some 
 new process reads the configuration as it is now.
 
 Only when the new process stands ready does the old one go. If it fails, hangs, is killed, does not take the configuration, or cannot read what the
-running one has in memory, the running one goes on and the reason is told (1). It is refused (5), and nothing is begun, while a move is under way or
-users are parked or paused, while sessions are being closed by an operator, while another upgrade runs, and if servers are linked through ircferry and the
-new program cannot go on with these links, unless --allow-visible says that they may split and link anew.
+running one has in memory, the running one goes on and the reason is told (1). It is refused (5), and nothing is begun, while sessions are being closed by
+an operator, while another upgrade runs, and if servers are linked through ircferry and the new program cannot go on with these links, unless
+--allow-visible says that they may split and link anew.
+
+Users who are parked (by a hold, a restart, or because their ircd is away) or paused go along, and the new process goes on with their move: it answers
+their PINGs, counts their time on, and takes release, resume and cancel. Another move under way is waited for, 15 s at most; then the upgrade is
+refused, as it is for a move that holds server links.
 
 A client whose TLS handshake is in its midst gets three seconds to end it, and is closed after that. --dry-run tells how many sessions would come along,
 which not and why, and whether the new program starts and takes the configuration.`,
@@ -79,6 +83,12 @@ func writeUpgrade(w io.Writer, u *admin.Upgrade, dry bool) {
 	fmt.Fprintf(w, "descriptors: %d\n", u.Taken)
 	if !dry {
 		fmt.Fprintf(w, "pause: %.0f ms\n", u.Pause)
+	}
+	for _, text := range u.Moves {
+		fmt.Fprintf(w, "goes on in the new process: %s\n", clean(text))
+	}
+	for _, text := range u.Awaited {
+		fmt.Fprintf(w, "waited for: %s\n", clean(text))
 	}
 	for _, text := range u.Refusals {
 		fmt.Fprintln(w, "refused now: "+clean(text))
