@@ -117,7 +117,10 @@ func helloOf(address, pass string) (protocol.Hello, error) {
 
 // restart is a restart in place: the command of ferryctl ends the old process, and a new one takes its place as a service manager's
 // would, at once.
-func (i *nativeInspIRCd) restart(f *ferry) result {
+func (i *nativeInspIRCd) restart(f *ferry) result { return i.restartWith(f) }
+
+// restartWith is restart with more words of ferryctl.
+func (i *nativeInspIRCd) restartWith(f *ferry, more ...string) result {
 	i.t.Helper()
 	old := i.proc
 	restarted := make(chan struct{})
@@ -126,7 +129,7 @@ func (i *nativeInspIRCd) restart(f *ferry) result {
 		<-old.done
 		i.run()
 	}()
-	r := f.move("restart", "main/"+i.name, "--exec", fmt.Sprintf("kill %d", old.cmd.Process.Pid))
+	r := f.move(append([]string{"restart", "main/" + i.name, "--exec", fmt.Sprintf("kill %d", old.cmd.Process.Pid)}, more...)...)
 	<-restarted
 	return r
 }

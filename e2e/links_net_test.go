@@ -20,6 +20,7 @@ type peer struct {
 	leaf     bool
 	far      bool // another server is linked to the leaf, and its users are those of the other side
 
+	past  bool   // the links do not lead through ircferry
 	alone bool   // the ircd has no twin
 	link  string // of ircferry's configuration: more for each link
 	hub   string // more for the servers of each backend
@@ -138,7 +139,7 @@ func newNet(t *testing.T, v *inspVersion, p peer, hubs int, direct bool) *linkNe
 	listens := make(map[string]int)
 	for _, name := range names {
 		listens[name] = n.servers[0]
-		if !direct {
+		if !direct && !p.past {
 			listens[name] = freePort(t)
 		}
 		n.taps[name] = newLinkTap(t, listens[name])
@@ -205,10 +206,20 @@ func (n *linkNet) startFerry(p peer, listens map[string]int) {
 	n.f = &ferry{t: n.t, dir: shortDir(n.t), port: freePort(n.t)}
 	var backends []string
 	for k, hub := range n.hubs {
+		if p.past {
+			backends = append(backends, fmt.Sprintf("{name: %s, handoff: %q}", hub.name, n.control[k].handoff()))
+			continue
+		}
 		backends = append(backends, fmt.Sprintf("{name: %s, handoff: %q, servers: {address: \"127.0.0.1:%d\"%s}}", hub.name, n.control[k].handoff(), n.behind[k].port, p.hub))
 	}
-	links := "    links:\n"
-	for _, name := range p.links() {
+	links := ""
+	for k, name := range p.links() {
+		if p.past {
+			break
+		}
+		if k == 0 {
+			links = "    links:\n"
+		}
 		links += fmt.Sprintf("      - {name: %s, listen: \"127.0.0.1:%d\"%s}\n", name, listens[name], p.link)
 	}
 	n.http = fmt.Sprintf("127.0.0.1:%d", freePort(n.t))
