@@ -29,6 +29,10 @@ import (
 const patience = 30 * time.Second
 
 func TestMain(m *testing.M) {
+	if task := os.Getenv(crasherEnv); task != "" {
+		crasher(task)
+		return
+	}
 	wire.CheckOwner(true)
 	overTLS = os.Getenv("IRCFERRY_TEST_TLS") != ""
 	os.Exit(m.Run())

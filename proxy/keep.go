@@ -134,7 +134,9 @@ func (s *session) keep() bool {
 // keepClient gives a client that has just come in to the keeper. While that is busy nothing is done with the client; goOn is called
 // when it has been.
 func (w *worker) keepClient(s *session, goOn func()) {
+	w.step("accepted")
 	if s.client.Keep(w.legs) {
+		w.step("kept")
 		goOn()
 		return
 	}
@@ -147,6 +149,13 @@ func (w *worker) keepClient(s *session, goOn func()) {
 			s.again()
 		}
 	})
+}
+
+// step lets a test look between two steps.
+func (w *worker) step(step string) {
+	if w.legs.Step != nil {
+		w.legs.Step(step)
+	}
 }
 
 // whenReady has f run on the loop when the keeper may have room.

@@ -39,6 +39,7 @@ type opening struct {
 	quit    bool     // the client has said QUIT
 	headed  bool     // a PROXY header was read
 	check   bool     // it was about no client
+	late    bool     // it was begun behind a crash: the backend's 001 may be past
 	before  uint64   // of the bytes of the client, those of the header
 	begun   bool     // the first bytes of the client, or behind its header, were looked at
 }

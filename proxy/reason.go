@@ -44,6 +44,9 @@ const (
 	ReasonMoveBehind
 	ReasonMoveOther
 	ReasonOperator // no move: closed by drain --close-after, or a restart of an ircd without the driver
+	// From here on as they came: the values are in slots, and so part of the arena's layout.
+	ReasonCrash       // a crash of the proxy, of which it could not be told what it had read or said
+	ReasonQuarantined // its bytes have ended the proxy twice
 	reasonCount
 )
 
@@ -51,7 +54,7 @@ var reasonNames = [reasonCount]string{"none", "client_closed", "null_connection"
 	"backend_refused", "no_backend", "half_closed", "line_too_long", "registration_timeout", "header_timeout", "header_refused",
 	"header_bad", "tls_handshake_timeout", "tls_handshake_failed", "tls_record", "plaintext_on_tls", "tls_on_plaintext", "limit_connections", "limit_per_ip", "limit_rate", "memory", "shutdown", "internal",
 	"move_sendq", "move_no_live", "move_detached", "move_registration", "move_backend_gone", "move_not_exported", "move_attach", "move_conflict",
-	"move_behind", "move_other", "closed_by_operator"}
+	"move_behind", "move_other", "closed_by_operator", "proxy_crash", "quarantined"}
 
 func (r CloseReason) String() string { return reasonNames[r] }
 

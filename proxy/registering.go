@@ -138,7 +138,7 @@ func (s *session) answered(p []byte) {
 			return
 		}
 		l := lines.Parse(line)
-		if l.Is("001") {
+		if l.Is("001") || r.late && isWelcome(l) {
 			s.peer.b.Welcomed()
 			s.welcomed()
 			return
@@ -150,6 +150,11 @@ func (s *session) answered(p []byte) {
 		}
 		p = rest
 	}
+}
+
+// isWelcome reports whether a line is one that an ircd says behind 001 and to nobody before.
+func isWelcome(l lines.Line) bool {
+	return l.Is("002") || l.Is("003") || l.Is("004") || l.Is("005") || l.Is("375") || l.Is("376") || l.Is("422")
 }
 
 // maxRefusal bounds the lines that are kept of an ircd that turns a client away: a numeric, ERROR.

@@ -22,8 +22,9 @@ type Inherited struct {
 // Successor is a Proxy that stands still where another one has. Until Start nothing that both processes have is changed, so that the other one can still
 // go on; the descriptors are not closed if there is none.
 type Successor struct {
-	p    *Proxy
-	left [][]wire.SlotID
+	p         *Proxy
+	left      [][]wire.SlotID
+	recovered *recovery // behind a crash
 }
 
 // Resume makes a Proxy of what another one has left. Of o, Loops, MaxSessions and MaxBytes are as they were there; secure is as for SetListeners, by the
@@ -131,6 +132,12 @@ func (w *worker) resume(st loopState, fds []int, listeners *admit.Resumed) ([]in
 		}
 		fds = fds[n:]
 	}
+	w.freePlaces()
+	return fds, nil
+}
+
+// freePlaces makes the places of nobody free for new sessions; what they count on from is firstGen.
+func (w *worker) freePlaces() {
 	for _, slab := range w.slabs {
 		for i := slabSize - 1; i >= 0; i-- {
 			if s := &slab[i]; s.w == nil {
@@ -138,7 +145,6 @@ func (w *worker) resume(st loopState, fds []int, listeners *admit.Resumed) ([]in
 			}
 		}
 	}
-	return fds, nil
 }
 
 // table makes room for the sessions at the places that they had.
@@ -147,6 +153,11 @@ func (w *worker) table(st loopState) {
 	for i := range st.Sessions {
 		highest = max(highest, int(st.Sessions[i].Index))
 	}
+	w.room(highest)
+}
+
+// room makes the table large enough for a place.
+func (w *worker) room(highest int) {
 	for len(w.slabs)*slabSize <= highest {
 		w.addSlab()
 	}
@@ -250,19 +261,60 @@ func (x *Successor) Proxy() *Proxy { return x.p }
 
 // Start takes over: all that was the other process's is this one's from here on.
 func (x *Successor) Start() {
-	x.p.arena.Settle()
+	if x.recovered != nil {
+		x.p.arena.Scrub()
+	} else {
+		x.p.arena.Settle()
+	}
+	if x.p.keeper != nil {
+		x.p.protect()
+	}
 	for i, w := range x.p.workers {
-		w.loop.Post(func() { w.takeUp(x.left[i]) })
+		w.loop.Post(func() {
+			w.freeLeft(x.left[i])
+			if x.recovered != nil {
+				w.carryOut(x.recovered.plans[i])
+			} else {
+				w.takeUp()
+			}
+		})
 	}
 	x.p.start()
 }
 
-// takeUp is the first turn of a loop that goes on with another's sessions.
-func (w *worker) takeUp(left []wire.SlotID) {
+// carryOut is the first turn of a loop behind a crash. The staging buffers are those of the process before until its work is done.
+func (w *worker) carryOut(plans []plan) {
+	for _, first := range [...]bool{true, false} {
+		for i := range plans {
+			if pl := &plans[i]; (pl.work != nil) == first {
+				w.loop.Guard(pl.s.key(portClient), pl.carryOut)
+			}
+		}
+	}
+}
+
+// freeLeft frees the slots of sessions that did not come along.
+func (w *worker) freeLeft(left []wire.SlotID) {
 	for _, id := range left {
+		w.shard.DropWorkOf(id)
 		w.shard.FreeSlot(id)
 	}
-	w.each((*session).takeUp)
+}
+
+// takeUp is the first turn of a loop that goes on with another's sessions.
+func (w *worker) takeUp() {
+	w.each(func(s *session) {
+		s.takeUp()
+		s.countAnew()
+	})
+}
+
+// countAnew notes where the kernel's counts are, for a session that came from a process without a keeper.
+func (s *session) countAnew() {
+	if base := &s.slot().Base; base.BackendOut == 0 && s.backend.IsOpen() || base.ClientOut == 0 && s.slot().ClientTLS != 0 {
+		s.client.Begin(s.w.legs, 0)
+		s.backend.Begin(s.w.legs, 0)
+	}
 }
 
 // takeUp goes on where the session was. What the descriptors have to say comes as events.

@@ -26,7 +26,9 @@ func (l *Leg) End(lp *Loop) bool {
 		return false
 	}
 	l.Slot.Flags |= l.sent()
+	lp.at("ending")
 	loop.EndWrites(int(l.fd))
+	lp.at("ended")
 	return true
 }
 
@@ -44,6 +46,7 @@ func (l *Leg) Close(lp *Loop) {
 			loop.EndWrites(int(l.fd)) // the FIN goes first: an ircd sees an end in order, even if something is unread here
 		}
 		l.hangUp(lp)
+		lp.at("hung up")
 		loop.Close(int(l.fd))
 		l.fd = -1
 		l.drop(lp)

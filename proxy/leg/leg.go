@@ -21,8 +21,16 @@ type Loop struct {
 
 	dropped []uint64 // tags whose descriptors were closed in this turn
 	redo    *redo    // see Redo
-	room    loop.Iovecs
-	pieces  [len(loop.Iovecs{})][]byte
+
+	Step   func(name string) // nil; for the tests of a process that ends between two steps
+	room   loop.Iovecs
+	pieces [len(loop.Iovecs{})][]byte
+}
+
+func (lp *Loop) at(step string) {
+	if lp.Step != nil {
+		lp.Step(step)
+	}
 }
 
 // Side says which fields of the slot are a leg's.

@@ -44,6 +44,7 @@ func (l *Leg) Read(lp *Loop, most int) Got {
 	}
 	buf = buf[:min(len(buf), most)]
 	n, errno := loop.Read(int(l.fd), buf)
+	lp.at("read")
 	lp.Shard.Got(n)
 	switch {
 	case errno == unix.EAGAIN:

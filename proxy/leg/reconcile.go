@@ -51,6 +51,7 @@ type Reconciled struct {
 	Ahead     int  // bytes that the kernel has taken and that what waits does not explain: they are of the work that was interrupted
 	Corrected bool // something was
 	Untouched bool // nothing was ever read or written
+	Dead      bool // the connection is reset, or both directions are over
 }
 
 // Reconcile brings the leg's counts, and what waits, in line with the kernel's. working: the session's bytes were being worked when the process ended.
@@ -59,7 +60,7 @@ func (l *Leg) Reconcile(lp *Loop, working bool) (Reconciled, error) {
 	k := loop.Counts(int(l.fd))
 	in, out := l.counted(lp)
 	bin, bout := l.baseline()
-	r := Reconciled{Read: int(int32(k.In - *bin - in)), Untouched: k.In == 0 && k.Out == *bout}
+	r := Reconciled{Read: int(int32(k.In - *bin - in)), Untouched: k.In == 0 && k.Out == *bout, Dead: k.Dead}
 	if l.Ended() {
 		r.Read = 0 // it was said already that nothing counts any more
 	}
@@ -137,6 +138,15 @@ func (l *Leg) catchUpPlain(lp *Loop, more int, working bool) (ahead int, err err
 		l.Slot.BackendIn += uint64(more)
 	}
 	return 0, nil
+}
+
+// Taken takes bytes that the kernel has out of what waits.
+func (l *Leg) Taken(lp *Loop, n int) error {
+	if n == 0 || !l.IsOpen() || l.TLS() != 0 {
+		return nil
+	}
+	_, err := l.catchUpPlain(lp, n, false)
+	return err
 }
 
 // redo is the work of a session that is done once more: what the kernel has taken of its outcome is not written again, and what was sealed is not sealed

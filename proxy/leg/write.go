@@ -195,6 +195,7 @@ func (l *Leg) sealFailed() error {
 // write and writev give the kernel what it has not yet.
 
 func (l *Leg) write(lp *Loop, p []byte) (int, unix.Errno) {
+	defer lp.at("written")
 	if lp.redo == nil {
 		return loop.Write(int(l.fd), p)
 	}
@@ -221,5 +222,6 @@ func (l *Leg) writev(lp *Loop, ps [][]byte) (n, offered int, errno unix.Errno) {
 		return n, offered, errno
 	}
 	n, errno = loop.Writev(int(l.fd), ps, &lp.room)
+	lp.at("written")
 	return n, offered, errno
 }

@@ -122,8 +122,22 @@ func (s *Shard) Again(id SlotID) {
 	}
 }
 
-// DropWork ends it without.
-func (s *Shard) DropWork() { s.Staged().Slot = 0 }
+// DropWorkOf ends it without, if it is that of a slot.
+func (s *Shard) DropWorkOf(id SlotID) {
+	if st := s.Staged(); st.Slot == id {
+		s.working = nil
+		st.Slot = 0
+	}
+}
+
+// Used calls f for every slot in use of an adopted arena whose session is one of the shard's.
+func (a *Arena) Used(shard int, f func(SlotID, *Slot)) {
+	for id := SlotID(1); uint32(id) < a.slots.next; id++ {
+		if slot := a.slot(id); slot.State != 0 && int(slot.Session%uint64(len(a.shards))) == shard {
+			f(id, slot)
+		}
+	}
+}
 
 // Sealed are the n last bytes of the records that were sealed last, if they are of the connection id.
 func (s *Shard) Sealed(id TLSID, n int) ([]byte, bool) {

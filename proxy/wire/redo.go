@@ -116,6 +116,9 @@ func (r *redo) apply(t *TLS, step func(string)) {
 	}
 }
 
+// OnStep has f called between two steps: for tests.
+func (s *Shard) OnStep(f func(step string)) { s.tls.step = f }
+
 // at lets a test look between two steps.
 func (s *Shard) at(step string) {
 	if s.tls.step != nil {

@@ -1,0 +1,275 @@
+package proxy
+
+import (
+	"crypto/tls"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/ircferry/ircferry/backend"
+	"github.com/ircferry/ircferry/internal/config"
+	"github.com/ircferry/ircferry/proxy/handshake"
+)
+
+// The process that is killed: the test binary once more, with a Proxy and a keeper in the process that has started it.
+
+const crasherEnv = "IRCFERRY_TEST_CRASHER"
+
+// crasherTask is what it is to do.
+type crasherTask struct {
+	First     bool
+	Loops     int
+	Listeners [3]string // addresses: in plaintext, with TLS, and for a backend behind TLS
+	Backends  [2]string // addresses: in plaintext, behind TLS
+	Cert, Key string    // files
+	Step      string    // it kills itself there
+	After     int       // when it has been there so often
+	Blind     bool      // without the kernel's counts: the negative control
+}
+
+const (
+	arenaTag  = 1<<64 - 1
+	keeperFD  = 3
+	opKeep    = 'K'
+	opDrop    = 'D'
+	opReady   = 'R'
+	batchSize = 200
+)
+
+// stubKeeper is the child's end of the keeper.
+type stubKeeper struct{ fd int }
+
+func (k *stubKeeper) send(op byte, tag uint64, fds ...int) error {
+	msg := binary.BigEndian.AppendUint64([]byte{op}, tag)
+	var oob []byte
+	if len(fds) > 0 {
+		oob = unix.UnixRights(fds...)
+	}
+	for {
+		switch err := unix.Sendmsg(k.fd, msg, oob, nil, unix.MSG_DONTWAIT); err {
+		case unix.EAGAIN:
+			return ErrKeeperBusy
+		case unix.EINTR:
+		default:
+			return err
+		}
+	}
+}
+
+func (k *stubKeeper) Keep(tag uint64, fd int) error { return k.send(opKeep, tag, fd) }
+
+func (k *stubKeeper) Drop(tags ...uint64) error {
+	for _, tag := range tags {
+		for errors.Is(k.send(opDrop, tag), ErrKeeperBusy) {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	return nil
+}
+
+func (k *stubKeeper) Ready(f func()) { time.AfterFunc(time.Millisecond, f) }
+
+// take is all that the parent has: messages of tags with their descriptors, and then one without.
+func (k *stubKeeper) take() (map[uint64]int, error) {
+	all := map[uint64]int{}
+	buf, oob := make([]byte, 8*batchSize), make([]byte, unix.CmsgSpace(4*batchSize))
+	for {
+		n, m, flags, _, err := unix.Recvmsg(k.fd, buf, oob, unix.MSG_CMSG_CLOEXEC)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil || n == 0 || flags&unix.MSG_CTRUNC != 0 {
+			return nil, fmt.Errorf("take: %d bytes, flags %#x, %w", n, flags, err)
+		}
+		if n < 8 {
+			return all, nil
+		}
+		msgs, err := unix.ParseSocketControlMessage(oob[:m])
+		if err != nil {
+			return nil, err
+		}
+		fds, err := unix.ParseUnixRights(&msgs[0])
+		if err != nil {
+			return nil, err
+		}
+		for i, fd := range fds {
+			all[binary.BigEndian.Uint64(buf[8*i:])] = fd
+		}
+	}
+}
+
+// crasher is the main function of the process.
+func crasher(text string) {
+	if err := runCrasher(text); err != nil {
+		fmt.Fprintln(os.Stderr, "crasher:", err)
+		os.Exit(1)
+	}
+}
+
+func runCrasher(text string) error {
+	var task crasherTask
+	if err := json.Unmarshal([]byte(text), &task); err != nil {
+		return err
+	}
+	unix.CloseOnExec(keeperFD)
+	keeper := &stubKeeper{fd: keeperFD}
+	kept, err := keeper.take()
+	if err != nil {
+		return err
+	}
+	cert, err := tls.LoadX509KeyPair(task.Cert, task.Key)
+	if err != nil {
+		return err
+	}
+	secure := map[string]*tls.Config{"ircs": handshake.ServerConfig(handshake.ServerOptions{
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &cert, nil }, MinVersion: tls.VersionTLS12, Tickets: handshake.NewTickets()})}
+	set, err := backend.NewSet(backend.Options{Instance: "test"})
+	if err != nil {
+		return err
+	}
+	check := config.Check{Inter: config.Duration(time.Second), Rise: 1, Fall: 1000, Timeout: config.Duration(5 * time.Second)}
+	if err := set.Apply(map[string]config.Pool{
+		"main": {Topology: config.Standalone, Check: check, Backends: []config.Backend{
+			{Name: "a", Address: task.Backends[0], Weight: 100, Identity: config.IdentityNone}}},
+		"over": {Topology: config.Standalone, Check: check, Backends: []config.Backend{
+			{Name: "t", Address: task.Backends[1], Weight: 100, Identity: config.IdentityNone, TLS: &config.BackendTLS{CA: task.Cert, ServerName: "irc.test"}}}},
+	}); err != nil {
+		return err
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo}))
+	o := Options{Instance: "test", Loops: task.Loops, MaxSessions: 1024, Backends: set, Log: log, Keeper: keeper}
+	var p *Proxy
+	start := func() {}
+	if task.First {
+		if p, err = New(o); err != nil {
+			return err
+		}
+		if err := keeper.send(opKeep, arenaTag, p.ArenaFD()); err != nil {
+			return err
+		}
+	} else {
+		arena := kept[arenaTag]
+		delete(kept, arenaTag)
+		s, report, err := Recover(o, Kept{Arena: arena, Descriptors: kept}, secure)
+		if err != nil {
+			return err
+		}
+		log.Info("recovered", "report", fmt.Sprintf("%+v", report))
+		p, start = s.Proxy(), s.Start
+	}
+	p.stumbleAt(task.Step, task.After)
+	start()
+	if err := p.SetListeners([]config.Listener{{Name: "irc", Pool: "main", Address: task.Listeners[0]},
+		{Name: "ircs", Pool: "main", Address: task.Listeners[1], TLS: &config.ListenerTLS{}}, {Name: "over", Pool: "over", Address: task.Listeners[2]}}, secure); err != nil {
+		return err
+	}
+	if err := keeper.send(opReady, 0); err != nil {
+		return err
+	}
+	select {}
+}
+
+// stumbleAt has the process kill itself at a step.
+func (p *Proxy) stumbleAt(step string, after int) {
+	if step == "" {
+		return
+	}
+	var n atomic.Int64
+	f := func(at string) {
+		if at == step && n.Add(1) == int64(after) {
+			syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {}
+		}
+	}
+	for _, w := range p.workers {
+		w.legs.Step = f
+		w.shard.OnStep(f)
+	}
+}
+
+// crashKeeper is the keeper in the test's process.
+type crashKeeper struct {
+	t    testing.TB
+	mu   sync.Mutex
+	kept map[uint64]int
+}
+
+// serve takes what a child gives until it has gone. ready is called when it says so.
+func (k *crashKeeper) serve(fd int, ready func()) {
+	buf, oob := make([]byte, 64), make([]byte, unix.CmsgSpace(64))
+	for {
+		n, m, _, _, err := unix.Recvmsg(fd, buf, oob, unix.MSG_CMSG_CLOEXEC)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil || n < 9 {
+			return
+		}
+		tag := binary.BigEndian.Uint64(buf[1:])
+		k.mu.Lock()
+		switch buf[0] {
+		case opKeep:
+			msgs, _ := unix.ParseSocketControlMessage(oob[:m])
+			fds, _ := unix.ParseUnixRights(&msgs[0])
+			if old, ok := k.kept[tag]; ok {
+				unix.Close(old)
+			}
+			k.kept[tag] = fds[0]
+		case opDrop:
+			if old, ok := k.kept[tag]; ok {
+				unix.Close(old)
+				delete(k.kept, tag)
+			}
+		case opReady:
+			ready()
+		}
+		k.mu.Unlock()
+	}
+}
+
+// give sends all to a child.
+func (k *crashKeeper) give(fd int) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var tags []byte
+	var fds []int
+	flush := func() error {
+		if len(fds) == 0 {
+			return nil
+		}
+		err := unix.Sendmsg(fd, tags, unix.UnixRights(fds...), nil, 0)
+		tags, fds = tags[:0], fds[:0]
+		return err
+	}
+	for tag, f := range k.kept {
+		tags, fds = binary.BigEndian.AppendUint64(tags, tag), append(fds, f)
+		if len(fds) == batchSize {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+	}
+	if err := flush(); err != nil {
+		return err
+	}
+	return unix.Sendmsg(fd, []byte{0}, nil, nil, 0)
+}
+
+func (k *crashKeeper) close() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, fd := range k.kept {
+		unix.Close(fd)
+	}
+	k.kept = nil
+}

@@ -1,0 +1,185 @@
+package proxy
+
+import (
+	"github.com/ircferry/ircferry/proxy/leg"
+	"github.com/ircferry/ircferry/proxy/wire"
+)
+
+// plan is what is to be done with a session behind a crash, in the first turn of its loop.
+type plan struct {
+	s      *session
+	counts [2]leg.Reconciled // of the client's leg and the backend's
+	work   *wire.Interrupted // it is done once more
+	reason CloseReason       // it ends
+	text   string            // with this word
+	cut    bool              // ... or without, since nothing can be said
+}
+
+// What each state is behind a crash.
+
+// hasStream reports whether the session has a stream that counts.
+func (s *session) hasStream() bool {
+	return s.relays() || s.state == StateFrozen || s.state == StateSplicing
+}
+
+// state says how a session goes on in the state that it was in, and prepares it; why it does not.
+func (x *recovery) state(pl *plan) (why string) {
+	s := pl.s
+	read := pl.counts[0].Read
+	switch s.state {
+	case StateHeader:
+		if s.slot().ClientIn > 0 || s.has(keepsBytes) {
+			return EndedUnheard
+		}
+	case StateHandshake:
+		if read > 0 || !pl.counts[0].Untouched && s.slot().ClientIn == 0 || s.has(keepsBytes) {
+			return EndedInHandshake
+		}
+		s.beginOpening()
+	case StateWaiting, StateDialing, StateBackendHandshake, StateOpening:
+		if read > 0 || s.has(keepsBytes) {
+			return EndedUnheard
+		}
+		s.waitAnew()
+	case StateRelay:
+		if s.has(opensHere) {
+			s.registerOn()
+		}
+		return pl.explained()
+	case StateFrozen:
+		s.slot().Flags &^= wire.Frozen
+		s.enter(StateRelay)
+		return pl.explained()
+	case StateParked, StateSplicing, StateReopening:
+		return EndedInMove
+	}
+	return ""
+}
+
+// explained looks whether what was read is known to have been in work. What a client says that has been dismissed counts for nothing.
+func (pl *plan) explained() (why string) {
+	for i := range pl.counts {
+		if pl.counts[i].Read == 0 || i == 0 && pl.s.has(dismissed) {
+			continue
+		}
+		if pl.work == nil || int(pl.work.Dir) != i+int(wire.ToBackend) {
+			return EndedUnexplained
+		}
+	}
+	return ""
+}
+
+// waitAnew makes a session that was connecting wait for a backend again, of which nothing has come to the client's ears.
+func (s *session) waitAnew() {
+	if id := s.slot().BackendTLS; id != 0 {
+		s.slot().BackendTLS = 0
+		s.w.shard.FreeTLS(id)
+	}
+	s.slot().Peer = 0
+	s.freshSlot()
+	s.beginOpening()
+	s.reg.facts = s.keptFacts()
+	s.enter(StateWaiting)
+}
+
+// registerOn goes on with a registration of which what was said before is not known.
+func (s *session) registerOn() {
+	s.unset(opensHere)
+	s.beginOpening()
+	r := s.reg
+	r.facts, r.late, r.spoke = s.keptFacts(), true, s.w.loop.Now()
+	r.talk.over = true
+	r.begun = s.slot().ClientIn > 0
+}
+
+// carryOut is the plan's part of a loop's first turn.
+func (pl *plan) carryOut() {
+	s := pl.s
+	if pl.reason != reasonNone {
+		s.w.shard.DropWorkOf(s.slotID)
+		if !s.backend.IsOpen() {
+			s.backend.NoMore()
+		}
+		if pl.cut {
+			s.cutOff(pl.reason)
+		} else {
+			s.end(pl.reason, pl.text)
+		}
+		return
+	}
+	if pl.work != nil && s.relays() {
+		s.redo(pl)
+	}
+	s.w.shard.DropWorkOf(s.slotID)
+	if s.over() {
+		return
+	}
+	s.takeUp()
+	s.boundAnew()
+	if !s.over() {
+		s.client.LookAgain()
+		s.backend.LookAgain()
+		s.again()
+	}
+}
+
+// boundAnew sets the deadline of a session by its state: what was left of it is not known.
+func (s *session) boundAnew() {
+	switch {
+	case s.state == StateHeader:
+		s.within(headerTime)
+	case s.state == StateHandshake:
+		s.within(handshakeTime)
+	case s.state == StateClosing:
+		s.within(lingerTime)
+	case s.relays() && s.has(pacing):
+		s.move().pace = s.slot().ToBackend.Whole()
+		s.boundEnd()
+	case s.relays() && s.has(opensHere):
+		s.registrationTime()
+		s.boundEnd()
+	default:
+		s.boundEnd()
+	}
+}
+
+// redo works the bytes once more in whose midst the process ended: what the kernel has of the outcome is not written again, what was sealed not sealed.
+func (s *session) redo(pl *plan) {
+	in, w := pl.work, s.w
+	input, side := &s.client, 0
+	if in.Dir == wire.ToClient {
+		input, side = &s.backend, 1
+	}
+	read := pl.counts[side].Read
+	if pl.counts[side].Dead && in.Got < read {
+		read = in.Got // the end of a connection may have been counted as a byte
+	}
+	s.slot().Crashes++
+	w.step("redo")
+	w.shard.Again(s.slotID)
+	w.legs.Redo(&s.client, &s.backend, [2]int{pl.counts[0].Ahead, pl.counts[1].Ahead}, [2]int{int(in.Sealed[0]), int(in.Sealed[1])})
+	var got leg.Got
+	switch {
+	case read > 0:
+		got = input.Reread(w.legs, read)
+	case in.Plain > 0:
+		got = input.Reopened(w.legs, in.Plain)
+	}
+	if side == 0 {
+		s.clientSaid(got)
+	} else {
+		s.backendSaid(got)
+	}
+	ahead := w.legs.Redone()
+	w.step("redone")
+	w.shard.Worked()
+	if s.slot().State != uint8(stateFree) {
+		s.slot().Crashes = 0
+	}
+	if err := s.client.Taken(w.legs, ahead[0]); err != nil {
+		s.cutOff(ReasonCrash)
+	}
+	if err := s.backend.Taken(w.legs, ahead[1]); err != nil {
+		s.cutOff(ReasonCrash)
+	}
+}
