@@ -1,6 +1,7 @@
 package handoff
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -210,7 +211,7 @@ func (i *fakeIrcd) Connect(ctx context.Context, b *backend.Backend) (Party, erro
 
 func (i *fakeIrcd) helloLocked() protocol.Hello {
 	h := i.hello
-	h.Name, h.Epoch, h.Stream, h.Users = i.name, fmt.Sprint(i.name, i.epoch), "127.0.0.1:1", len(i.live)
+	h.Name, h.Epoch, h.Stream, h.Users = i.name, fmt.Sprint(i.name, i.epoch), cmp.Or(i.hello.Stream, "127.0.0.1:1"), len(i.live)
 	if h.Feat = []string{"open", "export", "import", "peek", "find"}; !i.older {
 		h.Feat = append(h.Feat, protocol.FeatProof, protocol.FeatMissing, protocol.FeatQuiet, protocol.FeatFence, protocol.FeatRemain)
 	}
