@@ -52,6 +52,16 @@ type Streams struct {
 	Open  int
 }
 
+// Held is a session that a move had when the process ended that carried it out, as the next one finds it.
+type Held struct {
+	U          string
+	From       string // "pool/name" of the backend whose move it is
+	Parked     bool   // it has no stream; else it is frozen on the one that it had
+	Registered bool
+	Attached   bool   // a new stream is there, beside
+	At         string // "pool/name" if that has the old one's place already, and LIVE is awaited
+}
+
 // Cut says up to where the old stream must be read.
 type Cut struct {
 	U   string

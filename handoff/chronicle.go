@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/ircferry/ircferry/handoff/protocol"
 )
@@ -71,3 +72,33 @@ func eachLine(file *os.File, f func(line []byte) error) error {
 		}
 	}
 }
+
+// said is the last mark of that verb; ok false: there is none.
+func (c *chronicle) said(verb string) (m protocol.Message, ok bool) {
+	for _, m := range slices.Backward(c.marks) {
+		if m.Verb == verb {
+			return m, true
+		}
+	}
+	return protocol.Message{}, false
+}
+
+// tries are the imports that were begun and of which it is not said that they have failed, in order: the last one may be committed.
+func (c *chronicle) tries() (open []try) {
+	for _, m := range c.marks {
+		switch m.Verb {
+		case "MOVE":
+			if to := m.Get("to"); to != "" {
+				open = append(open, try{to: to, tx: m.Get("tx"), epoch: m.Get("dst")})
+			}
+		case "IMPORT":
+			open = append(open, try{to: m.Get("to"), tx: m.Get("tx"), epoch: m.Get("epoch")})
+		case "FAILED":
+			open = slices.DeleteFunc(open, func(t try) bool { return t.tx == m.Get("tx") })
+		}
+	}
+	return open
+}
+
+// try is one import.
+type try struct{ to, tx, epoch string }

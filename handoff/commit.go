@@ -32,7 +32,7 @@ func (x *run) commit(ctx context.Context, dst Party, to *backend.Backend, tx str
 	dst.Close()
 	x.calm()
 	x.proxy.park(x.parkable(), x.source.Name) // it may last: nobody may leave because his PING gets no answer
-	committedThere, done, fate := x.commitFate(ctx, to, epoch, tx, how)
+	committedThere, done, fate := x.commitFate(ctx, to, epoch, tx, func(Party) committing { return how })
 	if committedThere {
 		x.noteCommitted(done, how)
 		return true, nil
@@ -103,13 +103,13 @@ func (x *run) blameCommit(e *protocol.Error, to *backend.Backend) error {
 		x.note(event{what: takenOut, u: e.U, outcome: "failed", cause: backend.CauseDetached})
 		x.endOut(e.U, backend.CauseDetached)
 	}
-	x.snap.drop(e.U)
+	x.drop(e.U)
 	return &blame{e.U, backend.CauseDetached, fmt.Errorf("%s does not commit it: %w", to.FullName(), e)}
 }
 
 // commitFate finds out what became of a COMMIT whose answer was lost. false with nil or errAbsent: it was not committed, or nobody is live there any
 // more, since all streams of the move have been closed by its end. Another error: it is not known when ctx is over.
-func (x *run) commitFate(ctx context.Context, to *backend.Backend, epoch, tx string, how committing) (bool, protocol.Committed, error) {
+func (x *run) commitFate(ctx context.Context, to *backend.Backend, epoch, tx string, how func(Party) committing) (bool, protocol.Committed, error) {
 	us := x.state.who(func(m *member) bool { return m.moving() && m.stream })
 	for {
 		if s := x.proxy.streams(ctx, us, true); len(us) > 0 && s.Open == 0 && s.Ended > 0 {
@@ -117,7 +117,7 @@ func (x *run) commitFate(ctx context.Context, to *backend.Backend, epoch, tx str
 		}
 		party, err := x.ask(ctx, to, epoch)
 		if err == nil {
-			known, is, done := x.destinationSays(ctx, party, tx, how)
+			known, is, done := x.destinationSays(ctx, party, tx, how(party))
 			party.Close()
 			if known {
 				return is, done, nil

@@ -38,6 +38,8 @@ type Options struct {
 	Hurry func() (over func())
 	// Past is what a process before this one, which lives still, has left; nil: there is none, and journals are those of one that has ended.
 	Past *Past
+	// Held are sessions that moves of a process had which was killed: the journals tell what to do with them, as soon as Start is called.
+	Held []backend.Held
 	Log  *slog.Logger
 }
 
@@ -83,23 +85,18 @@ const keptMoves = 100
 // New makes a Coordinator. Journals of an earlier daemon are put aside and answered, so that the caller can say what
 // became of whom.
 func New(opt Options) (*Coordinator, []Interrupted, error) {
-	var interrupted []Interrupted
-	if opt.Past == nil {
-		var err error
-		if interrupted, err = findInterrupted(opt.Journals); err != nil {
-			return nil, nil, err
-		}
-	}
 	c := &Coordinator{opt: opt, active: make(map[string]*Move), rehearsing: make(map[string]bool), asked: make(chan struct{}), owed: make(map[*owing]bool),
 		toDisk: (*os.File).Sync}
 	c.alive, c.end = context.WithCancelCause(context.Background())
-	if opt.Past != nil {
-		interrupted = opt.Past.Interrupted
-		if err := c.inherit(opt.Past); err != nil {
-			return nil, nil, err
-		}
+	if opt.Past == nil {
+		claimed := c.recover(opt.Held)
+		interrupted, err := findInterrupted(opt.Journals, claimed)
+		return c, interrupted, err
 	}
-	return c, interrupted, nil
+	if err := c.inherit(opt.Past); err != nil {
+		return nil, nil, err
+	}
+	return c, opt.Past.Interrupted, nil
 }
 
 // Drain moves all users of a backend to another one of its pool and keeps new clients away from it. A guard's refusal is a *Refused and

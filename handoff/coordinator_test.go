@@ -141,7 +141,7 @@ func TestJournalsOfAnEarlierDaemon(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	found, err := findInterrupted(dir)
+	found, err := findInterrupted(dir, nil)
 	if err != nil || len(found) != 2 {
 		t.Fatalf("%+v, %v", found, err)
 	}

@@ -52,17 +52,29 @@
 // proxy, and nobody else could answer later. Where it does not, the upgrade waits for its end or its next rest, or is refused (StandStill). The
 // journal has the users; what else the new process needs is Underway.
 //
-//	where the move is                    in an upgrade
-//	check to release, before RELEASED    waited for: it ends, reverts or rests in the time of its own limits
-//	RELEASE or COMMIT in doubt           waited for: the answer, or the evidence, is this process's to find
-//	park: a hold or restart waits for    rests: its sessions go along parked; the new process waits for the wish, up to the same end of the
-//	the operator                         park time, and reverts or fails at that as this one would
-//	park: between two tries              rests: the ircd that is meant, and what others have refused, go along; the next try is the new process's
-//	a try (import to commit)             waited for: it ends the move, or fails and rests
-//	splice, thaw                         waited for: it ends
-//	a pause, when all are held           rests: sessions go along frozen, on the streams that they have
-//	any of these with held server links  refused, and named: links end with the process that has them
-//	ABORTs owed behind the end           go along, and are asked on
+// A daemon that was killed leaves its journals, and, if somebody has held them for it, its sessions. The next one takes each journal whose sessions are
+// there and finds out who has the users, as after an answer that was lost and by the same evidence; then the move goes back, or on, and is told as one. Marks
+// that were not written are asked for. Journals without sessions are put aside and reported: their clients are gone.
+//
+//	where the move is                    in an upgrade                             after a crash
+//	check to prepare                     waited for                                nobody is held: reported as interrupted; imports are aborted
+//	freeze to push, RELEASE not sent     waited for: it ends, reverts or rests     the source has resumed with the end of the conversation, and
+//	                                     in the time of its own limits             is asked to; thaw, ABORT at the destination: reverted
+//	RELEASE in doubt                     waited for: the answer, or the evidence,  STATUS is asked until it is known, or there is evidence that
+//	                                     is this process's to find                 the source has ended: on, or reverted. Who is parked is evidence
+//	                                                                               that it was known
+//	park: a hold or restart waits for    rests: its sessions go along parked,      parked on, to the end of the park time by the clock; the
+//	the operator                         the new process waits for the wish        new process waits for the wish
+//	park: between two tries              rests: where the users go, and what       the next try, into the ircd that was meant last
+//	                                     others have refused, go along
+//	a try (import to commit)             waited for: it ends the move, or fails    the last import that is not said to have failed is asked for:
+//	                                     and rests                                 committed: on with the splices. prepared: COMMIT. Else ABORT, and
+//	                                                                               the next try
+//	splice, thaw                         waited for: it ends                       who is spliced is counted, the others are spliced
+//	a pause, when all are held           rests: sessions go along frozen, on       thaw: the pause is over
+//	                                     the streams that they have
+//	any of these with held server links  refused, and named                        links have ended, their records are left out
+//	ABORTs owed behind the end           go along, and are asked on                lost: the end of the lease does it
 //
 // # What happens when a step fails
 //
@@ -125,9 +137,10 @@
 //	any      cancel before RELEASE has left                  reverted
 //	any      cancel while the journal has the users          they are pushed back into the old backend; a try that is under way ends
 //	any      cancel while nobody knows, or behind COMMITTED  refused, and says which
-//	any      the daemon ends                                 before RELEASED the source goes on by itself, after it the journal is
+//	any      the daemon ends in order                        before RELEASED the source goes on by itself, after it the journal is
 //	                                                         found at the next start, reported and kept, and the destination
 //	                                                         aborts; clients are gone with the daemon, so nobody is live twice
+//	any      the daemon is killed                            see above
 //
 // Why the alternatives were refused: closing the sessions of a failed move would be worse than never to have moved; going on with a
 // source that may have resumed would make users live twice; and guessing after a lost answer would do one or the other.

@@ -79,7 +79,9 @@ func (x *run) releaseFate(quit string, unanswered error) error {
 	x.log.Warn("release not answered; asking the source", "err", unanswered)
 	ctx, cancel := context.WithTimeout(context.Background(), x.limits.Park)
 	defer cancel()
-	x.src.Close()
+	if x.src != nil { // nil: the process that has asked was killed
+		x.src.Close()
+	}
 	x.calm()
 	for {
 		if x.sourceEnded(ctx) {

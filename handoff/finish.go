@@ -4,9 +4,9 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/ircferry/ircferry/backend"
-	"github.com/ircferry/ircferry/handoff/protocol"
 )
 
 // finish splices and thaws: the new ircd is the owner from here on.
@@ -17,9 +17,7 @@ func (x *run) finish(to *backend.Backend, epoch string) {
 		x.state.putBack()
 	}
 	x.m.enter(StepSplice, "")
-	if err := x.journal.mark(protocol.NewMessage("COMMITTED", "tx", x.tx, "to", to.Name())); err != nil {
-		x.log.Warn("journal not written after the commit", "err", err)
-	}
+	x.mark("COMMITTED", "tx", x.tx, "to", to.Name(), "quiet", yes(x.quiet), "missing", strings.Join(x.missing, " "))
 	live := x.liveLinks(epoch)
 	x.endBehind()
 	x.spliceAll(to)

@@ -25,14 +25,17 @@ type Interrupted struct {
 }
 
 // findInterrupted reads the journals that an earlier daemon left in dir and puts each aside as *.interrupted, so that the
-// next start does not report it again. An unreadable journal is put aside too and reported by its path alone.
-func findInterrupted(dir string) ([]Interrupted, error) {
+// next start does not report it again, but those of moves that go on (claimed). An unreadable journal is put aside too and reported by its path alone.
+func findInterrupted(dir string, claimed map[string]bool) ([]Interrupted, error) {
 	paths, err := filepath.Glob(filepath.Join(dir, "*.journal"))
 	if err != nil {
 		return nil, fmt.Errorf("look for journals in %s: %w", dir, err)
 	}
 	var found []Interrupted
 	for _, path := range paths {
+		if claimed[path] {
+			continue
+		}
 		in, ended, err := readJournal(path)
 		if err == nil && ended {
 			if err := os.Remove(path); err != nil {

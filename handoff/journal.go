@@ -8,19 +8,24 @@ import (
 	"path/filepath"
 	"sync"
 
-	"github.com/ircferry/ircferry/backend"
 	"github.com/ircferry/ircferry/handoff/protocol"
 )
 
 // Journal is what one move has written to disk, in this order: the parties, the records, the intent to release, released, and
 // committed or aborted. It is a text file of HANDOFF/1 lines (mode 0600, in a directory of mode 0700, since queues are chat text):
 //
-//	MOVE id= kind= pool= from= to= tx= epoch= was=      was: the admin state of from before the command; synced, and the directory too
+//	MOVE id= kind= pool= from= to= tx= epoch= was= ...  was: the admin state of from before the command; what else openingMark says; synced,
+//	                                        and the directory too
 //	CHAN, LIST, USER, MEMB, DATA            as the source gave them; LINK, BURST, REMOTE too. The password of a link is in none of these
+//	OUT u= outcome= cause=                  taken out of the move; at any time
+//	BEHIND u=                               his output has a gap
+//	DROP u=                                 no destination gets his records any more; at any time
 //	RELEASE tx=                             synced before RELEASE is sent
-//	RELEASED tx=
-//	IMPORT tx= to=                          each try to place the users
-//	COMMITTED tx= to= | ABORTED tx=         synced when all have been thawed
+//	RELEASED tx= at=                        when, in milliseconds since 1970
+//	PLACE to= [newepoch] [released]         the operator has said where the users go
+//	IMPORT tx= to= epoch=                   each try to place the users, before COMMIT can leave
+//	FAILED tx=                              that they certainly are not committed there
+//	COMMITTED tx= to= quiet= missing=       in which form, and who is missing; synced when all have been thawed
 //
 // The disk is written beside the move, in order. Only sync waits for it, and no longer than its context: from RELEASED on nobody waits for
 // the disk, which can take seconds on a busy host, or for ever.
@@ -75,9 +80,8 @@ func openJournal(path string, toDisk func(*os.File) error) (*Journal, error) {
 func (j *Journal) Path() string { return j.path }
 
 // begin writes the parties of the move, and lets the directory know the file: who loses power must find it.
-func (j *Journal) begin(ctx context.Context, r Request, id, tx, epoch string, was backend.AdminState) error {
-	err := j.sync(ctx, protocol.NewMessage("MOVE", "id", id, "kind", string(r.Kind), "pool", r.Pool, "from", r.From, "to", r.To, "tx", tx, "epoch", epoch, "was", string(was)))
-	if err != nil {
+func (j *Journal) begin(ctx context.Context, move protocol.Message) error {
+	if err := j.sync(ctx, move); err != nil {
 		return err
 	}
 	return j.wait(ctx, j.syncDirectory)

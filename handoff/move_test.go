@@ -21,7 +21,7 @@ func in(t *testing.T, f func(t *testing.T, r *rig)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, "u1", "u2", "u3")
-		defer r.set.Close()
+		defer func() { r.set.Close() }()
 		f(t, r)
 	})
 }
@@ -343,7 +343,7 @@ func TestNobodyTakesTheUsersWithinTheParkTime(t *testing.T) {
 		if err == nil && info.Mode().Perm() != 0o600 {
 			t.Errorf("journal mode %v", info.Mode())
 		}
-		if again, err := findInterrupted(r.dir); err != nil || len(again) > 0 {
+		if again, err := findInterrupted(r.dir, nil); err != nil || len(again) > 0 {
 			t.Errorf("a move that has failed is found as interrupted: %v, %v", again, err)
 		}
 	})
@@ -460,7 +460,7 @@ func TestDaemonEndsWhileUsersAreHeld(t *testing.T) {
 					t.Errorf("session %s was ended by the move, not by the daemon", u)
 				}
 			}
-			found, err := findInterrupted(r.dir)
+			found, err := findInterrupted(r.dir, nil)
 			if err != nil || len(found) != 1 || found[0].Users != 3 || !found[0].Released {
 				t.Errorf("journal %+v, %v", found, err)
 			}
@@ -768,7 +768,7 @@ func TestInterruptedMoveIsFoundAndKept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	j.begin(ctx, Request{Kind: KindHold, Pool: "main", From: "a"}, "1120-101010-abcd", token(16), "e1", backend.Ready)
+	j.begin(ctx, protocol.NewMessage("MOVE", "id", "1120-101010-abcd", "kind", "hold", "pool", "main", "from", "a", "to", "", "tx", token(16), "epoch", "e1", "was", "ready"))
 	j.record(protocol.NewMessage("USER", "u", "u1", "nick", "n", "sq", "secret"))
 	j.sync(ctx, protocol.NewMessage("RELEASE", "tx", token(16)))
 	j.leave(ctx)

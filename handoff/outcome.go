@@ -15,6 +15,24 @@ func (s *machine) ownedBy(owners ...owner) bool {
 	return slices.Contains(owners, s.owner)
 }
 
+// outOf tells why a session was taken out, if it was.
+func (s *machine) outOf(u string) (cause backend.Cause, isOut bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.users[u]
+	if m == nil || m.fate != out {
+		return "", false
+	}
+	return m.cause, true
+}
+
+// owned is who has the users.
+func (s *machine) owned() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return string(s.owner)
+}
+
 // revertible: RELEASE has not left, so that all can be as before.
 func (s *machine) revertible() bool { return s.ownedBy(ownerSource, ownerBack) }
 

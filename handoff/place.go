@@ -37,6 +37,7 @@ func (x *run) putIn() {
 			return
 		}
 		x.log.Warn("the destination did not commit; importing again from the journal", "to", x.to.FullName(), "err", err)
+		x.mark("FAILED", "tx", x.tx)
 		x.proxy.detach(x.parkable())
 		x.unplayLinks()
 	}
@@ -45,9 +46,13 @@ func (x *run) putIn() {
 	if x.to != nil {
 		x.where = &placing{to: x.to.Name()}
 	} else {
-		x.m.park(fmt.Sprintf("%d users of %s are held; it may be stopped now", len(x.snap.Users), x.from.FullName()))
+		x.m.park(parkedNote(len(x.snap.Users), x.from))
 	}
 	x.placeParked()
+}
+
+func parkedNote(users int, from *backend.Backend) string {
+	return fmt.Sprintf("%d users of %s are held; it may be stopped now", users, from.FullName())
 }
 
 // placeParked goes on from where the users are parked: to where they go, as soon as that is known.
@@ -97,6 +102,7 @@ func (x *run) awaitWish(ctx context.Context, d time.Duration) (where placing, to
 // wished notes where the operator wants the users.
 func (x *run) wished(where placing) {
 	x.where = &where
+	x.markNow("PLACE", "to", where.to, "newepoch", yes(where.newEpoch), "released", yes(where.released))
 	x.m.placed(where)
 }
 

@@ -42,7 +42,7 @@ func (x *run) openJournal(ctx context.Context) error {
 		return err
 	}
 	x.journal = journal
-	return journal.begin(ctx, x.r, x.m.ID(), x.tx, x.source.Epoch, x.was)
+	return journal.begin(ctx, x.openingMark())
 }
 
 // setAdmin sets the admin state, which is remembered on disk.

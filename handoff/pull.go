@@ -113,5 +113,8 @@ func (x *run) loseBehind(ctx context.Context, us []string) error {
 		return fmt.Errorf("%d streams ended before the count that their ircd tells, the first: %s", len(us), us[0])
 	}
 	x.behind = us
+	for _, u := range us {
+		x.mark("BEHIND", "u", u)
+	}
 	return nil
 }

@@ -3,6 +3,7 @@ package handoff
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/ircferry/ircferry/backend"
 	"github.com/ircferry/ircferry/handoff/protocol"
@@ -98,7 +99,7 @@ func (x *run) takeOutOf(u, outcome string, cause backend.Cause) bool {
 	if !x.note(event{what: takenOut, u: u, outcome: outcome, cause: cause}) {
 		return false
 	}
-	x.snap.drop(u)
+	x.drop(u)
 	return true
 }
 
@@ -155,9 +156,7 @@ func (x *run) release(ctx context.Context) error {
 		return err
 	}
 	x.note(event{what: released})
-	if err := x.journal.mark(protocol.NewMessage("RELEASED", "tx", x.tx)); err != nil {
-		x.log.Warn("journal not written after the release; the move goes on from memory", "err", err)
-	}
+	x.markNow("RELEASED", "tx", x.tx, "at", millis(time.Now()))
 	return nil
 }
 

@@ -27,6 +27,7 @@ type rig struct {
 	c        *Coordinator
 	set      *backend.Set
 	dir      string
+	state    string // directory of the backends' memory
 	opt      Options
 	checked  atomic.Bool // checks find the ircds
 }
@@ -84,14 +85,14 @@ func (c *complaints) Write(line []byte) (int, error) {
 
 func newRig(t *testing.T, us ...string) *rig {
 	t.Helper()
-	r := &rig{t: t, a: newFakeIrcd("a", us...), b: newFakeIrcd("b"), sessions: newFakeSessions("main/a", us...), dir: t.TempDir()}
+	r := &rig{t: t, a: newFakeIrcd("a", us...), b: newFakeIrcd("b"), sessions: newFakeSessions("main/a", us...), dir: t.TempDir(), state: t.TempDir()}
 	r.sessions.ircd = func(name string) *fakeIrcd { return map[string]*fakeIrcd{"main/a": r.a, "main/b": r.b}[name] }
 	r.links = &fakeLinks{ircd: r.sessions.ircd, turn: make(chan struct{}, 1)}
 	for _, u := range us {
 		r.sessions.streams[u] = r.a.open(u)
 	}
 	log := slog.New(slog.NewTextHandler(&complaints{t: t}, nil))
-	set, err := backend.NewSet(backend.Options{State: t.TempDir(), Log: log, Instance: "test", Dial: r.dialCheck})
+	set, err := backend.NewSet(backend.Options{State: r.state, Log: log, Instance: "test", Dial: r.dialCheck})
 	if err != nil {
 		t.Fatal(err)
 	}

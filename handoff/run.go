@@ -62,10 +62,11 @@ type run struct {
 	links   linkage
 	last    bool // the park time is over: whom a conflict does not concern waits for it no longer
 
-	until    time.Time      // behind the point of no return: the end of the park time; of a pause: its end
-	where    *placing       // where the users go, as soon as that is known
-	refusals map[string]int // of tries, by backend name
-	left     bool           // another process goes on with the move
+	until    time.Time               // behind the point of no return: the end of the park time; of a pause: its end
+	where    *placing                // where the users go, as soon as that is known
+	refusals map[string]int          // of tries, by backend name
+	left     bool                    // another process goes on with the move
+	held     map[string]backend.Held // sessions that a process which was killed has left
 }
 
 // start connects to both ircds and lets the guards look; what they let pass goes on in the move's own goroutine.
@@ -228,8 +229,12 @@ func (x *run) note(e event) bool {
 	err := x.state.on(e)
 	if err != nil {
 		x.log.Error("the state of the move does not allow what happened", "err", err)
+		return false
 	}
-	return err == nil
+	if e.u != "" && (e.what == takenOut || e.what == tryFailed) {
+		x.mark("OUT", "u", e.u, "outcome", e.outcome, "cause", string(e.cause))
+	}
+	return true
 }
 
 func (x *run) closeGate() {

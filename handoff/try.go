@@ -36,6 +36,7 @@ func (x *run) placeAt(ctx context.Context, to *backend.Backend, newEpoch bool) e
 	x.note(event{what: tryBegan, at: to.Name()})
 	if err := x.buildAt(ctx, dst, to, tx, tok); err != nil {
 		x.failTry(err)
+		x.mark("FAILED", "tx", tx)
 		x.proxy.detach(x.parkable())
 		x.unplayLinks()
 		x.abort(dst, to, tx)
@@ -43,6 +44,7 @@ func (x *run) placeAt(ctx context.Context, to *backend.Backend, newEpoch bool) e
 	}
 	committed, err := x.commit(ctx, dst, to, tx)
 	if !committed {
+		x.mark("FAILED", "tx", tx)
 		x.proxy.detach(x.parkable())
 		x.unplayLinks()
 		return &Error{StepCommit, to.FullName(), err}
@@ -60,11 +62,11 @@ func (x *run) failTry(err error) {
 		return
 	case !x.state.is(b.u, (*member).waits): // out already: his record was there to let him quit
 		x.note(event{what: tryFailed})
-		x.snap.drop(b.u)
+		x.drop(b.u)
 		return
 	}
 	if x.note(event{what: tryFailed, u: b.u, outcome: "failed", cause: b.cause}) {
-		x.snap.drop(b.u)
+		x.drop(b.u)
 		x.endOut(b.u, b.cause)
 	}
 }
@@ -73,9 +75,7 @@ func (x *run) failTry(err error) {
 // after the point of no return there is nothing to go back to, and the others wait.
 func (x *run) buildAt(ctx context.Context, dst Party, to *backend.Backend, tx, tok string) error {
 	x.m.enter(StepPush, "")
-	if err := x.journal.mark(protocol.NewMessage("IMPORT", "tx", tx, "to", to.Name())); err != nil {
-		x.log.Warn("journal not written; the move goes on from memory", "err", err)
-	}
+	x.markNow("IMPORT", "tx", tx, "to", to.Name(), "epoch", dst.Info().Epoch)
 	begin, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
 	if err := dst.Import(begin, tx, tok, lease(x.limits.Park), x.kick(to), len(x.links.are()) > 0); err != nil {
@@ -113,7 +113,7 @@ func (x *run) shrink(got streams, quits bool) {
 	if !quits {
 		for u := range x.snap.Users {
 			if !x.state.is(u, (*member).moving) {
-				x.snap.drop(u)
+				x.drop(u)
 			}
 		}
 	}
@@ -130,7 +130,7 @@ func (x *run) shrink(got streams, quits bool) {
 
 func (x *run) shrinkBy(u, outcome string, cause backend.Cause, quits bool) {
 	if x.note(event{what: takenOut, u: u, outcome: outcome, cause: cause}) && !quits {
-		x.snap.drop(u)
+		x.drop(u)
 	}
 }
 
@@ -191,7 +191,7 @@ func (x *run) settle(prepared protocol.Prepared, to *backend.Backend) error {
 			x.state.tell(u, conflict)
 			switch {
 			case !x.state.is(u, (*member).moving): // out already; his record was there to let him quit
-				x.snap.drop(u)
+				x.drop(u)
 			case first == nil: // the end of the try takes him out
 				first = &blame{u, backend.CauseConflict, err}
 			case x.takeOutOf(u, "failed", backend.CauseConflict):
