@@ -273,3 +273,65 @@ func (k *crashKeeper) close() {
 	}
 	k.kept = nil
 }
+
+// kept makes a keeper stand behind the proxies of all rigs, so that every test of the room is one of what is done for a crash as well:
+// IRCFERRY_TEST_KEEPER=1 go test ./proxy.
+var kept = os.Getenv("IRCFERRY_TEST_KEEPER") != ""
+
+// someKeeper is one that holds duplicates, as the real one does.
+func someKeeper(t testing.TB) Keeper {
+	if !kept {
+		return nil
+	}
+	k := &ownKeeper{held: map[uint64]int{}}
+	t.Cleanup(k.close)
+	return k
+}
+
+// ownKeeper is a keeper in the proxy's own process.
+type ownKeeper struct {
+	mu   sync.Mutex
+	held map[uint64]int
+	busy int // so often it has no room
+}
+
+func (k *ownKeeper) Keep(tag uint64, fd int) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.busy > 0 {
+		k.busy--
+		return ErrKeeperBusy
+	}
+	own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	if old, ok := k.held[tag]; ok {
+		unix.Close(old)
+	}
+	k.held[tag] = own
+	return nil
+}
+
+func (k *ownKeeper) Drop(tags ...uint64) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, tag := range tags {
+		if fd, ok := k.held[tag]; ok {
+			unix.Close(fd)
+			delete(k.held, tag)
+		}
+	}
+	return nil
+}
+
+func (k *ownKeeper) Ready(f func()) { time.AfterFunc(time.Millisecond, f) }
+
+func (k *ownKeeper) close() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, fd := range k.held {
+		unix.Close(fd)
+	}
+	k.held = nil
+}

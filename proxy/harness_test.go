@@ -45,6 +45,7 @@ type rig struct {
 	set        *backend.Set
 	registry   *prometheus.Registry
 	logs       *logBuffer
+	behind     Keeper   // nil: none, see kept
 	secure     bool     // the clients have TLS, see overTLS
 	panics     uint64   // that the test has made
 	violations uint64   // likewise of the books, in each loop
@@ -91,9 +92,10 @@ func newRig(t testing.TB, o rigOptions) *rig {
 	if o.sessions == 0 {
 		o.sessions = 4096
 	}
-	r := &rig{t: t, set: set, registry: prometheus.NewRegistry(), logs: &logBuffer{}}
+	r := &rig{t: t, set: set, behind: someKeeper(t), registry: prometheus.NewRegistry(), logs: &logBuffer{}}
 	log := slog.New(slog.NewTextHandler(r.logs, &slog.HandlerOptions{Level: o.log}))
-	r.Proxy, err = New(Options{Instance: "test", Loops: o.loops, MaxSessions: o.sessions, MaxBytes: o.maxBytes, Backends: set, Log: log, Registerer: r.registry})
+	r.Proxy, err = New(Options{Instance: "test", Loops: o.loops, MaxSessions: o.sessions, MaxBytes: o.maxBytes, Backends: set, Log: log, Registerer: r.registry,
+		Keeper: r.behind})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -325,7 +325,7 @@ func TestParkedSessionKeepsADescriptor(t *testing.T) {
 	is("none is kept in a freeze", 0)
 	r.Park([]string{x.u, y.u}, "irc.a")
 	is("each keeps one in a park", 2)
-	if now, _ := r.Descriptors(); now < before-1 { // loops close what is old later
+	if now, _ := r.Descriptors(); now < before-1 && !kept { // loops close what is old later
 		t.Errorf("%d descriptors in use, %d before the park", now, before)
 	}
 	one(t, r.Attach(ctxWithin(t, 50*time.Millisecond), []string{x.u}, backend.AttachTo{Backend: "main/b", Stream: netip.MustParseAddrPort("127.0.0.1:1"), Tx: "t", Tok: "t"}), backend.CauseTimeout)

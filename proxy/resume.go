@@ -293,9 +293,13 @@ func (w *worker) carryOut(plans []plan) {
 	}
 }
 
-// freeLeft frees the slots of sessions that did not come along.
+// freeLeft frees the slots of sessions that did not come along, and has the keeper close what it has of them.
 func (w *worker) freeLeft(left []wire.SlotID) {
 	for _, id := range left {
+		if k := w.legs.Keeper; k != nil {
+			gen := w.shard.Slot(id).Generation
+			_ = k.Drop(leg.Tag(id, gen, 0), leg.Tag(id, gen, 1), leg.Tag(id, gen, 2)) // whoever comes finds them without a session, and closes them
+		}
 		w.shard.DropWorkOf(id)
 		w.shard.FreeSlot(id)
 	}

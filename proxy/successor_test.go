@@ -66,7 +66,7 @@ func (r *rig) successor(cut *Cut, secure map[string]*tls.Config) (*Successor, in
 	}
 	r.passed = append(in.FDs, in.Arena)
 	r.registry = prometheus.NewRegistry()
-	s, err := Resume(Options{Instance: "test", Backends: r.set, Log: r.log, Registerer: r.registry}, in, secure)
+	s, err := Resume(Options{Instance: "test", Backends: r.set, Log: r.log, Registerer: r.registry, Keeper: r.behind}, in, secure)
 	if err != nil {
 		r.t.Fatal(err)
 	}
