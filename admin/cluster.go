@@ -19,6 +19,8 @@ type Others interface {
 	Cluster() *Cluster
 	// Get asks one of them for a document of this API; the caller closes it. An error is *Error if it was said by the other.
 	Get(ctx context.Context, member, path string) (io.ReadCloser, error)
+	// Tell tells all of them what an operator has just set, and answers who could not be told: he hears of it when he is back.
+	Tell(ctx context.Context) (untold []string)
 }
 
 // Cluster is all proxies, as this one knows them.
@@ -42,13 +44,14 @@ type Member struct {
 	RPC      string    `json:"rpc"`
 	Instance string    `json:"instance"`
 	Version  string    `json:"version"`
-	Pools    string    `json:"pools"`           // checksum of what its pools are
-	Sessions int       `json:"sessions"`        // when it was asked last
-	Keys     []string  `json:"keys"`            // ids of its keys of the gossip, the one that seals first
-	Tickets  []string  `json:"tickets"`         // ids of its secrets of TLS tickets, likewise
-	Differs  []string  `json:"differs"`         // what it has otherwise than this one: pools, keys, tickets, version
-	Twice    bool      `json:"twice,omitempty"` // another proxy has the same name
-	Error    string    `json:"error,omitempty"` // why it did not answer when it was asked last
+	Pools    string    `json:"pools"`            // checksum of what its pools are
+	Sessions int       `json:"sessions"`         // when it was asked last
+	Keys     []string  `json:"keys"`             // ids of its keys of the gossip, the one that seals first
+	Tickets  []string  `json:"tickets"`          // ids of its secrets of TLS tickets, likewise
+	Differs  []string  `json:"differs"`          // what it has otherwise than this one: pools, keys, tickets, version
+	Serves   []string  `json:"serves,omitempty"` // sentences: which pools it serves from another backend than this one
+	Twice    bool      `json:"twice,omitempty"`  // another proxy has the same name
+	Error    string    `json:"error,omitempty"`  // why it did not answer when it was asked last
 }
 
 // There reports whether a member counts as one that is there.
@@ -218,6 +221,11 @@ func clusterWarnings(c *Cluster) (w []string) {
 		}
 		if m.Twice {
 			w = append(w, fmt.Sprintf("two proxies have the name %s: give one of them another (cluster.name)", m.Name))
+		}
+		for _, text := range m.Serves {
+			if m.There() {
+				w = append(w, fmt.Sprintf("proxy %s serves %s: their new clients do not meet (ferryctl drain moves the users of one)", m.Name, text))
+			}
 		}
 		for _, what := range m.Differs {
 			if text := differences[what]; text != "" && m.There() {

@@ -17,8 +17,9 @@ type Done struct {
 	Backend *Backend      `json:"backend,omitempty"` // as it is now, if its state was set
 	Reload  *Reloaded     `json:"reload,omitempty"`
 	Upgrade *Upgrade      `json:"upgrade,omitempty"`
-	Note    string        `json:"note,omitempty"` // what the operator should know, a sentence
-	Left    int           `json:"left,omitempty"` // of a dry run for a backend without a driver: sessions that would stay where they are
+	Untold  []string      `json:"untold,omitempty"` // proxies of the cluster that have not heard of it, and will when they are back
+	Note    string        `json:"note,omitempty"`   // what the operator should know, a sentence
+	Left    int           `json:"left,omitempty"`   // of a dry run for a backend without a driver: sessions that would stay where they are
 }
 
 type arguments interface {

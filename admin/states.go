@@ -18,7 +18,7 @@ func (s *Server) undrain(ctx context.Context, a BackendRequest, p Peer) (Done, e
 	if b.Admin == string(backend.Maint) {
 		return Done{}, fail(CodeRefused, "use ferryctl ready "+b.FullName(), "backend %s is in maint, not in drain", b.FullName())
 	}
-	return s.setAdmin(b, backend.Ready)
+	return s.setAdmin(ctx, b, backend.Ready)
 }
 
 func (s *Server) ready(ctx context.Context, a BackendRequest, p Peer) (Done, error) {
@@ -26,7 +26,7 @@ func (s *Server) ready(ctx context.Context, a BackendRequest, p Peer) (Done, err
 	if err != nil {
 		return Done{}, err
 	}
-	return s.setAdmin(b, backend.Ready)
+	return s.setAdmin(ctx, b, backend.Ready)
 }
 
 func (s *Server) maint(ctx context.Context, a BackendRequest, p Peer) (Done, error) {
@@ -34,14 +34,14 @@ func (s *Server) maint(ctx context.Context, a BackendRequest, p Peer) (Done, err
 	if err != nil {
 		return Done{}, err
 	}
-	done, err := s.setAdmin(b, backend.Maint)
+	done, err := s.setAdmin(ctx, b, backend.Maint)
 	if err == nil && b.Serving && b.Sessions > 0 && done.Note == "" {
 		done.Note = fmt.Sprintf("its %d sessions stay there and new clients go to another backend, where they do not meet them; ferryctl drain moves them", b.Sessions)
 	}
 	return done, err
 }
 
-func (s *Server) setAdmin(b Backend, state backend.AdminState) (Done, error) {
+func (s *Server) setAdmin(ctx context.Context, b Backend, state backend.AdminState) (Done, error) {
 	if id := s.moveOf(b); id != "" {
 		return Done{}, fail(CodeRefused, "wait for it, or ferryctl cancel "+id, "move %s of backend %s is under way", id, b.FullName())
 	}
@@ -54,7 +54,13 @@ func (s *Server) setAdmin(b Backend, state backend.AdminState) (Done, error) {
 	if err := s.opt.Pools.SetAdmin(b.Pool, b.Name, state); err != nil {
 		return Done{}, fmt.Errorf("set backend %s to %s: %w", b.FullName(), state, err)
 	}
-	return s.stateSet(b, "")
+	done, err := s.stateSet(b, "")
+	if s.opt.Others != nil && err == nil {
+		ctx, cancel := context.WithTimeout(ctx, othersTime)
+		defer cancel()
+		done.Untold = s.opt.Others.Tell(ctx)
+	}
+	return done, err
 }
 
 // moveOf is the move under way that takes users from or to a backend.

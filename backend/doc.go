@@ -16,10 +16,17 @@
 //
 // Locks are taken in the order Set, Pool, Backend, and the queues of events and memory after all of them.
 //
+// # Several proxies
+//
+// What an operator makes of a backend at one proxy of a cluster (SetAdmin, SetServing) is an act with a number, which the proxies tell each other (Acts,
+// Merge). Where two disagree, no clocks are compared. Of which backend serves the ircds are asked first, when somebody was away: users must meet, so
+// one that has some is not left for one that has none (serves.go). Then the newer act holds, by its number, one more than the highest that its proxy had heard of; acts of the same
+// number were given in ignorance of each other, and the more careful state holds (acts.go). An election is nobody's act and stays with its proxy.
+//
 // # What is promised
 //
 //   - A standalone pool has one serving backend, remembered over restarts. It changes by SetServing, or when a client asks while the
-//     serving one is down or not wanted; never because another one came back. While the users of a native backend that is being
+//     serving one is down or not wanted, or by an act of another proxy; never because another one came back. While the users of a native backend that is being
 //     drained are still there nobody is sent elsewhere.
 //   - What is wrong on our own machine (no descriptors, no ports, no memory) is counted as reason local and never makes a backend down.
 //   - A backend keeps sessions, health and admin state over a reload. One that was removed is known until its last session ends.

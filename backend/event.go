@@ -37,6 +37,14 @@ func (e *events) add(ev Event, dirty bool) {
 	e.ring()
 }
 
+// mark has the memory written, as far as it has changed.
+func (e *events) mark() {
+	e.mu.Lock()
+	e.dirty = true
+	e.mu.Unlock()
+	e.ring()
+}
+
 // take empties the queue.
 func (e *events) take() (evs []Event, dirty bool, subs []func(Event)) {
 	e.mu.Lock()

@@ -20,8 +20,9 @@ const memoryFile = "backends.json"
 type memory struct {
 	path string // "": nothing is written; guarded by writing
 
-	mu    sync.Mutex // guards known; never held during a write to disk
+	mu    sync.Mutex // guards known and proxy; never held during a write to disk
 	known remembered
+	proxy string // whose acts ours are
 
 	writing sync.Mutex // one write at a time
 	written []byte     // what is on disk; guarded by writing
@@ -32,6 +33,9 @@ type remembered struct {
 	Version int                   `json:"version"`
 	Admin   map[string]AdminState `json:"admin,omitempty"`   // by "pool/name"
 	Serving map[string]string     `json:"serving,omitempty"` // backend name by pool
+
+	AdminActs   map[string]Act `json:"admin_acts,omitempty"` // how the above came to be, for other proxies; by the same keys
+	ServingActs map[string]Act `json:"serving_acts,omitempty"`
 }
 
 // memoryVersion is the version of the file that this program writes and reads.
@@ -40,7 +44,7 @@ const memoryVersion = 1
 // recall reads what an earlier run remembered. A file that makes no sense is an error, because going on without it would send clients
 // to an ircd that is in maintenance.
 func recall(dir string) (*memory, error) {
-	m := &memory{known: remembered{Version: memoryVersion, Admin: map[string]AdminState{}, Serving: map[string]string{}}}
+	m := &memory{known: remembered{Version: memoryVersion, Admin: map[string]AdminState{}, Serving: map[string]string{}, AdminActs: map[string]Act{}, ServingActs: map[string]Act{}}}
 	if dir == "" {
 		return m, nil
 	}
@@ -67,6 +71,7 @@ func recall(dir string) (*memory, error) {
 		m.known.Admin[full] = a
 	}
 	maps.Copy(m.known.Serving, r.Serving)
+	m.takeActs(r.AdminActs, r.ServingActs)
 	m.written = data
 	return m, nil
 }
@@ -88,17 +93,21 @@ func (m *memory) servingOf(pool string) string {
 
 func (m *memory) setAdmin(full string, a AdminState) error {
 	m.mu.Lock()
-	if a == Ready {
-		delete(m.known.Admin, full)
-	} else {
-		m.known.Admin[full] = a
+	if was, ok := m.known.Admin[full]; a != was && (ok || a != Ready) {
+		m.actLocked(m.known.AdminActs, full, string(a))
 	}
+	m.adminLocked(full, a)
 	m.mu.Unlock()
 	return m.write()
 }
 
 func (m *memory) setServing(pool, name string) error {
-	m.noteServing(pool, name)
+	m.mu.Lock()
+	if m.known.ServingActs[pool].Value != name || m.known.Serving[pool] != name { // another one may have been elected since the last act
+		m.actLocked(m.known.ServingActs, pool, name)
+	}
+	m.known.Serving[pool] = name
+	m.mu.Unlock()
 	return m.write()
 }
 

@@ -24,6 +24,7 @@ type Pool struct {
 	backends []*Backend // in configuration order
 	serving  string     // standalone: the one that takes clients
 	turns    map[*Backend]int
+	doubt    doubt // about who serves
 }
 
 // Name returns the pool's name.

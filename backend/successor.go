@@ -9,13 +9,17 @@ import (
 type Remembered struct {
 	Admin   map[string]AdminState `json:"admin"`   // by "pool/name", those that are not ready
 	Serving map[string]string     `json:"serving"` // backend name by pool
+
+	AdminActs   map[string]Act `json:"admin_acts,omitempty"`
+	ServingActs map[string]Act `json:"serving_acts,omitempty"`
 }
 
 // Remembered answers it as it is now.
 func (s *Set) Remembered() Remembered {
 	s.memory.mu.Lock()
 	defer s.memory.mu.Unlock()
-	return Remembered{Admin: maps.Clone(s.memory.known.Admin), Serving: maps.Clone(s.memory.known.Serving)}
+	k := s.memory.known
+	return Remembered{Admin: maps.Clone(k.Admin), Serving: maps.Clone(k.Serving), AdminActs: maps.Clone(k.AdminActs), ServingActs: maps.Clone(k.ServingActs)}
 }
 
 // Adopt makes admin states and serving backends what they are in the process before, which has written them down itself. It tells nobody.
@@ -25,6 +29,7 @@ func (s *Set) Adopt(r Remembered) {
 	m.known.Admin, m.known.Serving = map[string]AdminState{}, map[string]string{}
 	maps.Copy(m.known.Admin, r.Admin)
 	maps.Copy(m.known.Serving, r.Serving)
+	m.takeActs(r.AdminActs, r.ServingActs)
 	m.mu.Unlock()
 	for _, p := range s.Pools() {
 		p.mu.Lock()

@@ -35,6 +35,8 @@ func (f *fleet) Cluster() *admin.Cluster {
 	}}
 }
 
+func (f *fleet) Tell(context.Context) []string { return []string{"ferry3"} }
+
 func (f *fleet) Get(_ context.Context, member, path string) (io.ReadCloser, error) {
 	if member != "ferry2" {
 		return nil, errors.New("ask " + member + ": no route to host")
@@ -108,6 +110,7 @@ func TestAllProxiesAreAsked(t *testing.T) {
 		{"show sessions --all", 4, []string{"ferry1  inst-2", "ferry2  second-2"}, []string{"no answer from ferry3"}},
 		{"show session second-2 --all", 0, []string{"session      second-2", "proxy        ferry2"}, nil},
 		{"show session nobody --all", 4, nil, []string{"no answer from ferry3"}},
+		{"maint web/c", 4, []string{"web/c is maint", "not told: ferry3; they hear of it when they are back"}, nil},
 		{"events --all", 4, []string{"ferry1  daemon", "ferry2  backend  main/b", "unreachable"}, []string{"proxy ferry3: ask ferry3: no route to host"}},
 	} {
 		a := d.call(t, strings.Fields(c.args)...)

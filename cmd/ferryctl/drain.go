@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -122,12 +123,19 @@ func (c *ctl) stateCmd(cmd *cobra.Command, set func(context.Context, string) (ad
 			if err != nil {
 				return err
 			}
-			return c.print(done, func(w io.Writer) {
+			err = c.print(done, func(w io.Writer) {
 				fmt.Fprintf(w, "%s is %s, %s\n", done.Backend.FullName(), done.Backend.Admin, done.Backend.Oper)
 				if done.Note != "" {
 					fmt.Fprintln(w, "note: "+clean(done.Note))
 				}
+				if len(done.Untold) > 0 {
+					fmt.Fprintf(w, "not told: %s; they hear of it when they are back\n", clean(strings.Join(done.Untold, ", ")))
+				}
 			})
+			if err == nil && len(done.Untold) > 0 {
+				return coded{exitPartly}
+			}
+			return err
 		})
 	}
 	return cmd

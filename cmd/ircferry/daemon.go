@@ -252,6 +252,9 @@ func (d *daemon) limits() handoff.Limits {
 
 func (d *daemon) backendEvent(e backend.Event) {
 	d.events.Publish(admin.Event{Time: e.Time, Kind: admin.EventBackend, Object: e.Backend, Word: e.Kind, Text: e.Text})
+	if e.Kind == backend.EventAdmin || e.Kind == backend.EventServing {
+		d.others.talkNow()
+	}
 }
 
 // Shutdown ends the daemon in order:

@@ -27,12 +27,13 @@ type others struct {
 	talks  sync.WaitGroup   // of member
 	hush   context.CancelFunc
 	heard  map[string]news // of each other member, what it said last
+	agreed map[string]bool // with whom all states are settled since he came
 	seals  []string        // ids of the secrets of TLS tickets
 	now    chan struct{}   // capacity 1: talk to all at once
 }
 
 func newOthers(d *daemon) *others {
-	o := &others{d: d, heard: map[string]news{}, now: make(chan struct{}, 1)}
+	o := &others{d: d, heard: map[string]news{}, agreed: map[string]bool{}, now: make(chan struct{}, 1)}
 	o.measure(d.registry)
 	return o
 }
@@ -55,6 +56,7 @@ func (o *others) start(cfg config.Config) error {
 		return err
 	}
 	o.shareTickets(cfg.Cluster, secrets)
+	o.d.backends.As(m.Name())
 	ctx, cancel := context.WithCancel(context.Background())
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -67,7 +69,7 @@ func (o *others) start(cfg config.Config) error {
 func (o *others) stop(ctx context.Context) error {
 	o.mu.Lock()
 	m, hush := o.member, o.hush
-	o.member, o.conf, o.heard = nil, nil, map[string]news{}
+	o.member, o.conf, o.heard, o.agreed = nil, nil, map[string]news{}, map[string]bool{}
 	o.mu.Unlock()
 	if m == nil {
 		return nil
@@ -207,5 +209,10 @@ func sumOfPools(pools map[string]config.Pool) string {
 // memberNotice tells those who follow the events of a member, and talks to it if it has come.
 func (o *others) memberNotice(n cluster.Notice) {
 	o.d.events.Publish(admin.Event{Time: time.Now(), Kind: admin.EventMember, Object: n.Member, Word: n.Word, Text: n.Text})
+	if n.Word != "changed" {
+		o.mu.Lock()
+		delete(o.agreed, n.Member) // it was away, or will have been
+		o.mu.Unlock()
+	}
 	o.talkNow()
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 
@@ -38,6 +40,7 @@ func (o *others) Cluster() *admin.Cluster {
 			Version: x.Version, Pools: x.Pools, Sessions: told.Sessions, Keys: orNone(told.Keys), Tickets: orNone(told.Tickets), Differs: []string{}, Twice: x.Twice, Error: x.Error}
 		if !x.Self {
 			p.Differs = differs(p, own, pools, version, known)
+			p.Serves = servesElsewhere(told, own)
 		}
 		c.Members = append(c.Members, p)
 	}
@@ -73,6 +76,16 @@ func differs(m admin.Member, own news, pools, version string, heard bool) []stri
 	} {
 		if !x.same {
 			all = append(all, x.what)
+		}
+	}
+	return all
+}
+
+// servesElsewhere is a sentence for each standalone pool that a member serves from another backend than we do.
+func servesElsewhere(told, own news) (all []string) {
+	for _, pool := range slices.Sorted(maps.Keys(told.Acts.Now)) {
+		if theirs, ours := told.Acts.Now[pool], own.Acts.Now[pool]; ours != "" && theirs != ours {
+			all = append(all, fmt.Sprintf("pool %s from %s, this one from %s", pool, theirs, ours))
 		}
 	}
 	return all

@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"time"
 
+	"github.com/ircferry/ircferry/backend"
 	"github.com/ircferry/ircferry/internal/cluster"
 )
 
@@ -22,6 +24,8 @@ type news struct {
 	Sessions int      `json:"sessions"`
 	Keys     []string `json:"keys"`    // ids
 	Tickets  []string `json:"tickets"` // ids
+
+	Acts backend.Acts `json:"acts"` // of operators, upon backends
 }
 
 // news is what this proxy tells.
@@ -29,7 +33,7 @@ func (o *others) news(m *cluster.Cluster) news {
 	o.mu.Lock()
 	seals := o.seals
 	o.mu.Unlock()
-	return news{Sessions: o.d.proxy.Counts().Sessions, Keys: m.KeyIDs(), Tickets: orNone(seals)}
+	return news{Sessions: o.d.proxy.Counts().Sessions, Keys: m.KeyIDs(), Tickets: orNone(seals), Acts: o.d.backends.Acts(o.moving)}
 }
 
 // talk tells all others the news, now and then, until ctx is over.
@@ -86,9 +90,35 @@ func (o *others) answerTalk(w http.ResponseWriter, r *http.Request) {
 	json.NewEncoder(w).Encode(o.news(m)) //nolint:errcheck // the other one may be gone
 }
 
-// hear takes what a member has told.
+// moving reports whether a move is under way in a pool, or clients wait there: what it does to its backends is told when it has ended, since others
+// would send their clients elsewhere for good because of a state that lasts for a moment; and nobody else changes them meanwhile.
+func (o *others) moving(pool string) bool {
+	p, ok := o.d.backends.Pool(pool)
+	return !ok || o.d.moving(p)
+}
+
+// hear takes what a member has told. With one that was away it takes several talks until all is settled.
 func (o *others) hear(name string, told news) {
 	o.mu.Lock()
-	defer o.mu.Unlock()
+	agreed := o.agreed[name]
 	o.heard[name] = told
+	o.mu.Unlock()
+	if o.d.backends.Merge(name, told.Acts, !agreed, o.moving) && !agreed {
+		o.mu.Lock()
+		o.agreed[name] = true
+		o.mu.Unlock()
+	}
+}
+
+// Tell implements admin.Others: what an operator has set is told at once, so that his command can say who has not heard.
+func (o *others) Tell(ctx context.Context) (untold []string) {
+	m := o.current()
+	if m == nil {
+		return nil
+	}
+	for name := range o.tellAll(ctx, m) {
+		untold = append(untold, name)
+	}
+	slices.Sort(untold)
+	return untold
 }

@@ -151,9 +151,16 @@ func (p pictures) SetAdmin(pool, name string, state backend.AdminState) error {
 
 // gated: a move makes the new clients of a standalone pool wait.
 func (d *daemon) gated(pool *backend.Pool) bool {
-	return pool.Config().Topology != config.Linked && slices.ContainsFunc(d.moves.Moves(), func(r handoff.Report) bool {
-		return r.Pool == pool.Name() && !r.State.Ended()
-	}) || d.closings.gates(pool.Name())
+	return pool.Config().Topology != config.Linked && d.moveUnderWay(pool) || d.closings.gates(pool.Name())
+}
+
+func (d *daemon) moveUnderWay(pool *backend.Pool) bool {
+	return slices.ContainsFunc(d.moves.Moves(), func(r handoff.Report) bool { return r.Pool == pool.Name() && !r.State.Ended() })
+}
+
+// moving: a move, or a restart without a driver, sets states of the pool's backends that are not to last.
+func (d *daemon) moving(pool *backend.Pool) bool {
+	return d.moveUnderWay(pool) || d.closings.gates(pool.Name())
 }
 
 // Listeners implements admin.Sessions, as do the following.

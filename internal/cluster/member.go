@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -143,6 +144,9 @@ func (m *members) gone(node string) (n Notice, ok bool) {
 	delete(r.nodes, node)
 	if r.node != node {
 		return Notice{}, false
+	}
+	if r.leaving { // what is still there of its instance are nodes whose death the gossip has not noticed
+		maps.DeleteFunc(r.nodes, func(_ string, a aliveNode) bool { return a.Instance == r.Instance })
 	}
 	if len(r.nodes) > 0 {
 		m.takeLocked(r)

@@ -74,6 +74,17 @@ func TestAMemberIsItsNewestNode(t *testing.T) {
 	expect(n, ok, "lost")
 	m.leaving("b")
 	is(Left, "i6", false)
+	// A node of before whose death is not known yet does not bring it back.
+	n, ok = m.here("b.61", aNode("b", "i6"), somewhere)
+	expect(n, ok, "joined")
+	n, ok = m.here("b.62", aNode("b", "i6"), somewhere)
+	expect(n, ok, "")
+	m.leaving("b")
+	n, ok = m.gone("b.62")
+	expect(n, ok, "left")
+	n, ok = m.gone("b.61")
+	expect(n, ok, "")
+	is(Left, "i6", false)
 	// Who answers is there, whatever the gossip says.
 	n, ok = m.here("b.7", aNode("b", "i7"), somewhere)
 	expect(n, ok, "joined")
