@@ -393,5 +393,8 @@ func TestAddressesHaveTheirTurnAgain(t *testing.T) {
 		fail(six, "a "+four)
 		a.DialOK()
 		fail(four, "a "+six)
+		after(3 * time.Second) // and when a check was good
+		fail(six, "a "+four)
+		fail(four, "none "+four)
 	})
 }

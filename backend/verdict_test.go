@@ -122,6 +122,16 @@ func TestAddressThatOnlyWhoisShows(t *testing.T) {
 	}
 }
 
+// Capabilities count whenever they are told.
+func TestCapabilitiesThatAreToldLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		op, _, err := script{user: welcome + "\n" + caps}.asked(t, config.Backend{Identity: config.IdentityNone}, true)
+		if err != nil || len(op.caps) != 1 || op.caps[0] != "multi-prefix" {
+			t.Errorf("%+v, %v", op, err)
+		}
+	})
+}
+
 // How soon a backend is checked again, by what the last check has found.
 func TestPaceOfChecks(t *testing.T) {
 	const inter = 10 * time.Second

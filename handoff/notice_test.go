@@ -690,6 +690,7 @@ func TestResumeOfWhatIsNotPaused(t *testing.T) {
 func TestNothingIsAttachedWithoutAnImport(t *testing.T) {
 	in(t, func(t *testing.T, r *rig) {
 		imports, attached, progress := 0, 0, 0
+		left := -1
 		report := r.holdAndRelease("b", func() {
 			r.sessions.before = func(call string) {
 				if call == "Attach" && imports < 2 {
@@ -702,14 +703,21 @@ func TestNothingIsAttachedWithoutAnImport(t *testing.T) {
 					if imports++; imports == 1 {
 						return fault{err: &protocol.Error{Code: protocol.CodeInternal}}
 					}
+					if imports == 3 {
+						r.sessions.mu.Lock()
+						left = len(r.sessions.next)
+						r.sessions.mu.Unlock()
+					}
 				case "PREPARE":
-					progress = r.c.Moves()[0].Progress
+					if progress = r.c.Moves()[0].Progress; imports == 2 {
+						return fault{err: &protocol.Error{Code: protocol.CodeInternal}}
+					}
 				}
 				return fault{}
 			}
 		})
-		if report.State != StateDone || report.Moved != 3 || imports != 2 || attached != 0 || progress != 3 {
-			t.Errorf("%d imports, %d times attached before the second, progress %d: %+v", imports, attached, progress, report)
+		if report.State != StateDone || report.Moved != 3 || imports != 3 || attached != 0 || progress != 3 || left != 0 {
+			t.Errorf("%d imports, %d times attached before the second, %d streams left before the third, progress %d: %+v", imports, attached, left, progress, report)
 		}
 		r.owners()
 	})

@@ -6,7 +6,4 @@ type closing struct{ early }
 
 func (closing) clientLeft(s *session) { s.finish() }
 
-func (closing) timeOver(s *session) {
-	s.closeClient()
-	s.finish()
-}
+func (closing) timeOver(s *session) { s.finish() }

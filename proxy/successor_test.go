@@ -33,7 +33,14 @@ func (r *rig) handOver(secure map[string]*tls.Config) (left int) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	decided := false
+	defer func() {
+		if !decided { // the test has failed: its proxy is closed, which no loop that stands still could be
+			cut.GoOn()
+		}
+	}()
 	s, left := r.successor(cut, secure)
+	decided = true
 	cut.Leave()
 	s.Start()
 	old := r.Proxy
@@ -98,6 +105,7 @@ func upgrades(t *testing.T, f func(t *testing.T, again func(r *rig, secure map[s
 			if err != nil {
 				t.Fatal(err)
 			}
+			defer cut.GoOn()
 			s, _ := r.successor(cut, secure) // it gets as far as it can and dies
 			s.p.metrics.unregister()
 			s.p.giveUp()
@@ -105,7 +113,6 @@ func upgrades(t *testing.T, f func(t *testing.T, again func(r *rig, secure map[s
 			for _, fd := range r.passed {
 				unix.Close(fd)
 			}
-			cut.GoOn()
 		})
 	})
 }
