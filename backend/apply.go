@@ -93,7 +93,6 @@ func (s *Set) reviveLocked(p *Pool, name string) *Backend {
 	if !ok {
 		b = newBackend(p, name)
 		b.admin = s.memory.adminOf(b.full)
-		return b
 	}
 	delete(s.old, b.full)
 	b.removed.Store(false)

@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/ircferry/ircferry/handoff/protocol"
@@ -224,4 +225,31 @@ func TestControlPortThatHasNoTLS(t *testing.T) {
 	if err := (plan{}).explain(io.EOF); err != io.EOF {
 		t.Errorf("explained: %v", err)
 	}
+}
+
+// Of an ircd that answers at several addresses one conversation is kept, and the others are ended.
+func TestOneConversationOfSeveralIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, n, slow, quick := newWorld(), &names{}, newIrcd("slow"), newIrcd("quick")
+		n.set("::1", "127.0.0.1")
+		slow.setMute(true)
+		w.set(six, slow.accept)
+		w.set(four, quick.accept)
+		pl := plan{conf: config.Backend{Handoff: "tcp:irc.example:6667"}, network: "tcp", host: "irc.example", port: "6667", proven: new(atomic.Bool)}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		hi, f, err := pl.dialControl(ctx, reach{dial: w.dial, resolve: n.resolve}, nil, "me")
+		if err != nil || hi.hello.Epoch != "quick" || f.at.String() != four {
+			t.Fatalf("%+v at %v, %v", hi.hello, f.at, err)
+		}
+		after(time.Minute)
+		if n := slow.ended.Load(); n != 1 {
+			t.Errorf("%d conversations of the slow one have ended", n)
+		}
+		if n := quick.ended.Load(); n != 0 {
+			t.Errorf("%d conversations of the one that is used have ended", n)
+		}
+		hi.control.Close()
+		settle()
+	})
 }

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -178,7 +179,8 @@ type ircd struct {
 	mu    sync.Mutex
 	hello protocol.Hello
 	conns []net.Conn
-	mute  bool // answers nothing
+	mute  bool         // answers nothing
+	ended atomic.Int64 // conversations
 }
 
 func newIrcd(epoch string) *ircd {
@@ -197,6 +199,7 @@ func (i *ircd) accept() (net.Conn, error) {
 
 func (i *ircd) serve(c net.Conn) {
 	defer c.Close()
+	defer i.ended.Add(1)
 	buf := make([]byte, 0, 4096)
 	in := make([]byte, 1024)
 	for {
