@@ -288,8 +288,13 @@ func TestBuildAnewThatFails(t *testing.T) {
 	for name, c := range map[string]struct {
 		verb string
 		nth  int
+		says string
 	}{
-		"abort": {"ABORT", 1}, "import": {"IMPORT", 2}, "the first record": {"RECORD", 4}, "the last record": {"RECORD", 5},
+		"abort":            {"ABORT", 1, "import anew without 1 sessions that ended"},
+		"import":           {"IMPORT", 2, "import anew without 1 sessions that ended"},
+		"the first record": {"RECORD", 4, "pass record on to main/b"},
+		"the last record":  {"RECORD", 5, "pass record on to main/b"},
+		"prepare":          {"PREPARE", 1, "prepare: "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			in(t, func(t *testing.T, r *rig) {
@@ -306,7 +311,7 @@ func TestBuildAnewThatFails(t *testing.T) {
 				if err != nil || report.State != StateReverted || report.Reverted != 2 || report.Left != 1 || r.a.quit != "" {
 					t.Errorf("%+v, %v", report, err)
 				}
-				if !strings.HasPrefix(report.Error, "push main/b: ") {
+				if !strings.HasPrefix(report.Error, "push main/b: "+c.says) {
 					t.Errorf("error %q", report.Error)
 				}
 				balanced(t, report)
