@@ -53,20 +53,16 @@ func (b *Backend) watch(ctx context.Context) {
 
 // rest waits for the next check.
 func (b *Backend) rest(ctx context.Context, inter time.Duration, began time.Time, k *keeper) {
-	next := time.NewTimer(inter)
-	defer next.Stop()
 	select {
-	case <-next.C:
+	case <-time.After(inter):
 		return
 	case <-b.wake:
 	case <-k.dead():
 	case <-ctx.Done():
 		return
 	}
-	gap := time.NewTimer(time.Until(began.Add(minGap)))
-	defer gap.Stop()
 	select {
-	case <-gap.C:
+	case <-time.After(time.Until(began.Add(minGap))):
 	case <-ctx.Done():
 	}
 }

@@ -185,7 +185,6 @@ func race[T any](ctx context.Context, r reach, network string, addresses []strin
 	}
 	next, running := 0, 0
 	timer := time.NewTimer(0)
-	defer timer.Stop()
 	for {
 		select {
 		case <-timer.C:

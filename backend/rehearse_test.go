@@ -24,6 +24,8 @@ type stern struct {
 	believes bool
 	banned   bool // everybody
 	kills    bool // whoever says much
+	ends     bool // likewise, without a word
+	stranger bool // it does not know us as a gateway
 }
 
 func (d *stern) enter() bool {
@@ -44,6 +46,10 @@ func (d *stern) serve(c net.Conn) {
 		words := strings.Fields(in.Text())
 		switch words[0] {
 		case "WEBIRC":
+			if d.stranger {
+				say("ERROR :Closing link: (ferry@127.0.0.1) [WEBIRC: bad password]")
+				return
+			}
 			if d.believes {
 				ip = words[4]
 			}
@@ -65,6 +71,9 @@ func (d *stern) serve(c net.Conn) {
 			say(":irc.test 378 %s %s :is connecting from *@%s %s", nick, nick, ip, ip)
 			say(":irc.test 318 %s %s :End of /WHOIS list.", nick, nick)
 		case "JOIN":
+			if d.ends {
+				return
+			}
 			if d.kills {
 				say("ERROR :Closing link: (ferry@127.0.0.1) [RecvQ exceeded]")
 				return
@@ -106,6 +115,8 @@ func TestRehearsal(t *testing.T) {
 		"it takes nobody":            {&stern{banned: true}, config.IdentityNone, 0, []string{"it does not take the first client: ", "No more connections allowed"}, config.SeverityWarning},
 		"few channels":               {&stern{clients: 1000, channels: burstChannels - 1}, config.IdentityNone, all + 1, []string{fmt.Sprintf("a client could not be on %d channels: 405 You are on too many channels", burstChannels)}, config.SeverityWarning},
 		"it throws out who is quick": {&stern{clients: 1000, kills: true}, config.IdentityNone, all + 1, []string{fmt.Sprintf("a client that said %d lines at once was thrown out: ", burstLines), "RecvQ exceeded"}, config.SeverityWarning},
+		"it ends who is quick":       {&stern{clients: 1000, ends: true}, config.IdentityNone, all + 1, []string{fmt.Sprintf("a client that said %d lines at once was thrown out: ", burstLines)}, config.SeverityWarning},
+		"it does not know us":        {&stern{clients: 1000, channels: 100, stranger: true}, config.IdentityWebIRC, 0, []string{"it does not know us as a gateway: ", "WEBIRC: bad password"}, config.SeverityWarning},
 		"it believes":                {&stern{clients: 1000, channels: 100, believes: true}, config.IdentityWebIRC, all + 1, []string{"clients at once"}, config.SeverityOK},
 		"it does not believe":        {&stern{clients: 1000, channels: 100}, config.IdentityWebIRC, all + 1, []string{"it does not believe who a client is: "}, config.SeverityWarning},
 	} {
@@ -128,7 +139,7 @@ func TestRehearsal(t *testing.T) {
 			if d.most != c.most {
 				t.Errorf("%d clients at a time, want %d", d.most, c.most)
 			}
-			if !d.kills && !d.banned && d.quits != d.most {
+			if !d.kills && !d.banned && !d.ends && d.quits != d.most {
 				t.Errorf("%d of %d have said QUIT", d.quits, d.most)
 			}
 		})
