@@ -119,9 +119,7 @@ func (c *Coordinator) linksOf(b *backend.Backend) []backend.Link {
 // pauseLinks holds the links for a pause, so that their PINGs are answered while the ircd stands still. One that cannot be held keeps no
 // client from being held.
 func (x *run) pauseLinks(ctx context.Context) {
-	if x.links.want = x.c.linksOf(x.from); len(x.links.want) == 0 {
-		return
-	}
+	x.links.want = x.c.linksOf(x.from)
 	if err := x.holdLinks(ctx); err != nil {
 		x.log.Warn("server links are not held during the pause", "err", err)
 	}

@@ -158,3 +158,48 @@ func highest(t *testing.T) int {
 	probe := pipes(t, 1)
 	return probe[0]
 }
+
+// Descriptors that have not all arrived, or of which nobody says so, are not taken for given.
+func TestSendAllThatIsNotTaken(t *testing.T) {
+	for name, c := range map[string]struct {
+		answer func(b *Conn)
+		want   string
+	}{
+		"fewer":      {func(b *Conn) { b.Send(batch{1}) }, "1 of 2 have arrived"},
+		"no answer":  {func(b *Conn) { b.Close() }, "EOF"},
+		"no sense":   {func(b *Conn) { b.c.Write([]byte("{")) }, "read message"},
+		"not a word": {func(b *Conn) { b.c.CloseWrite() }, "EOF"},
+	} {
+		a, b := pair(t)
+		ends := pipes(t, 2)
+		done := make(chan error, 1)
+		go func() { done <- a.SendAll(ends) }()
+		var got batch
+		fds, err := b.Recv(&got)
+		if err != nil || got.Batch != 2 || len(fds) != 2 {
+			t.Fatal(got, fds, err)
+		}
+		closeAll(fds)
+		c.answer(b)
+		if err := <-done; err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want something with %q", name, err, c.want)
+		}
+	}
+}
+
+// Descriptors of which the other end cannot be told are given up.
+func TestRecvAllWhoseAnswerIsNotHeard(t *testing.T) {
+	a, b := pair(t)
+	before := open(t)
+	if err := a.Send(batch{2}, pipes(t, 2)...); err != nil {
+		t.Fatal(err)
+	}
+	made := open(t) - before // the test's own
+	a.Close()
+	if fds, err := b.RecvAll(2); err == nil || fds != nil {
+		t.Errorf("%v, %v", fds, err)
+	}
+	if n := open(t); n != before+made-1 {
+		t.Errorf("%d descriptors, want %d", n, before+made-1)
+	}
+}
