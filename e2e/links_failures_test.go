@@ -66,7 +66,7 @@ func (n *linkNet) killed(k int) func() bool {
 
 // longer are those of onLeaf's tests that make e2e-links runs and make test has no time for: others say nearly the same.
 var longer = []string{"the marker of the cut does not come", "the destination is killed at the replay's end", "the destination does not answer the replay's fence", "at PREPARED",
-	"the ircd comes back with another name", "the ircd comes back with another id", "the ircd comes back without the link", "5 MB", "5 MB of services", "for longer than park", "stay"}
+	"the ircd comes back with another name", "the ircd comes back with another id", "the ircd comes back without the link", "5 MB", "5 MB of services", "for longer than park", "a child killed", "stay"}
 
 // onLeaf runs a test with a leaf, on each version; for make test on the first one, and not all.
 func onLeaf(t *testing.T, name string, test func(t *testing.T, n *linkNet)) {
@@ -211,6 +211,72 @@ func TestLinksPeerEnds(t *testing.T) {
 		tom = n.there("tom")
 		tom.says("JOIN #bay", " 366 ")
 		una.sees(":tom!tom@127.0.0.1 JOIN ")
+		n.works()
+	})
+}
+
+// TestLinksServicesEnd: services that end while they are held split when the ircd is back, and meet the users with their accounts when they are.
+func TestLinksServicesEnd(t *testing.T) {
+	t.Parallel()
+	onPeer(t, "services killed", peer{name: "anope", services: allServices()[0]}, func(t *testing.T, n *linkNet) {
+		n.works()
+		alice := n.withServices.alice
+		n.withServices.boss.send("PRIVMSG OperServ :UPDATE")
+		eventually(t, slack, "services have saved their accounts", func() bool { return strings.Contains(readAll(n.services.dir+"/db/anope.db"), "carol") })
+		begin := alice.count()
+		n.control[0].at("RELEASED", func() bool { n.services.proc.kill(); return true })
+		if code, out := n.restarted(); code != 4 || !strings.Contains(out, `"given-up"`) {
+			t.Errorf("exit %d of a restart in which services have gone:\n%s", code, out)
+		}
+		alice.says("PRIVMSG NickServ :HELP", " 401 ")
+		n.services.run()
+		eventually(t, slack, "services have linked anew", func() bool { return len(n.uplink.of(servicesName)) == 2 })
+		n.uplink.saw(servicesName, true, 0, ` ENDBURST$`)
+		n.uplink.saw(servicesName, false, 0, ` ENDBURST$`)
+		n.withServices.knows(alice)
+		n.withServices.knows(n.withServices.carol)
+		n.withServices.round++
+		n.withServices.newcomer()
+		for _, line := range alice.since(begin) {
+			if strings.Contains(line, " QUIT ") || strings.Contains(strings.ToLower(line), "identify") {
+				t.Errorf("alice saw %q", line)
+			}
+		}
+		n.oneBurst()
+	})
+}
+
+// TestLinksChildEnds: a server behind a held one splits while the ircd is away: its users quit behind the ircd's return, the link itself stays, and they
+// are there again when it has come back.
+func TestLinksChildEnds(t *testing.T) {
+	t.Parallel()
+	onPeer(t, "a child killed", peer{name: "leaf+far", leaf: true, far: true}, func(t *testing.T, n *linkNet) {
+		una, tom, lea := n.login("una"), n.there("tom"), login(t, n.leaf.port, "127.0.0.1", "lea")
+		for _, user := range []*irc{una, tom, lea} {
+			user.says("JOIN #bay", " 366 ")
+		}
+		una.sees(":tom!")
+		una.sees(":lea!")
+		n.control[0].at("RELEASED", func() bool {
+			n.far.proc.kill()
+			n.taps[leafName].saw(leafName, true, 0, ` SQUIT `+farSID+` `)
+			return true
+		})
+		if code, out := n.restarted(); code != 0 {
+			t.Errorf("exit %d:\n%s", code, out)
+		}
+		una.sees(":tom!tom@127.0.0.1 QUIT :")
+		if names := n.names(una, "#bay"); names != "lea una" {
+			t.Errorf("on #bay are %s", names)
+		}
+		n.far.run()
+		n.meetWith(una, n.again(tom, n.there), "lea tom una")
+		n.works()
+		if conns := len(n.taps[leafName].of(leafName)); conns != 1 {
+			t.Errorf("the leaf has had %d connections", conns)
+		}
+		n.hubs[0].restart(n.f) // what the dead server had said of itself is not told for the one that is there now
+		n.oneBurst()
 		n.works()
 	})
 }

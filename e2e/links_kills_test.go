@@ -207,7 +207,12 @@ func (n *linkNet) again(user *irc, login func(string) *irc) *irc {
 // meet returns when both, come back if they were closed, are on #bay and both servers say so: they, and nobody twice, and nobody else.
 func (n *linkNet) meet(una, tom *irc) {
 	n.t.Helper()
-	una, tom = n.again(una, n.login), n.again(tom, n.there)
+	n.meetWith(n.again(una, n.login), n.again(tom, n.there), "tom una")
+}
+
+// meetWith is meet of two who are there, and others.
+func (n *linkNet) meetWith(una, tom *irc, all string) {
+	n.t.Helper()
 	for _, c := range []*irc{una, tom} {
 		c.send("JOIN #bay")
 		c.fence()
@@ -220,7 +225,7 @@ func (n *linkNet) meet(una, tom *irc) {
 	}()
 	eventually(n.t, slack, "both servers are of one mind", func() bool {
 		here, there = n.names(una, "#bay")+", "+n.lusers(una), n.names(tom, "#bay")+", "+n.lusers(tom)
-		return strings.HasPrefix(here, "tom una, ") && here == there
+		return strings.HasPrefix(here, all+", ") && here == there
 	})
 }
 
