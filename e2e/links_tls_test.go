@@ -120,6 +120,9 @@ func TestLinksTLS(t *testing.T) {
 			w.closing(fmt.Sprintf("ircd=inspircd-%s peer=leaf tls=%q restarts=1 replaces=2 peer_lines=%d", v.release, name, extra))
 			sameState(t, before, n.state())
 			n.works()
+			if dials {
+				n.twinKnocks()
+			}
 			seen := certs.hub
 			if dials {
 				seen = certs.leaf
@@ -127,6 +130,19 @@ func TestLinksTLS(t *testing.T) {
 			n.checked("its certificate has the fingerprint " + seen.Fingerprint())
 		})
 	}
+}
+
+// twinKnocks: the idle twin dials too. The leaf never hears of it.
+func (n *linkNet) twinKnocks() {
+	n.t.Helper()
+	twin, tries := n.hubs[1], n.taps[leafName].tries()
+	writeFile(n.t, twin.conf, readFile(twin.conf)+`<autoconnect period="1s" server="`+leafName+`">`+"\n")
+	twin.again()
+	eventually(n.t, slack, "the twin has tried", func() bool { return strings.Contains(n.f.proc.out.String(), "reason=twin") })
+	if n.taps[leafName].tries() > tries {
+		n.t.Error("the leaf was dialled for the twin")
+	}
+	n.withLeaf.met(n.withLeaf.ann, n.withLeaf.bob)
 }
 
 // TestLinksWrongFingerprint: whoever shows another certificate than the other end knows becomes no link, and who has to be asked why says which it was.

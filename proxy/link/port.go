@@ -90,6 +90,10 @@ func (p *port) connect(ctx context.Context, c net.Conn) (*link, Refusal, error) 
 		c.Close()
 		return nil, RefusedHeld, err
 	}
+	if err := p.twin(); err != nil {
+		c.Close()
+		return nil, RefusedTwin, err
+	}
 	b := p.choose()
 	if b == nil {
 		c.Close()
@@ -110,6 +114,20 @@ func (p *port) connect(ctx context.Context, c net.Conn) (*link, Refusal, error) 
 		other.Close()
 	}
 	return l, why, err
+}
+
+// twin is why an ircd that connects cannot be the one whose link this is: that one has it, and the peer would only tell its operators that a server of
+// this name is linked already. An idle InspIRCd of the same name whose <autoconnect> tries all the time is such a one.
+func (p *port) twin() error {
+	if p.conf.Dial == "" {
+		return nil
+	}
+	for _, l := range p.set.all() {
+		if i := l.picture(); i.key() == p.key() && (i.State == Raw || i.State == Flushing) {
+			return fmt.Errorf("the link is up with %s; take the autoconnect off the ircd that tries too", i.Backend)
+		}
+	}
+	return nil
 }
 
 func (p *port) allows(a net.Addr) bool {

@@ -10,12 +10,13 @@ const (
 	RefusedTLS     Refusal = "tls"     // no handshake, or a certificate that is none of fingerprints
 	RefusedMany    Refusal = "many"    // so many connections of this link are under way already
 	RefusedHeld    Refusal = "held"    // a move holds the link, or its backend's
+	RefusedTwin    Refusal = "twin"    // it is an ircd that connects, and the link is up with one already
 	RefusedBackend Refusal = "backend" // none is ready and up
 	RefusedDial    Refusal = "dial"    // nobody answers at the other side
 )
 
 // Refusals in the order in which metrics list them.
-var Refusals = []Refusal{RefusedAddress, RefusedTLS, RefusedMany, RefusedHeld, RefusedBackend, RefusedDial}
+var Refusals = []Refusal{RefusedAddress, RefusedTLS, RefusedMany, RefusedHeld, RefusedTwin, RefusedBackend, RefusedDial}
 
 // End is why a link is no more: log field and metric label alike.
 type End string

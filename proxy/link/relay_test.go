@@ -103,6 +103,16 @@ func TestTheIrcdDials(t *testing.T) {
 	if i := r.set.all()[0].picture(); i.Backend != "main/a" || i.SID != "00S" || i.Server != "irc.example" {
 		t.Errorf("%+v", i)
 	}
+	r.until("it is up", func() bool { return r.state("services.example") == Raw })
+	r.dial("services.example").ended() // a twin: the peer does not hear of it
+	far.(*net.TCPListener).SetDeadline(time.Now().Add(50 * time.Millisecond))
+	if c, err := far.Accept(); err == nil {
+		c.Close()
+		t.Error("the peer was dialled for a twin")
+	}
+	r.until("it is told", func() bool { return strings.Contains(r.log.String(), "reason=twin") })
+	peer.say(":00S PRIVMSG #sea :on")
+	ircd.expect(":00S PRIVMSG #sea :on")
 }
 
 // The end of either side reaches the other one.
