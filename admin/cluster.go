@@ -98,10 +98,12 @@ func (s *Server) cluster() *Cluster {
 func (s *Server) getCluster(*http.Request) (any, error) {
 	c := s.cluster()
 	if c == nil {
-		return nil, fail(CodeUnsupported, "cluster in the configuration makes it one of several", "this proxy is alone")
+		return nil, errAlone
 	}
 	return c, nil
 }
+
+var errAlone = fail(CodeUnsupported, "cluster in the configuration makes it one of several", "this proxy is alone")
 
 func (s *Server) getAllStatus(r *http.Request) (any, error) {
 	st := s.Status()
@@ -242,6 +244,6 @@ var Differences = []string{"pools", "keys", "tickets", "version"}
 // differences are what a person hears of. Other versions are no warning: that is how one upgrades.
 var differences = map[string]string{
 	"pools":   "pools than this one: their names, kinds, backends or weights (ferryctl status shows both)",
-	"keys":    "keys of the gossip than this one, or another one that seals: give all the same key_file",
+	"keys":    "keys of the gossip than this one, or another one that seals: ferryctl cluster keys show",
 	"tickets": "secrets of TLS tickets than this one: clients that come there must shake hands anew",
 }

@@ -16,6 +16,7 @@ type Done struct {
 	Plan    *handoff.Plan `json:"plan,omitempty"`    // of a dry run
 	Backend *Backend      `json:"backend,omitempty"` // as it is now, if its state was set
 	Reload  *Reloaded     `json:"reload,omitempty"`
+	Keys    *KeysDone     `json:"keys,omitempty"`
 	Upgrade *Upgrade      `json:"upgrade,omitempty"`
 	Untold  []string      `json:"untold,omitempty"` // proxies of the cluster that have not heard of it, and will when they are back
 	Note    string        `json:"note,omitempty"`   // what the operator should know, a sentence

@@ -24,6 +24,7 @@ type Options struct {
 	Certs    Certs
 	Closings Closings
 	Upgrader Upgrader
+	Keys     Keys
 	Others   Others                                      // nil: this proxy is alone
 	Enter    func(verb string) (leave func(), err error) // asked before a command; nil: it always may
 	Events   *Events                                     // nil: a ring of its own
@@ -150,6 +151,7 @@ func (s *Server) routes() []route {
 		{"GET", "/v1/cluster/sessions", s.answer(s.getAllSessions)},
 		{"GET", "/v1/cluster/sessions/{id}", s.answer(s.getAllSession)},
 		{"GET", "/v1/cluster/events", s.getAllEvents},
+		{"GET", "/v1/cluster/keys", s.answer(s.getKeys)},
 		{"POST", "/v1/drain", command(s, "drain", s.drain)},
 		{"POST", "/v1/hold", command(s, "hold", s.hold)},
 		{"POST", "/v1/pause", command(s, "pause", s.pause)},
@@ -160,6 +162,7 @@ func (s *Server) routes() []route {
 		{"POST", "/v1/maint", command(s, "maint", s.maint)},
 		{"POST", "/v1/ready", command(s, "ready", s.ready)},
 		{"POST", "/v1/reload", command(s, "reload", s.reload)},
+		{"POST", "/v1/keys", command(s, "keys", s.changeKeys)},
 		{"POST", "/v1/upgrade", command(s, "upgrade", s.upgrade)},
 	}
 }

@@ -37,6 +37,17 @@ func (f *fleet) Cluster() *admin.Cluster {
 
 func (f *fleet) Tell(context.Context) []string { return []string{"ferry3"} }
 
+func (f *fleet) Keys(_ context.Context, r admin.KeysRequest) (done admin.KeysDone, err error) {
+	done.Proxies = []admin.ProxyKeys{{Name: "ferry1", Self: true, Keys: []string{"a1", "b2"}}, {Name: "ferry2", Keys: []string{"a1"}}}
+	switch r.Verb {
+	case "add":
+		done.ID, done.Missing, done.Proxies[1].Error = "b2", []string{"192.0.2.3:7946"}, "it cannot be written"
+	case "remove":
+		return admin.KeysDone{}, &admin.Error{Code: admin.CodeRefused, Message: "proxy ferry1 seals with key a1", Hint: "ferryctl cluster keys use another one first"}
+	}
+	return done, nil
+}
+
 func (f *fleet) Get(_ context.Context, member, path string) (io.ReadCloser, error) {
 	if member != "ferry2" {
 		return nil, errors.New("ask " + member + ": no route to host")
@@ -64,7 +75,7 @@ func newClustered(t *testing.T) *daemon {
 	second := httptest.NewServer(admin.New(admin.Options{Process: other, Pools: other, Sessions: other, Moves: d.scripted, Finder: finder{}, Certs: other, Events: events}).Reading())
 	t.Cleanup(second.Close)
 	f := &fleet{seen: time.Now().Add(-3 * time.Minute), second: second.URL}
-	server := admin.New(admin.Options{Process: d.still, Pools: d.still, Sessions: d.still, Moves: d.scripted, Finder: finder{}, Certs: d.still, Events: d.events, Others: f})
+	server := admin.New(admin.Options{Process: d.still, Pools: d.still, Sessions: d.still, Moves: d.scripted, Finder: finder{}, Certs: d.still, Events: d.events, Others: f, Keys: f})
 	d.socket = filepath.Join(t.TempDir(), "s")
 	l, err := admin.Listen(d.socket, "")
 	if err != nil {
@@ -111,6 +122,12 @@ func TestAllProxiesAreAsked(t *testing.T) {
 		{"show session second-2 --all", 0, []string{"session      second-2", "proxy        ferry2"}, nil},
 		{"show session nobody --all", 4, nil, []string{"no answer from ferry3"}},
 		{"maint web/c", 4, []string{"web/c is maint", "not told: ferry3; they hear of it when they are back"}, nil},
+		{"cluster show", 0, []string{"cluster example, 3 proxies wanted", "ferry3         lost", "missing: 192.0.2.3:7946", "ferry3: ask ferry3"}, nil},
+		{"cluster keys show", 0, []string{"PROXY   a1     b2", "ferry1  seals  opens", "ferry2  seals  -"}, nil},
+		{"cluster keys add", 4, []string{"key b2", "ferry1  seals  opens"}, []string{"ferryctl: ferry2: it cannot be written", "missing: 192.0.2.3:7946"}},
+		{"cluster keys remove a1", 5, nil, []string{"refused: proxy ferry1 seals with key a1", "instead: ferryctl cluster keys use another one first"}},
+		{"cluster keys use", 2, nil, []string{"takes one ID"}},
+		{"cluster keys rotate", 2, nil, []string{"cluster keys rotate is not possible: show, add, use ID or remove ID"}},
 		{"events --all", 4, []string{"ferry1  daemon", "ferry2  backend  main/b", "unreachable"}, []string{"proxy ferry3: ask ferry3: no route to host"}},
 	} {
 		a := d.call(t, strings.Fields(c.args)...)

@@ -94,7 +94,7 @@ ENVIRONMENT
 	c.completeFlag(root, "output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(c.statusCmd(), c.showCmd(), c.drainCmd(), c.undrainCmd(), c.maintCmd(), c.readyCmd(), c.holdCmd(), c.releaseCmd(),
-		c.restartCmd(), c.rollingCmd(), c.pauseCmd(), c.resumeCmd(), c.cancelCmd(), c.reloadCmd(), c.upgradeCmd(), c.eventsCmd(), c.topCmd(), c.versionCmd(), c.completionCmd())
+		c.restartCmd(), c.rollingCmd(), c.pauseCmd(), c.resumeCmd(), c.cancelCmd(), c.reloadCmd(), c.upgradeCmd(), c.clusterCmd(), c.eventsCmd(), c.topCmd(), c.versionCmd(), c.completionCmd())
 	return root
 }
 

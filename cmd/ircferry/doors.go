@@ -77,7 +77,7 @@ func (o doors) descriptors() (fds []int, err error) {
 func (d *daemon) serve() {
 	parts := pictures{d}
 	d.api = admin.New(admin.Options{Process: parts, Pools: parts, Sessions: parts, Moves: parts, Finder: parts, Certs: parts, Closings: d.closings, Upgrader: d.upgrades,
-		Others: d.others, Enter: d.upgrades.enter, Events: d.events, Metrics: d.metrics, Log: slog.New(everyLevel{d.log.Handler()})})
+		Others: d.others, Keys: d.others, Enter: d.upgrades.enter, Events: d.events, Metrics: d.metrics, Log: slog.New(everyLevel{d.log.Handler()})})
 	d.serving.Go(func() {
 		if err := d.api.Serve(d.doors.admin); err != nil {
 			d.log.Error("admin API ended", "err", err)

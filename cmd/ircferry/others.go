@@ -21,6 +21,8 @@ import (
 type others struct {
 	d *daemon
 
+	changing sync.Mutex // one change of keys at a time
+
 	mu     sync.Mutex
 	member *cluster.Cluster // nil: alone
 	conf   *config.Cluster  // of member
@@ -50,6 +52,7 @@ func (o *others) start(cfg config.Config) error {
 	log := o.d.log.With("component", "cluster")
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+pathTalk, o.answerTalk)
+	mux.HandleFunc("POST "+pathKeys, o.answerKeys)
 	mux.Handle("/v1/", o.d.api.Reading())
 	m, err := cluster.Start(cluster.Options{Config: *cfg.Cluster, Said: o.d.said(cfg), Log: log, Tell: o.memberNotice, Handler: mux})
 	if err != nil {

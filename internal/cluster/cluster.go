@@ -55,6 +55,8 @@ type Cluster struct {
 	stop   context.CancelFunc
 	ended  sync.WaitGroup // rejoin, and the RPC
 
+	changing sync.Mutex // one change of the key file at a time; taken before mu
+
 	mu          sync.Mutex
 	conf        config.Cluster
 	said        Said
