@@ -47,6 +47,7 @@ type Cluster struct {
 	allow   *allowed
 	ring    *memberlist.Keyring
 	node    string // our name in the gossip
+	door    *gate
 	list    *memberlist.Memberlist
 	rpc     *rpc
 
@@ -106,6 +107,7 @@ func (c *Cluster) gossip() error {
 	if err != nil {
 		return fmt.Errorf("cluster.bind: %w", err)
 	}
+	c.door = door
 	conf := memberlist.DefaultLANConfig()
 	c.node = nodeName(c.name)
 	conf.Name = c.node

@@ -20,6 +20,7 @@ type gate struct {
 	*memberlist.NetTransport
 	allow   *allowed
 	refused *refusals
+	drop    atomic.Pointer[func() bool] // a test's network loses the packets for which it is true; nil: none
 
 	packets chan *memberlist.Packet
 	streams chan net.Conn
@@ -65,7 +66,7 @@ func (g *gate) pump() {
 	for {
 		select {
 		case p := <-g.NetTransport.PacketCh():
-			if !g.lets(p.From) {
+			if lose := g.drop.Load(); !g.lets(p.From) || lose != nil && (*lose)() {
 				continue
 			}
 			select {
