@@ -226,3 +226,28 @@ func TestLinksFitTogether(t *testing.T) {
 		}
 	}
 }
+
+// The example of a cluster is a configuration that nothing is wrong with but what is not on this machine.
+func TestClusterExampleIsSound(t *testing.T) {
+	cfg, err := config.Load("cluster/ferry1.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range config.Verify(cfg) {
+		if strings.HasPrefix(f.Key, "cluster") {
+			t.Error(f)
+		}
+	}
+	text := read(t, "cluster/kubernetes.yaml")
+	_, text, _ = strings.Cut(text, "ircferry.yaml: |\n")
+	text, _, _ = strings.Cut(text, "---\n")
+	cfg, err = config.Parse("kubernetes", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range config.Verify(cfg) {
+		if strings.HasPrefix(f.Key, "cluster") {
+			t.Error(f)
+		}
+	}
+}

@@ -64,7 +64,7 @@ EXIT CODES
   1    error, or the move was reverted: nothing is lost, everybody is where they were
   2    usage
   3    the daemon is not reachable
-  4    partly done: sessions that failed or were left, listed on stdout
+  4    partly done: sessions that failed or were left, listed on stdout; or a proxy of the cluster did not answer or was not told
   5    refused by a guard: nothing was changed; the message says what to do instead
   124  the time was over: --timeout or the freeze limit ended the move before its point of no return, and it was reverted
   130  interrupted by Ctrl-C or SIGTERM
