@@ -28,7 +28,7 @@ var rooms = map[string][]string{
 	"proxy/admit":      {"proxy/loop", "internal/config"},
 	"proxy/lines":      {"proxy/wire"},
 	"proxy/leg":        {"proxy/loop", "proxy/wire"},
-	"proxy/link":       {"proxy/handshake", "proxy/wire", "backend", "internal/config"},
+	"proxy/link":       {"proxy/handshake", "proxy/leg", "proxy/loop", "proxy/wire", "backend", "internal/config"},
 	"proxy/loop":       {},
 	"proxy/track":      {},
 	"proxy/wire":       {},

@@ -41,6 +41,7 @@ type countState struct {
 
 // linkState is one link in a state that goes along.
 type linkState struct {
+	Number  uint32      `json:"number"` // for tags of the keeper
 	Pool    string      `json:"pool"`
 	Name    string      `json:"name"`
 	Dial    string      `json:"dial,omitempty"` // this and Hold for one that the configuration has no more
@@ -89,13 +90,19 @@ func parseState(word string) (State, error) {
 	return State(i), nil
 }
 
-// carried is the link for a successor, and its sockets. It stands.
-func (l *link) carried() (st linkState, sockets []syscall.Conn, err error) {
-	st = linkState{Pool: l.port.pool, Name: l.conf.Name, Dial: l.conf.Dial, Hold: int64(l.conf.Hold), Backend: l.backend, From: l.from, State: l.state.String(),
+// described is what there is of it beside its sides.
+func (l *link) described() (st linkState) {
+	st = linkState{Number: l.number, Pool: l.port.pool, Name: l.conf.Name, Dial: l.conf.Dial, Hold: int64(l.conf.Hold), Backend: l.backend, From: l.from, State: l.state.String(),
 		Since: l.since, Us: l.us.carried(), Kept: l.kept.all(), Memory: l.memory.carried(), Own: l.own.carried()}
 	if l.state == Flushing {
 		st.Fence = l.fence.token
 	}
+	return st
+}
+
+// carried is the link for a successor, and its sockets. It stands.
+func (l *link) carried() (st linkState, sockets []syscall.Conn, err error) {
+	st = l.described()
 	for _, s := range [...]struct {
 		side *side
 		st   *sideState

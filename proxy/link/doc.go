@@ -61,6 +61,17 @@
 // kilobytes, it has lines that it remembers for as long as it lives, and waits for answers in the middle of a line's work. What stands still in one place need not be in
 // one block of memory to be carried.
 //
-// A link ends when the daemon is killed or crashes: what its loop has read and not yet passed is in this process's memory only. Peers see a split then, and
-// come back.
+// # A crash
+//
+// With a keeper (Options.Keeper) links in the states linking and raw outlive a process that is killed. The loop of a link is a function of what both sides say: so
+// what they say is written down before anything is made of it, in memory without a name that the keeper holds beside both sockets (journal.go), behind
+// a picture of the link as it was when the log was empty. Recover hears all of it again, TLS included, and so has every byte that was to be sent; how many of these
+// have been, and what was read and not yet written down, the kernel's counters say. Reads go into the journal's staging, so that these bytes are there.
+//
+//	Keep     both sockets and the journal, before the first byte is read
+//	note     in a turn, before anything else
+//	draw     a new picture when the log is full
+//	Drop     before a move says its first word: what a move holds is lost with the process, and its peer sees a split
+//
+// A link whose bytes have made two processes crash is given up. Listeners are not kept: who connects meanwhile is refused, and comes again.
 package link

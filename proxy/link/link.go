@@ -31,6 +31,9 @@ type link struct {
 	own        memory // of the ircd, as the peer knows it
 	late       *time.Timer
 	fence      fence
+	number     uint32 // names it for the keeper
+	guard      guard
+	relives    bool // it hears what it has heard before, in another process
 
 	// While a move holds it.
 	holder *Held
@@ -62,6 +65,7 @@ func newLink(p *port, conf config.Link, backend, from string, peer, ircd *side) 
 // run carries the link to its end. Nothing in it blocks but the wait for what comes next.
 func (l *link) run() {
 	defer close(l.over)
+	defer l.forgetGuard()
 	l.begin()
 	for l.state != Down {
 		select {
@@ -83,27 +87,41 @@ func (l *link) run() {
 	}
 }
 
-// begin lets both sides go on, and works off what has come inside TLS with the end of its handshake.
+// begin works off what has come inside TLS with the end of its handshake, and lets both sides go on.
 func (l *link) begin() {
 	if l.state == Flushing {
 		l.late.Reset(fenceTime)
 	}
-	l.peer.goOn()
-	l.ircd.goOn()
 	for _, said := range [...]struct {
 		by   *side
 		hear func([]byte)
 	}{{l.peer, l.hearPeer}, {l.ircd, l.hearIrcd}} {
 		if said.by.tls != nil && !said.by.ended && l.state != Down {
 			said.hear(nil)
-			l.turned()
+			l.flush()
 		}
 	}
+	if l.goes() && l.port.set.keeper != nil {
+		l.protect()
+	}
+	l.publish()
+	l.peer.goOn()
+	l.ircd.goOn()
 }
 
 // turned is the end of each turn of the loop.
 func (l *link) turned() {
+	if l.guard.on && !l.goes() {
+		l.unprotect() // before anything is said that no journal has
+	}
 	l.flush()
+	if !l.guard.on && !l.guard.lost && l.goes() && l.port.set.keeper != nil {
+		l.peer.stand()
+		l.ircd.stand()
+		l.protect()
+		l.peer.goOn()
+		l.ircd.goOn()
+	}
 	l.publish()
 }
 
@@ -170,6 +188,7 @@ func (l *link) peerSaid(b []byte, ok bool) {
 		return
 	}
 	defer l.peer.took()
+	l.note(sidePeer, b)
 	l.hearPeer(b)
 }
 
@@ -203,6 +222,7 @@ func (l *link) ircdSaid(b []byte, ok bool) {
 		return
 	}
 	defer l.ircd.took()
+	l.note(sideIrcd, b)
 	l.hearIrcd(b)
 }
 

@@ -91,7 +91,8 @@ func (s *Set) resumeLink(st linkState, peer, ircd int) (*link, error) {
 		}
 	}
 	l := newLink(p, p.conf, st.Backend, st.From, sides[0], sides[1])
-	l.state, l.since, l.us = state, st.Since, st.Us.intro()
+	l.number, l.state, l.since, l.us = st.Number, state, st.Since, st.Us.intro()
+	s.numbers.Store(max(s.numbers.Load(), st.Number))
 	l.kept.resume(st.Kept)
 	l.memory.resume(st.Memory)
 	l.own.resume(st.Own)

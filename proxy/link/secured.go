@@ -146,6 +146,15 @@ func (s *secured) carried() (keys []byte, err error) {
 	return keys, nil
 }
 
+// copied is its keys for a process that may come when this one is no more (wire.CopyTLS).
+func (s *secured) copied() (keys []byte, err error) {
+	err = s.in(func(shard *wire.Shard) (err error) {
+		keys, err = shard.CopyTLS(s.id)
+		return err
+	})
+	return keys, err
+}
+
 // back goes on with what was carried and nobody has taken.
 func (s *secured) back() error {
 	return s.room.do(func(shard *wire.Shard) (err error) {

@@ -28,6 +28,8 @@ type Options struct {
 
 	Registerer prometheus.Registerer // nil: no metrics
 
+	Keeper Keeper // nil: links are not protected against a crash
+
 	Tell func(Notice) // told what becomes of links; called by their loops, so it must not block; nil: nobody is
 }
 
@@ -41,7 +43,9 @@ type Set struct {
 	running  sync.WaitGroup // loops, connections, and what leads to them
 	metrics  *metrics
 	records  records
-	prefix   string // of tokens
+	keeper   Keeper        // nil: there is none
+	numbers  atomic.Uint32 // of links
+	prefix   string        // of tokens
 	tokens   atomic.Uint64
 
 	mu       sync.Mutex // guards all below; never held while calling out
@@ -65,6 +69,7 @@ func NewSet(opt Options) *Set {
 	s := &Set{backends: opt.Backends, log: opt.Log, ports: map[string]*port{}, doors: map[string]*door{}, under: map[string]int{}}
 	s.prefix = "ircferry." + rand.Text()[:12] + "."
 	s.bars, s.unbarred, s.told = map[string]int{}, make(chan struct{}), map[string]told{}
+	s.keeper = opt.Keeper
 	if s.tell = opt.Tell; s.tell == nil {
 		s.tell = func(Notice) {}
 	}
@@ -251,6 +256,7 @@ func (s *Set) add(p *port, full string, peer, ircd net.Conn) (*link, Refusal, er
 		return nil, RefusedHeld, errHeld
 	}
 	l := newLink(p, p.conf, full, peer.RemoteAddr().String(), newSide(peer, &s.running), newSide(ircd, &s.running))
+	l.number = s.numbers.Add(1)
 	s.links = append(s.links, l)
 	return l, "", nil
 }

@@ -152,12 +152,18 @@ func (s *side) goOn() {
 	s.stream.goOn()
 }
 
-// carried is the side for another process, and its socket, which stays the side's.
-func (s *side) carried() (st sideState, socket syscall.Conn, err error) {
-	st = sideState{Who: s.who.carried(), Half: s.buf, Ended: s.ended}
+// described is what the loop knows of it.
+func (s *side) described() sideState {
+	st := sideState{Who: s.who.carried(), Half: s.buf, Ended: s.ended}
 	if s.broken != nil {
 		st.Broken = s.broken.Error()
 	}
+	return st
+}
+
+// carried is the side for another process, and its socket, which stays the side's.
+func (s *side) carried() (st sideState, socket syscall.Conn, err error) {
+	st = s.described()
 	if s.tls != nil {
 		if st.TLS, err = s.tls.carried(); err != nil {
 			return st, nil, err

@@ -24,7 +24,12 @@ func (s *conn) stand() {
 }
 
 func (s *conn) goOn() {
-	s.Conn.SetDeadline(time.Time{})
+	s.mu.Lock()
+	finished := s.finished
+	s.mu.Unlock()
+	if !finished {
+		s.Conn.SetDeadline(time.Time{})
+	}
 	s.start()
 	signal(s.wake)
 }
@@ -45,8 +50,10 @@ func (s *conn) carried() (st streamState, socket syscall.Conn, err error) {
 
 func (s *conn) leave() {
 	s.mu.Lock()
-	s.finished = true
-	close(s.over)
+	if !s.finished {
+		s.finished = true
+		close(s.over)
+	}
 	s.mu.Unlock()
 	s.Conn.Close()
 }
@@ -62,3 +69,36 @@ func (s *conn) resume(st streamState) {
 		close(s.in)
 	}
 }
+
+func (s *conn) stage(buf []byte) (unread int, socket syscall.Conn) {
+	s.unread = buf[:copy(buf, s.unread)]
+	s.buf = buf
+	socket, _ = s.Conn.(syscall.Conn)
+	return len(s.unread), socket
+}
+
+func (s *conn) wrote() uint32 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.gone
+}
+
+func (s *conn) unsent() (b []byte, wrote uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append(append([]byte(nil), s.writing...), s.out...), s.gone
+}
+
+func (s *conn) sentAlready(n uint32) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if uint64(n) > uint64(len(s.out)) {
+		return false
+	}
+	s.out = s.out[n:]
+	return true
+}
+
+func (s *conn) unreadAlready(b []byte) { s.unread = s.buf[:copy(s.buf, b)] }
+
+func (s *conn) wait() { s.working.Wait() }

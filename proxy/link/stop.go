@@ -138,6 +138,10 @@ func (l *link) stand(c *Stopped, answers chan<- stood) {
 
 // vanish forgets what is another process's now: to the other sides it is not told.
 func (l *link) vanish() {
+	if l.guard.on { // the keeper goes on with it too
+		l.guard.on = false
+		l.guard.journal.void()
+	}
 	l.peer.leave()
 	l.ircd.leave()
 	l.late.Stop()

@@ -37,6 +37,17 @@ type stream interface {
 	goOn()
 	// carried is what another process must know of a stream that stands, and its socket, which stays the stream's.
 	carried() (streamState, syscall.Conn, error)
+	// stage has what comes read into buf from now on, of which unread bytes lie there already. The stream stands.
+	stage(buf []byte) (unread int, socket syscall.Conn)
+	// wrote is how many bytes the kernel has taken, modulo 2^32, and unsent what it has not, with that number.
+	wrote() uint32
+	unsent() (b []byte, wrote uint32)
+	// sentAlready notes that the kernel has taken n bytes of what waits, and unreadAlready that it has given what nobody has received, both by another process.
+	// The stream has not begun.
+	sentAlready(n uint32) bool
+	unreadAlready(b []byte)
+	// wait returns when nothing of the stream runs any more.
+	wait()
 	// leave closes the socket here, without a byte or an end to the other side: another process has it.
 	leave()
 }
@@ -72,6 +83,7 @@ type conn struct {
 	mu       sync.Mutex // guards all below
 	out      []byte
 	writing  []byte // what the writer has
+	gone     uint32 // what the kernel has taken, modulo 2^32
 	finished bool
 	why      error
 }
@@ -156,6 +168,7 @@ func (s *conn) read(halt <-chan struct{}) {
 		n, err := s.Conn.Read(s.buf)
 		switch {
 		case n > 0: // an error comes again
+			atPoint("read")
 			s.unread = s.buf[:n]
 		case err != nil && halted(halt, err):
 			return
@@ -229,7 +242,8 @@ func (s *conn) writeAll(halt <-chan struct{}) bool {
 			return !finished
 		}
 		n, err := s.Conn.Write(b)
-		s.wrote(n)
+		atPoint("written")
+		s.note(n)
 		switch {
 		case err != nil && halted(halt, err):
 			return false
@@ -253,9 +267,10 @@ func (s *conn) take() (b []byte, finished bool) {
 	return s.writing, s.finished
 }
 
-func (s *conn) wrote(n int) {
+func (s *conn) note(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.gone += uint32(n)
 	if s.writing = s.writing[n:]; len(s.writing) == 0 {
 		s.writing = nil
 	}

@@ -64,24 +64,29 @@ func (r *rig) succeed() {
 	next.Start()
 }
 
-// withTLS has TLS on both sides of services.example; connect shakes hands as the peer, and accept as the ircd.
-func withTLS(t *testing.T, version uint16) (change func(*config.Pool), connect func(*rig) (peer, ircd *end)) {
+// tlsOf has TLS on both sides of services.example; of is how peers and ircds speak it.
+func tlsOf(t *testing.T, version uint16) (change func(*config.Pool), of *tls.Config) {
 	ours, cert, key := pairFiles(t, "ferry.test")
 	theirs, _, _ := pairFiles(t, "services.test")
 	prints := []config.Fingerprint{config.Fingerprint(theirs.Fingerprint())}
-	change = func(p *config.Pool) {
+	return func(p *config.Pool) {
 		p.Links[0].TLS = &config.LinkTLS{Cert: cert, Key: key, Fingerprints: prints}
 		p.Backends[0].Servers.TLS = &config.LinkTLS{Cert: cert, Key: key, Fingerprints: prints}
-	}
+	}, &tls.Config{Certificates: []tls.Certificate{theirs.Cert}, RootCAs: ours.Roots(), ServerName: "ferry.test", MaxVersion: version, ClientAuth: tls.RequireAnyClientCert}
+}
+
+// withTLS is tlsOf for a rig; connect shakes hands as the peer and as the ircd.
+func withTLS(t *testing.T, version uint16) (change func(*config.Pool), connect func(*rig) (peer, ircd *end)) {
+	change, of := tlsOf(t, version)
 	return change, func(r *rig) (peer, ircd *end) {
 		c, err := net.Dial("tcp", r.door("services.example"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.of = &tls.Config{Certificates: []tls.Certificate{theirs.Cert}, RootCAs: ours.Roots(), ServerName: "ferry.test", MaxVersion: version, ClientAuth: tls.RequireAnyClientCert}
-		peerConn := tls.Client(c, r.of)
+		r.of = of
+		peerConn := tls.Client(c, of)
 		shaken := background(peerConn.Handshake)
-		ircdConn := over(t, r.ircds["a"], r.of)
+		ircdConn := over(t, r.ircds["a"], of)
 		r.must("ircd's handshake", background(ircdConn.Handshake))
 		r.must("peer's handshake", shaken)
 		return newEnd(t, "peer", peerConn), newEnd(t, "ircd", ircdConn)
@@ -382,7 +387,7 @@ func TestEveryFieldOfALinkGoesAlongOrNeedNot(t *testing.T) {
 	carried := map[string]string{
 		"port": "by its name", "conf": "the configuration's, or name, dial and hold", "backend": "", "from": "", "log": "made", "asks": "made", "over": "made",
 		"state": "", "since": "", "peer": "", "ircd": "", "us": "", "kept": "", "memory": "", "own": "", "late": "of flushing: set anew", "fence": "of flushing: its token",
-		"mu": "made", "info": "made",
+		"mu": "made", "info": "made", "number": "", "guard": "made", "relives": "made",
 	}
 	ofMoves := []string{"held", "holder", "waiter", "old", "paused", "marked", "wanted", "to", "fresh", "stop", "lost", "left", "cause"}
 	of := reflect.TypeFor[link]()

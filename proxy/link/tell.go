@@ -1,6 +1,7 @@
 package link
 
 import (
+	"log/slog"
 	"net"
 	"time"
 )
@@ -13,7 +14,14 @@ type Notice struct {
 }
 
 // notice tells it.
-func (l *link) notice(word, text string) { l.port.set.tell(Notice{l.port.key(), word, text}) }
+func (l *link) notice(word, text string) {
+	if !l.relives {
+		l.port.set.tell(Notice{l.port.key(), word, text})
+	}
+}
+
+// discard is for what was logged before.
+var discard = slog.New(slog.DiscardHandler)
 
 // tellAgain is how long the log is spared after a line about refused connections of one link: a peer may try several times a second.
 const tellAgain = 10 * time.Second

@@ -22,15 +22,36 @@ func (s *Shard) ExportTLS(id TLSID) ([]byte, error) {
 	if t.Flags.Has(tlsExported) {
 		return nil, fmt.Errorf("export TLS connection: %w", ErrTLSEnded)
 	}
+	b, err := s.tlsBytes(t)
+	if err != nil {
+		return nil, fmt.Errorf("export TLS connection: %w", err)
+	}
+	s.giveAway(id, t)
+	return b, nil
+}
+
+func (s *Shard) tlsBytes(t *TLS) ([]byte, error) {
 	c := stateCodec{s: s, b: make([]byte, 0, 2+t.stateSize())} // never grown, which would leave keys behind
 	c.begin(kindTLS)
 	c.annex(t)
 	if c.err != nil {
 		clear(c.b[:cap(c.b)])
-		return nil, fmt.Errorf("export TLS connection: %w", c.err)
 	}
-	s.giveAway(id, t)
-	return c.b, nil
+	return c.b, c.err
+}
+
+// CopyTLS is ExportTLS of a connection that goes on here. The bytes are for whoever comes when this process is no more, who opens and seals again
+// all that this one has since, from what it has written down: the same bytes under the same nonces, or none.
+func (s *Shard) CopyTLS(id TLSID) ([]byte, error) {
+	t := s.TLS(id)
+	if t.Flags.Has(tlsExported) {
+		return nil, fmt.Errorf("copy TLS connection: %w", ErrTLSEnded)
+	}
+	b, err := s.tlsBytes(t)
+	if err != nil {
+		return nil, fmt.Errorf("copy TLS connection: %w", err)
+	}
+	return b, nil
 }
 
 // ImportTLS takes over what ExportTLS has given, into an annex of its own, and wipes b. On an error b is as it was: ErrFull, or that b is not
