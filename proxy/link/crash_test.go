@@ -128,6 +128,9 @@ func runVictim(text []byte) error {
 		return err
 	}
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); { // until the test says that it is over
+		if in.Text() == "leave" {
+			return leaveToKeeper(s)
+		}
 		s.KeepAll(context.Background())
 		if err := k.say(word{Up: &report}); err != nil {
 			return err
@@ -136,6 +139,21 @@ func runVictim(text []byte) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	return s.Close(ctx)
+}
+
+// leaveToKeeper does what a restart does, of whose successor nothing has been seen.
+func leaveToKeeper(s *Set) error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	s.Quiesce(ctx)
+	stopped, err := s.Stop(ctx)
+	if err != nil {
+		return err
+	}
+	if _, _, err := stopped.State(); err != nil {
+		return err
+	}
+	return stopped.LeaveToKeeper(ctx)
 }
 
 // crash is a rig whose set is in a process that is killed, and the keeper.
@@ -393,12 +411,13 @@ func TestLinksSurviveKills(t *testing.T) {
 // A keeper that comes in the midst of a talk is given the link as it is then.
 func TestANewKeeperIsGivenTheLinks(t *testing.T) {
 	crashes(t, func(t *testing.T, c *crash, connect func() (peer, ircd *end)) {
+		t.Parallel()
 		c.run("", 0)
 		c.isUp()
 		peer, ircd := connect()
 		c.links(peer, ircd)
 		talks := []func() error{talk(peer, ircd), talk(ircd, peer)}
-		for range 5 {
+		for range 3 {
 			time.Sleep(10 * time.Millisecond)
 			c.mu.Lock()
 			for tag, fd := range c.kept { // the one of before has died
@@ -413,6 +432,15 @@ func TestANewKeeperIsGivenTheLinks(t *testing.T) {
 			if report := c.again(); report.Links != 1 {
 				t.Fatalf("%+v", report)
 			}
+			io.WriteString(c.stdin, "leave\n") // a restart of which nothing but this is left
+			if err := <-c.ended; err != nil {
+				t.Fatal(err)
+			}
+			c.keeps(3)
+			c.run("", 0)
+			if report := c.isUp(); report.Links != 1 {
+				t.Fatalf("behind a restart: %+v", report)
+			}
 		}
 		for _, stop := range talks {
 			if err := stop(); err != nil {
@@ -426,6 +454,7 @@ func TestANewKeeperIsGivenTheLinks(t *testing.T) {
 // What happens while nobody is there is told when somebody is: what a peer says, and that it ends. A link in its burst goes on, too, and a new one is another one.
 func TestWhatHappensBetweenTwoProcesses(t *testing.T) {
 	crashes(t, func(t *testing.T, c *crash, connect func() (peer, ircd *end)) {
+		t.Parallel()
 		c.run("", 0)
 		c.isUp()
 		peer, ircd := connect()

@@ -26,6 +26,7 @@ type Info struct {
 	Kept       int64     // bytes
 	Hold       int64     // the bound of Kept
 	Removed    bool      // not in the configuration any more
+	Protected  bool      // it outlives a crash of this process
 	GivenUp    uint64    // how often a move could not hold it on
 	Refused    uint64    // connections
 
@@ -49,7 +50,7 @@ func (l *link) publish() {
 		held = l.held
 	}
 	l.info = Info{Pool: l.port.pool, Name: l.conf.Name, Dial: l.conf.Dial, From: l.from, SID: l.peer.who.sid, Proto: l.peer.who.proto, Backend: l.backend,
-		Server: l.us.name, State: l.state, Since: l.since, Held: held, Kept: l.kept.size, Hold: int64(l.conf.Hold), conf: l.conf, said: l.peer.who.name}
+		Server: l.us.name, State: l.state, Since: l.since, Held: held, Protected: l.guard.on, Kept: l.kept.size, Hold: int64(l.conf.Hold), conf: l.conf, said: l.peer.who.name}
 }
 
 func (l *link) picture() Info {

@@ -97,7 +97,8 @@ func mapJournal(f *os.File) (*journal, error) {
 		f.Close()
 		return nil, fmt.Errorf("map journal of a link: %w", err)
 	}
-	unix.Madvise(mem, unix.MADV_DONTDUMP) //nolint:errcheck // as for the wire arena
+	unix.Madvise(mem, unix.MADV_DONTDUMP)                                                                          //nolint:errcheck // as for the wire arena
+	unix.Syscall(unix.SYS_MLOCK2, uintptr(unsafe.Pointer(unsafe.SliceData(mem))), journalSize, unix.MLOCK_ONFAULT) //nolint:errcheck // the same
 	return &journal{file: f, mem: mem, head: (*journalHead)(unsafe.Pointer(unsafe.SliceData(mem)))}, nil
 }
 
@@ -205,13 +206,17 @@ type heard struct {
 	b    []byte
 }
 
-// close wipes and forgets it. Nobody may read into its staging any more.
-func (j *journal) close() {
+// wipe voids it, and zeroes the keys that are in it.
+func (j *journal) wipe() {
 	j.void()
 	for n := range uint32(2) {
 		_, picture := j.area(n)
 		clear(picture[:min(j.head.Areas[n].Picture, pictureSize)])
 	}
+}
+
+// close forgets it here. Nobody may read into its staging any more.
+func (j *journal) close() {
 	unix.Munmap(j.mem) //nolint:errcheck // it was mapped
 	j.file.Close()
 	j.mem, j.head = nil, nil

@@ -28,6 +28,7 @@ var (
 	descState = prometheus.NewDesc("ircferry_link_state", "1 for the state that the server link is in, 0 for the others.", []string{"pool", "link", "state"}, nil)
 	descHeld  = prometheus.NewDesc("ircferry_link_held_seconds", "How long a move has held the server link by now; 0: none holds it.", perLink, nil)
 	descKept  = prometheus.NewDesc("ircferry_link_kept_bytes", "What the peer of the server link has said and no ircd has taken yet.", perLink, nil)
+	descKeeps = prometheus.NewDesc("ircferry_link_protected", "1 if the server link outlives a crash of the daemon: a keeper has it, and no move holds it.", perLink, nil)
 	descHold  = prometheus.NewDesc("ircferry_link_hold_bytes", "Bound of what is kept of the peer: with more the server link is given up.", perLink, nil)
 )
 
@@ -139,7 +140,7 @@ func (m *metrics) resume(all map[string]countState) {
 
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descUp, descState, descHeld, descKept, descHold} {
+	for _, d := range []*prometheus.Desc{descUp, descState, descHeld, descKept, descKeeps, descHold} {
 		ch <- d
 	}
 }
@@ -158,6 +159,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		gauge(descUp, number[i.State != Down && i.State != Linking], i.Pool, i.Name)
 		gauge(descHeld, held, i.Pool, i.Name)
 		gauge(descKept, float64(i.Kept), i.Pool, i.Name)
+		gauge(descKeeps, number[i.Protected], i.Pool, i.Name)
 		gauge(descHold, float64(i.Hold), i.Pool, i.Name)
 		for s := Linking; s <= Down; s++ {
 			gauge(descState, number[i.State == s], i.Pool, i.Name, s.String())

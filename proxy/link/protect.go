@@ -45,6 +45,7 @@ type guard struct {
 	before  *journal // of the process before: true until this one's is kept
 	on      bool
 	lost    bool // the link could not be protected: it is not tried again before there is another keeper
+	left    bool // another process has the link
 	sides   [2]counts32
 	streams []stream // that read into the journal
 }
@@ -102,6 +103,7 @@ func (l *link) tryProtect() (err error) {
 
 func (g *guard) forgetBefore() {
 	if g.before != nil {
+		g.before.wipe()
 		g.before.close()
 		g.before = nil
 	}
@@ -218,10 +220,12 @@ func (l *link) forgetGuard() {
 	if g.journal == nil {
 		return
 	}
-	g.journal.void()
 	l.port.set.running.Go(func() {
 		for _, s := range g.streams {
 			s.wait()
+		}
+		if !g.left {
+			g.journal.wipe()
 		}
 		g.journal.close()
 	})

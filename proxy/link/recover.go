@@ -92,6 +92,7 @@ func (s *Set) recoverLink(number uint32, file *os.File, peer, ircd int) (l *link
 		shut(fds[0])
 		shut(fds[1])
 		if j != nil {
+			j.wipe()
 			j.close()
 		}
 	}()

@@ -138,10 +138,7 @@ func (l *link) stand(c *Stopped, answers chan<- stood) {
 
 // vanish forgets what is another process's now: to the other sides it is not told.
 func (l *link) vanish() {
-	if l.guard.on { // the keeper goes on with it too
-		l.guard.on = false
-		l.guard.journal.void()
-	}
+	l.guard.on, l.guard.left = false, true // the keeper goes on holding it
 	l.peer.leave()
 	l.ircd.leave()
 	l.late.Stop()
@@ -199,6 +196,16 @@ func (c *Stopped) GoOn() {
 
 // Leave ends the set without a word to anybody: the successor has its links. It waits until what had ended before has been told so, or ctx is over.
 func (c *Stopped) Leave(ctx context.Context) error {
+	for _, l := range c.links { // what the keeper has of them is the successor's to replace, and not to be taken for true before that
+		if l.guard.on {
+			l.guard.journal.void()
+		}
+	}
+	return c.LeaveToKeeper(ctx)
+}
+
+// LeaveToKeeper is Leave for a successor that is not there yet: if it cannot go on from State it may Recover from what the keeper has.
+func (c *Stopped) LeaveToKeeper(ctx context.Context) error {
 	c.set.shut()
 	c.decide(false)
 	return c.set.wait(ctx)
