@@ -127,11 +127,12 @@ bench: build ## beside the newest HAProxy in the same run (HAPROXY=path BEFORE=p
 deps: ## the Debian packages that tests and bench use, where root and apt are there
 	@bash scripts/deps.sh test bench
 
-install: build ## binaries, systemd unit, reference configuration (PREFIX, DESTDIR, SYSCONFDIR)
+install: build ## binaries, systemd units, reference configuration (PREFIX, DESTDIR, SYSCONFDIR)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSCONFDIR)/ircferry
 	install -m 0755 bin/ircferry bin/ferryctl $(DESTDIR)$(PREFIX)/bin/
-	sed -E 's#(/usr/local|/usr)/bin/(ircferry|ferryctl)#$(PREFIX)/bin/\2#g' configs/ircferry.service > bin/ircferry.service
-	install -m 0644 bin/ircferry.service $(DESTDIR)$(UNITDIR)/ircferry.service
+	for unit in ircferry ircferry-keeper; do \
+		sed -E 's#(/usr/local|/usr)/bin/(ircferry|ferryctl)#$(PREFIX)/bin/\2#g' configs/$$unit.service > bin/$$unit.service && \
+		install -m 0644 bin/$$unit.service $(DESTDIR)$(UNITDIR)/$$unit.service || exit 1; done
 	@if [ -e $(DESTDIR)$(SYSCONFDIR)/ircferry/ircferry.yaml ]; then echo "kept $(DESTDIR)$(SYSCONFDIR)/ircferry/ircferry.yaml"; \
 	else install -v -m 0644 configs/ircferry.yaml $(DESTDIR)$(SYSCONFDIR)/ircferry/ircferry.yaml; fi
 

@@ -16,6 +16,7 @@ type Status struct {
 	UptimeSeconds float64       `json:"uptime_seconds"`
 	Binary        Binary        `json:"binary"`
 	Upgrades      Upgrades      `json:"upgrades"`
+	Keeper        *Keeper       `json:"keeper,omitempty"` // none: there is to be none
 	Config        ConfigInfo    `json:"config"`
 	Descriptors   Descriptors   `json:"descriptors"`
 	Listeners     []Listener    `json:"listeners"`

@@ -30,21 +30,26 @@ func TestUnitIsVerified(t *testing.T) {
 	if err != nil {
 		t.Skip("systemd-analyze is not here; install systemd to run this test")
 	}
-	text := read(t, "ircferry.service")
-	exec0 := regexp.MustCompile(`(?m)^ExecStart=\S+`)
-	if len(exec0.FindAllString(text, -1)) != 1 {
-		t.Fatal("the unit does not have one ExecStart")
+	dir := t.TempDir()
+	var units []string
+	for _, name := range []string{"ircferry.service", "ircferry-keeper.service"} {
+		text := read(t, name)
+		exec0 := regexp.MustCompile(`(?m)^ExecStart=\S+`)
+		if len(exec0.FindAllString(text, -1)) != 1 {
+			t.Fatalf("%s does not have one ExecStart", name)
+		}
+		unit := filepath.Join(dir, name)
+		if err := os.WriteFile(unit, []byte(exec0.ReplaceAllString(text, "ExecStart=/bin/true")), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		units = append(units, unit)
 	}
-	// Unknown keys and values are told as warnings with exit code 0: any word on the unit fails.
-	unit := filepath.Join(t.TempDir(), "ircferry.service")
-	if err := os.WriteFile(unit, []byte(exec0.ReplaceAllString(text, "ExecStart=/bin/true")), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), analyze, "verify", "--man=no", unit)
+	// Unknown keys and values are told as warnings with exit code 0: any word on the units fails.
+	cmd := exec.CommandContext(t.Context(), analyze, append([]string{"verify", "--man=no"}, units...)...)
 	out, err := cmd.CombinedOutput()
 	var told []string
 	for _, line := range strings.Split(string(out), "\n") {
-		if strings.Contains(line, "ircferry.service") { // what is wrong with other units of this machine is not ours
+		if strings.Contains(line, "ircferry.service") || strings.Contains(line, "ircferry-keeper.service") { // what is wrong with other units of this machine is not ours
 			told = append(told, line)
 		}
 	}
@@ -87,12 +92,29 @@ func TestUnitSaysWhatTheDaemonNeeds(t *testing.T) {
 	text := read(t, "ircferry.service")
 	for _, want := range []string{
 		"Type=notify", "WatchdogSec=", "ExecReload=/bin/kill -HUP $MAINPID", "LimitNOFILE=1048576", "LimitMEMLOCK=infinity", "LimitCORE=0",
-		"StateDirectory=ircferry", "StateDirectoryMode=0700", "RuntimeDirectory=ircferry", "Restart=on-failure", "KillMode=mixed",
+		"StateDirectory=ircferry", "StateDirectoryMode=0700", "RuntimeDirectory=ircferry", "Restart=on-failure", "KillMode=mixed", "RestartKillSignal=SIGUSR1",
 		"NoNewPrivileges=yes", "ProtectSystem=strict", "MemoryDenyWriteExecute=yes", "RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX",
 	} {
 		if !regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(want)).MatchString(text) {
 			t.Errorf("no %s", want)
 		}
+	}
+	if bound := regexp.MustCompile(`(?m)^(PartOf|BindsTo|Requires|PropagatesStopTo)=.*keeper`).FindString(text); bound != "" {
+		t.Errorf("%s: a keeper that goes with the daemon keeps nothing", bound)
+	}
+	keeper := read(t, "ircferry-keeper.service")
+	for _, want := range []string{"Type=notify", "Restart=always", "User=ircferry", "RuntimeDirectory=ircferry-keeper", "RuntimeDirectoryMode=0700", "LimitNOFILE=1048576",
+		"LimitCORE=0", "OOMScoreAdjust=-900", "RestrictAddressFamilies=AF_UNIX", "CapabilityBoundingSet=$"} {
+		if !regexp.MustCompile(`(?m)^` + want).MatchString(keeper) {
+			t.Errorf("the keeper has no %s", want)
+		}
+	}
+	if strings.Contains(keeper, "PartOf=") || strings.Contains(keeper, "BindsTo=") {
+		t.Error("a keeper that goes with the daemon keeps nothing")
+	}
+	const socket = "/run/ircferry-keeper/keeper.sock"
+	if !strings.Contains(text, "--keeper-socket "+socket) || !strings.Contains(keeper, "--socket "+socket) {
+		t.Errorf("the units do not meet at %s", socket)
 	}
 	d := config.Default()
 	if d.State != "/var/lib/ircferry" || !strings.HasPrefix(d.Admin.Socket, "/run/ircferry/") {

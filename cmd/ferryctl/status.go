@@ -45,6 +45,7 @@ func (c *ctl) writeStatus(w io.Writer, st admin.Status) {
 	fmt.Fprintf(w, "%s %s, %s, up %s, pid %d, descriptors %d of %d\n", c.color(bold, "ircferry"), st.Version.Version, st.State,
 		span(time.Duration(st.UptimeSeconds*float64(time.Second))), st.PID, st.Descriptors.Used, st.Descriptors.Limit)
 	writeBinary(w, st)
+	c.writeKeeper(w, st.Keeper)
 	for _, warning := range st.Warnings {
 		fmt.Fprintln(w, c.color(bad, "warning: "+clean(warning)))
 	}
@@ -59,6 +60,17 @@ func (c *ctl) writeStatus(w io.Writer, st admin.Status) {
 	if len(st.Moves) > 0 {
 		fmt.Fprintln(w)
 		writeMoves(w, st.Moves)
+	}
+}
+
+// writeKeeper says who holds the connections while the daemon is restarted; nothing if nobody is to.
+func (c *ctl) writeKeeper(w io.Writer, k *admin.Keeper) {
+	switch {
+	case k == nil:
+	case !k.Up:
+		fmt.Fprintf(w, "keeper %s: %s\n", clean(k.Socket), c.color(bad, "none: "+clean(k.Cause)))
+	default:
+		fmt.Fprintf(w, "keeper %s, pid %d, since %s, holds %d descriptors of %d\n", clean(k.Version), k.PID, k.Started.UTC().Format(time.DateTime), k.Descriptors, k.Limit)
 	}
 }
 

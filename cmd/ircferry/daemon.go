@@ -36,6 +36,7 @@ type daemonOptions struct {
 	config *config.Config // used if path is ""
 	log    *slog.Logger
 	setLog func(config.Log) error // called with each loaded configuration; may be nil
+	keeper string                 // socket of the keeper; "": there is to be none
 }
 
 // daemon is all rooms wired together.
@@ -62,6 +63,7 @@ type daemon struct {
 	serving  sync.WaitGroup // admin API and HTTP port
 
 	upgrades *upgrades
+	keeping  *keeping
 	doors    doors
 	counters counters // of the processes before this one
 
@@ -87,26 +89,47 @@ type loaded struct {
 	needs     []string // keys that the file has other values for, which only a restart takes
 }
 
-// startDaemon starts everything or nothing. The order: what can be wrong with the file, the lock, the backends and their checks, the
+// startDaemon starts everything or nothing, and goes on with what a daemon before has left to the keeper, if there is something. That has its configuration, so
+// a file that is wrong by now stands in nobody's way then. The order of a start: what can be wrong with the file, the lock, the backends and their checks, the
 // loops, the admin socket, and the listeners last, so that no client comes before the rest stands.
 func startDaemon(opt daemonOptions) (*daemon, error) {
-	read, err := opt.read()
-	if err != nil {
-		return nil, err
-	}
-	if err := opt.setLogging(read.cfg, read.warnings); err != nil {
-		return nil, err
+	read, wrong := opt.read()
+	if wrong != nil && opt.keeper == "" {
+		return nil, wrong
 	}
 	d := newDaemon(opt, newInstance(), time.Now())
-	d.cfg.Store(&loaded{Config: read.cfg, text: read.text, sha256: read.sum, at: time.Now()})
-	if err := d.start(read.cfg); err != nil {
+	l, err := d.find()
+	switch {
+	case err != nil:
+	case l != nil:
+		return d, d.goOnWith(l, read)
+	case wrong != nil:
+		err = wrong
+	default:
+		err = d.startAnew(read)
+	}
+	if err != nil {
 		d.release()
 		return nil, err
 	}
+	return d, nil
+}
+
+func (d *daemon) startAnew(read reading) error {
+	if err := d.opt.setLogging(read.cfg, read.warnings); err != nil {
+		return err
+	}
+	d.cfg.Store(&loaded{Config: read.cfg, text: read.text, sha256: read.sum, at: time.Now()})
+	if err := d.start(read.cfg); err != nil {
+		return err
+	}
+	if err := d.protect(); err != nil {
+		return err
+	}
 	d.metrics.Loaded(true, read.sum)
 	d.publish("start", "version "+admin.BuildVersion().Version)
-	d.log.Info("ircferry runs", "version", admin.BuildVersion().Version, "instance", d.instance, "config", opt.path)
-	return d, nil
+	d.log.Info("ircferry runs", "version", admin.BuildVersion().Version, "instance", d.instance, "config", d.opt.path)
+	return nil
 }
 
 // newDaemon makes what needs no configuration.
@@ -117,6 +140,9 @@ func newDaemon(opt daemonOptions, instance string, started time.Time) *daemon {
 	d.closings = &closings{d: d, all: map[string]*closing{}}
 	d.others = newOthers(d)
 	d.certs, d.tickets = certs.NewStore(d.certNotice), handshake.NewTickets()
+	d.keeping = newKeeping(opt.keeper, d.log, d.publish)
+	d.keeping.room = proxy.Descriptors
+	d.keeping.measure(d.registry)
 	d.upgrades = newUpgrades(d)
 	d.upgrades.measure(d.registry)
 	admin.ShowCertificates(d.registry, pictures{d})
@@ -214,7 +240,11 @@ func (d *daemon) startBackends(cfg config.Config) (err error) {
 }
 
 func (d *daemon) proxyOptions(loops int) proxy.Options {
-	return proxy.Options{Instance: d.instance, Loops: loops, Backends: d.backends, Log: d.log.With("component", "proxy"), Registerer: d.registry}
+	o := proxy.Options{Instance: d.instance, Loops: loops, Backends: d.backends, Log: d.log.With("component", "proxy"), Registerer: d.registry}
+	if d.keeping.wanted() {
+		o.Keeper = d.keeping
+	}
+	return o
 }
 
 // startMoves makes the coordinator and the server links, none yet. past is what the process before has left, nil if there is none.
@@ -266,12 +296,13 @@ func (d *daemon) backendEvent(e backend.Event) {
 //  4. server links end, when the network has heard of these users' end;
 //  5. the other proxies of the cluster hear that this one goes;
 //  6. the operator's doors close, since until here somebody may watch;
-//  7. loops, checks and the lock end.
+//  7. the keeper is cleared, so that nothing outlives this process; loops, checks and the lock end.
 func (d *daemon) Shutdown(ctx context.Context) error {
 	if d.upgrades.stop() {
 		d.depart()
 		return nil
 	}
+	d.keeping.ending()
 	d.stopping.Store(true)
 	d.publish("stop", "")
 	d.closings.end()
@@ -283,6 +314,7 @@ func (d *daemon) Shutdown(ctx context.Context) error {
 	}
 	err = errors.Join(err, d.api.Shutdown(ctx))
 	d.serving.Wait()
+	d.keeping.clear()
 	d.release()
 	return err
 }
@@ -306,6 +338,7 @@ func (d *daemon) release() {
 	if d.links != nil {
 		d.links.Close(expired())
 	}
+	d.keeping.leave() // before the loops: what is closed behind it is not told to the keeper, which has been cleared or holds it for another
 	if d.proxy != nil {
 		d.proxy.Close()
 	}

@@ -11,13 +11,15 @@ import (
 
 // leave gives the place up to a process that has taken it.
 func (d *daemon) leave(cut *proxy.Cut, x *upgrade) {
-	if d.named != nil {
+	if d.named != nil && !x.kept {
 		d.named(x.result.PID)
 	}
 	d.leaveLinks(x.links)
 	d.others.stop(expired()) //nolint:errcheck // this member goes on in the new process, so nobody hears that it goes
-	if err := x.conn.Send(message{Word: wordLeft, Pause: x.result.Pause}); err != nil {
-		d.log.Warn("the new process does not hear that this one goes", "err", err)
+	if !x.kept {
+		if err := x.conn.Send(message{Word: wordLeft, Pause: x.result.Pause}); err != nil {
+			d.log.Warn("the new process does not hear that this one goes", "err", err)
+		}
 	}
 	d.api.Retire(d.doors.admin)
 	if d.doors.web != nil {

@@ -53,7 +53,8 @@ type message struct {
 	Word  string `json:"word"`
 	Error string `json:"error,omitempty"` // of failed
 
-	Pause float64 `json:"pause_ms,omitempty"` // of left: in which nothing was relayed
+	Keeper []byte  `json:"keeper,omitempty"`   // of go: a ticket for its claim
+	Pause  float64 `json:"pause_ms,omitempty"` // of left: in which nothing was relayed
 
 	Hello  *helloMessage `json:"hello,omitempty"`
 	Begin  *beginMessage `json:"begin,omitempty"`
@@ -110,6 +111,7 @@ type legacy struct {
 	Counters counters           `json:"counters"`
 	Tickets  []byte             `json:"tickets"`
 	Upgrades admin.Upgrades     `json:"upgrades"`
+	Cut      time.Time          `json:"cut"` // since when nothing is relayed
 }
 
 // write puts the legacy into memory without a name and answers its descriptor.

@@ -33,9 +33,10 @@ func (p pictures) Info() admin.Status {
 		Version: admin.BuildVersion(), Instance: p.d.instance, PID: os.Getpid(), State: state, Started: p.d.started,
 		Binary:      admin.Binary{Path: p.d.upgrades.binary.path, Built: p.d.upgrades.binary.modified, Other: p.d.upgrades.binary.other()},
 		Upgrades:    p.d.upgrades.known(),
+		Keeper:      p.d.keeping.picture(),
 		Config:      admin.ConfigInfo{Path: p.d.opt.path, SHA256: cfg.sha256, Loaded: cfg.at, LastError: cfg.lastError},
 		Descriptors: admin.Descriptors{Used: used, Limit: limit},
-		Warnings:    slices.Concat(p.d.interruptedMoves(), p.d.removedBackends(), fewDescriptors(cfg.Config), cfg.waits()),
+		Warnings:    slices.Concat(p.d.interruptedMoves(), p.d.removedBackends(), fewDescriptors(cfg.Config), cfg.waits(), p.d.keeping.warnings()),
 	}
 }
 

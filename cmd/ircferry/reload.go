@@ -87,6 +87,9 @@ func (d *daemon) Reload(ctx context.Context) (admin.Reloaded, error) {
 		d.publish("reload", "nothing changed: "+err.Error())
 		return reloaded, err
 	}
+	if err := d.remember(); err != nil {
+		d.log.Error("the keeper does not know of the new configuration", "err", err)
+	}
 	d.publish("reload", "done")
 	d.log.Info("configuration reloaded", "changed", strings.Join(reloaded.Changed, " "), "needs_restart", strings.Join(reloaded.NeedsRestart, " "))
 	return reloaded, nil

@@ -244,19 +244,8 @@ func (x *succession) takeOver(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	sessions, links := fds, []int(nil)
-	if l.Links != nil {
-		n := len(fds) - l.Links.Descriptors()
-		if n < 0 {
-			return fmt.Errorf("server links: %d descriptors for %d", len(fds), l.Links.Descriptors())
-		}
-		sessions, links = fds[:n], fds[n:]
-	}
-	s, err := x.resume(l, proxy.Inherited{Carried: l.Proxy, Arena: special[0], FDs: sessions})
+	s, err := x.takeUp(l, special[0], fds)
 	if err != nil {
-		return err
-	}
-	if err := x.resumeLinks(l, links); err != nil {
 		return err
 	}
 	x.d.lock = os.NewFile(uintptr(special[2]), "lock")
@@ -267,10 +256,11 @@ func (x *succession) takeOver(ctx context.Context) error {
 	if err := x.conn.Send(message{Word: wordReady}); err != nil {
 		return err
 	}
-	if _, _, err := x.await(wordGo); err != nil {
+	if m, _, err = x.await(wordGo); err != nil {
 		return err
 	}
 	atStep("go")
+	x.d.keeping.inherit(m.Keeper)
 	if err := x.conn.Send(message{Word: wordTaken}); err != nil {
 		return err
 	}
@@ -280,7 +270,27 @@ func (x *succession) takeOver(ctx context.Context) error {
 	atStep("taken")
 	hurry()
 	x.goOn(ctx)
+	if err := x.d.protect(); err != nil {
+		x.d.log.Error("the keeper gets nothing of this process", "err", err)
+	}
 	return nil
+}
+
+// takeUp makes sessions and server links what they were, of a legacy with its descriptors, those of links behind those of sessions.
+func (x *succession) takeUp(l *legacy, arena int, fds []int) (*proxy.Successor, error) {
+	sessions, links := fds, []int(nil)
+	if l.Links != nil {
+		n := len(fds) - l.Links.Descriptors()
+		if n < 0 {
+			return nil, fmt.Errorf("server links: %d descriptors for %d", len(fds), l.Links.Descriptors())
+		}
+		sessions, links = fds[:n], fds[n:]
+	}
+	s, err := x.resume(l, proxy.Inherited{Carried: l.Proxy, Arena: arena, FDs: sessions})
+	if err != nil {
+		return nil, err
+	}
+	return s, x.resumeLinks(l, links)
 }
 
 // resume makes the rooms what they were.
@@ -310,7 +320,9 @@ func (x *succession) resume(l *legacy, in proxy.Inherited) (*proxy.Successor, er
 	}
 	d.events.Resume(l.Events)
 	d.upgrades.history = l.Upgrades
-	d.upgrades.history.Last.PID = os.Getpid()
+	if x.conn != nil {
+		d.upgrades.history.Last.PID = os.Getpid()
+	}
 	here, err := count(d.registry)
 	if err != nil {
 		return nil, err
@@ -329,23 +341,8 @@ func (x *succession) resumeLinks(l *legacy, fds []int) error {
 
 // goOn does what is still to do when clients are served already.
 func (x *succession) goOn(ctx context.Context) {
+	defer x.serve(ctx)()
 	d := x.d
-	d.backends.Subscribe(d.backendEvent)
-	d.serve()
-	for _, r := range d.moves.Running() {
-		d.api.TrackOn(r.ID)
-	}
-	d.watch()
-	d.metrics.Loaded(true, d.cfg.Load().sha256)
-	defer func() { // the ports of server links that did not come along, and of the cluster, are free when the process before has left
-		if err := d.links.Apply(x.running.Pools); err != nil {
-			d.log.Error("server links are not listened for behind the upgrade", "err", err)
-		}
-		if err := d.others.start(x.running); err != nil {
-			d.log.Error("this proxy is not in its cluster behind the upgrade; ferryctl reload tries again", "err", err)
-		}
-		x.reload(ctx)
-	}()
 	x.conn.SetDeadline(time.Now().Add(leftTime)) //nolint:errcheck // then it is waited for until the other end closes
 	var m message
 	if _, err := x.conn.Recv(&m); err == nil && m.Word == wordLeft {
@@ -357,6 +354,28 @@ func (x *succession) goOn(ctx context.Context) {
 	d.publish("upgrade", fmt.Sprintf("version %s to %s, %d sessions came along", last.From, last.To, last.Sessions))
 	d.log.Info("ircferry goes on", "version", admin.BuildVersion().Version, "instance", d.instance, "sessions", last.Sessions, "left", last.Left,
 		"pause", time.Duration(last.Pause*float64(time.Millisecond)))
+}
+
+// serve lets the operator in and begins to look after what changes. What it answers is done when the process before has left: the ports of server links and of
+// the cluster are free then.
+func (x *succession) serve(ctx context.Context) (behind func()) {
+	d := x.d
+	d.backends.Subscribe(d.backendEvent)
+	d.serve()
+	for _, r := range d.moves.Running() {
+		d.api.TrackOn(r.ID)
+	}
+	d.watch()
+	d.metrics.Loaded(true, d.cfg.Load().sha256)
+	return func() {
+		if err := d.links.Apply(x.running.Pools); err != nil {
+			d.log.Error("server links are not listened for behind the upgrade", "err", err)
+		}
+		if err := d.others.start(x.running); err != nil {
+			d.log.Error("this proxy is not in its cluster behind the upgrade; ferryctl reload tries again", "err", err)
+		}
+		x.reload(ctx)
+	}
 }
 
 // reload takes the configuration of now, if it is another.

@@ -45,6 +45,7 @@ type upgrade struct {
 	splits bool // server links may end
 	ends   bool // they do: the new process cannot go on with them
 	links  *link.Stopped
+	kept   bool // no process is started: the keeper has it all for the next one (restart.go)
 	result admin.Upgrade
 
 	conn   *fdpass.Conn
@@ -243,6 +244,9 @@ func (x *upgrade) failed(err error) error {
 
 // kill ends the new process and waits until it has.
 func (x *upgrade) kill() {
+	if x.kept {
+		return
+	}
 	x.child.Process.Kill() //nolint:errcheck // it may have ended
 	x.exited <- <-x.exited
 }

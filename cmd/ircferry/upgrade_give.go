@@ -17,6 +17,11 @@ import (
 func (x *upgrade) handOver(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, prepareTime)
 	defer cancel()
+	if x.kept {
+		if err := x.awaitMoves(ctx); err != nil {
+			return err
+		}
+	}
 	rest, stop := context.WithTimeout(ctx, restTime)
 	defer stop()
 	still, err := x.standStill(rest)
@@ -48,16 +53,19 @@ func (x *upgrade) handOverAll(ctx context.Context, still *handoff.Standstill) er
 		return fmt.Errorf("upgrade: %w", err)
 	}
 	err = x.give(cut, still, began)
-	if err == nil {
+	if err == nil && !x.kept {
 		err = x.letGo()
 	}
 	if err != nil {
 		x.kill() // before anything goes on here
+		x.d.keeping.reclaim()
 		x.goOn(cut)
 		return err
 	}
 	x.result.Pause = float64(time.Since(began).Microseconds()) / 1000
-	x.result.PID = x.child.Process.Pid
+	if !x.kept {
+		x.result.PID = x.child.Process.Pid
+	}
 	x.d.leave(cut, x)
 	still.Leave()
 	return nil
@@ -65,13 +73,16 @@ func (x *upgrade) handOverAll(ctx context.Context, still *handoff.Standstill) er
 
 // give sends it all, and waits until the new process is ready.
 func (x *upgrade) give(cut *proxy.Cut, still *handoff.Standstill, began time.Time) error {
-	if err := x.conn.SetDeadline(began.Add(cutTime)); err != nil {
-		return err
+	if !x.kept {
+		if err := x.conn.SetDeadline(began.Add(cutTime)); err != nil {
+			return err
+		}
 	}
 	l, fds, err := x.legacy(cut, still)
 	if err != nil {
 		return err
 	}
+	l.Cut = began
 	text, err := l.write()
 	if l.Links != nil {
 		l.Links.Wipe()
@@ -80,6 +91,9 @@ func (x *upgrade) give(cut *proxy.Cut, still *handoff.Standstill, began time.Tim
 		return err
 	}
 	defer text.Close()
+	if x.kept {
+		return x.leaveWithKeeper(text, fds)
+	}
 	doors, err := x.d.doors.descriptors()
 	if err != nil {
 		return err
@@ -124,8 +138,10 @@ func (x *upgrade) legacy(cut *proxy.Cut, still *handoff.Standstill) (*legacy, []
 	l := &legacy{Proxy: carried, Links: links, Past: still.Past(d.interrupted), Backends: d.backends.Remembered(),
 		Events: d.events.Keep(), Tickets: d.tickets.Export(), Upgrades: d.upgrades.known()}
 	last := x.result
-	l.Upgrades.Done++
-	l.Upgrades.Last, l.Upgrades.LastError, l.Upgrades.FailedAt = &last, "", time.Time{}
+	if !x.kept {
+		l.Upgrades.Done++
+		l.Upgrades.Last, l.Upgrades.LastError, l.Upgrades.FailedAt = &last, "", time.Time{}
+	}
 	if l.Counters, err = count(d.gatherer()); err != nil {
 		return nil, nil, err
 	}
@@ -137,7 +153,7 @@ func (x *upgrade) letGo() error {
 	if !x.keep() {
 		return errors.New("the daemon is to stop")
 	}
-	if err := x.conn.Send(message{Word: wordGo}); err != nil {
+	if err := x.conn.Send(message{Word: wordGo, Keeper: x.d.keeping.pass(context.Background())}); err != nil {
 		return x.failed(err)
 	}
 	_, err := x.await(wordTaken, takeTime)

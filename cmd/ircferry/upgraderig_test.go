@@ -28,6 +28,7 @@ type ferry struct {
 	program string
 	client  *admin.Client
 	log     *lockedBuffer
+	keeper  string // socket; "": none
 	plain   string // address of listener irc
 	secure  string // and of ircs
 	ircds   map[string]*process
@@ -59,6 +60,14 @@ func startFerry(t *testing.T, env ...string) *ferry {
 // startFerryAs is startFerry with another program than this one.
 func startFerryAs(t *testing.T, program string, env ...string) *ferry {
 	t.Helper()
+	f := newFerry(t, program)
+	f.run(env...)
+	return f
+}
+
+// newFerry is one that is still to be run.
+func newFerry(t *testing.T, program string) *ferry {
+	t.Helper()
 	f := &ferry{t: t, dir: t.TempDir(), log: &lockedBuffer{}, program: program, ircds: map[string]*process{}}
 	for _, name := range []string{"a", "b"} {
 		f.ircds[name] = startIrcd(t, f.dir, name)
@@ -67,7 +76,6 @@ func startFerryAs(t *testing.T, program string, env ...string) *ferry {
 	f.plain, f.secure = freeAddress(t), freeAddress(t)
 	f.configure("")
 	f.client = admin.NewClient(filepath.Join(f.dir, "admin.sock"))
-	f.run(env...)
 	return f
 }
 
@@ -112,6 +120,9 @@ func (f *ferry) write(path, text string) {
 func (f *ferry) run(env ...string) {
 	f.t.Helper()
 	f.cmd = exec.Command(f.program, "run", "-c", f.path())
+	if f.keeper != "" {
+		f.cmd.Args = append(f.cmd.Args, "--keeper-socket", f.keeper)
+	}
 	f.cmd.Env = append(append(os.Environ(), asProgram+"=1", stumbleEnv+"="+f.stumbleFile(), "NOTIFY_SOCKET="), env...)
 	f.cmd.Stderr = f.log
 	if err := f.cmd.Start(); err != nil {

@@ -1,0 +1,18 @@
+package admin
+
+import "time"
+
+// Keeper is the process that holds duplicates of the daemon's descriptors, so that a daemon that is restarted or was killed goes on where it was.
+type Keeper struct {
+	Socket      string    `json:"socket"`
+	Up          bool      `json:"up"`
+	Since       time.Time `json:"since"`             // since when it is up for this daemon, or is not
+	Cause       string    `json:"cause,omitempty"`   // why it is not up
+	Version     string    `json:"version,omitempty"` // of its program
+	PID         int       `json:"pid,omitempty"`
+	Started     time.Time `json:"started,omitzero"`
+	Grace       float64   `json:"grace_seconds,omitempty"` // how long it holds everything without a daemon
+	Descriptors int       `json:"descriptors"`
+	Limit       int       `json:"descriptor_limit"`
+	Memory      int       `json:"memory"`
+}
