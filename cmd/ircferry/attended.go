@@ -35,9 +35,10 @@ type attendant struct {
 	path   string // of the configuration
 	socket string
 
-	keeper   atomic.Int64 // its process; 0: one that was there before
-	starts   []time.Time
-	stopping atomic.Bool
+	keeper     atomic.Int64 // its process; 0: one that was there before
+	starts     []time.Time
+	stopping   atomic.Bool
+	restarting atomic.Bool // by SIGUSR1
 }
 
 // runAttended runs a keeper and the daemon.
@@ -137,6 +138,11 @@ func (a *attendant) attend(ctx context.Context) error {
 				fmt.Fprintln(os.Stderr, "ircferry:", err) // the daemon serves without
 			}
 		case len(a.daemons()) > 0: // an upgrade: another one has its place
+		case a.restarting.Swap(false) && !a.stopping.Load() && status.ExitStatus() == 0:
+			a.starts = nil
+			if err := a.startDaemon(); err != nil {
+				return errors.Join(err, a.endKeeper())
+			}
 		case a.stopping.Load() || !status.Signaled() && status.ExitStatus() == 0:
 			return errors.Join(asCode(exitCode(status)), a.endKeeper())
 		default:
@@ -200,6 +206,8 @@ func (a *attendant) passOn(signals <-chan os.Signal) {
 		switch s {
 		case syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT:
 			a.stopping.Store(true)
+		case syscall.SIGUSR1:
+			a.restarting.Store(true)
 		}
 		for _, pid := range a.daemons() {
 			syscall.Kill(pid, s.(syscall.Signal)) //nolint:errcheck // it has ended

@@ -22,16 +22,17 @@ import (
 
 // ferry is the daemon as a process, with the processes that come behind it.
 type ferry struct {
-	t       *testing.T
-	dir     string
-	cmd     *exec.Cmd
-	program string
-	client  *admin.Client
-	log     *lockedBuffer
-	keeper  string // socket; "": none
-	plain   string // address of listener irc
-	secure  string // and of ircs
-	ircds   map[string]*process
+	t        *testing.T
+	dir      string
+	cmd      *exec.Cmd
+	program  string
+	client   *admin.Client
+	log      *lockedBuffer
+	keeper   string // socket; "": none
+	attended bool   // run --keeper
+	plain    string // address of listener irc
+	secure   string // and of ircs
+	ircds    map[string]*process
 }
 
 type lockedBuffer struct {
@@ -120,6 +121,9 @@ func (f *ferry) write(path, text string) {
 func (f *ferry) run(env ...string) {
 	f.t.Helper()
 	f.cmd = exec.Command(f.program, "run", "-c", f.path())
+	if f.attended {
+		f.cmd.Args = append(f.cmd.Args, "--keeper")
+	}
 	if f.keeper != "" {
 		f.cmd.Args = append(f.cmd.Args, "--keeper-socket", f.keeper)
 	}
