@@ -16,7 +16,8 @@ type Status struct {
 	UptimeSeconds float64       `json:"uptime_seconds"`
 	Binary        Binary        `json:"binary"`
 	Upgrades      Upgrades      `json:"upgrades"`
-	Keeper        *Keeper       `json:"keeper,omitempty"` // none: there is to be none
+	Keeper        *Keeper       `json:"keeper,omitempty"`    // none: there is to be none
+	Recovered     *Recovery     `json:"recovered,omitempty"` // none: this process came in no killed or restarted one's place
 	Config        ConfigInfo    `json:"config"`
 	Descriptors   Descriptors   `json:"descriptors"`
 	Listeners     []Listener    `json:"listeners"`

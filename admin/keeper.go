@@ -16,3 +16,19 @@ type Keeper struct {
 	Limit       int       `json:"descriptor_limit"`
 	Memory      int       `json:"memory"`
 }
+
+// Recovery is how this process came into the place of one that was killed or restarted.
+type Recovery struct {
+	Time      time.Time      `json:"time"`
+	Cause     string         `json:"cause"` // kill or restart
+	Sessions  int            `json:"sessions"`
+	Ended     map[string]int `json:"ended,omitempty"`     // that did not go on, by why
+	Corrected int            `json:"corrected,omitempty"` // sockets of which the kernel knew more
+	Pause     float64        `json:"pause_ms,omitempty"`  // in which nothing was relayed; behind a kill: since this process began to look
+}
+
+// Causes of a Recovery.
+const (
+	RecoveredFromKill    = "kill"
+	RecoveredFromRestart = "restart"
+)

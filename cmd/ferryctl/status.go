@@ -46,6 +46,7 @@ func (c *ctl) writeStatus(w io.Writer, st admin.Status) {
 		span(time.Duration(st.UptimeSeconds*float64(time.Second))), st.PID, st.Descriptors.Used, st.Descriptors.Limit)
 	writeBinary(w, st)
 	c.writeKeeper(w, st.Keeper)
+	writeRecovery(w, st.Recovered)
 	for _, warning := range st.Warnings {
 		fmt.Fprintln(w, c.color(bad, "warning: "+clean(warning)))
 	}
@@ -61,6 +62,18 @@ func (c *ctl) writeStatus(w io.Writer, st admin.Status) {
 		fmt.Fprintln(w)
 		writeMoves(w, st.Moves)
 	}
+}
+
+// writeRecovery says what came along from a daemon that was killed or restarted.
+func writeRecovery(w io.Writer, r *admin.Recovery) {
+	if r == nil {
+		return
+	}
+	ended := 0
+	for _, n := range r.Ended {
+		ended += n
+	}
+	fmt.Fprintf(w, "behind a %s at %s: %d sessions went on, %d ended, %.0f ms\n", r.Cause, r.Time.UTC().Format(time.DateTime), r.Sessions, ended, r.Pause)
 }
 
 // writeKeeper says who holds the connections while the daemon is restarted; nothing if nobody is to.

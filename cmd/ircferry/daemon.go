@@ -69,6 +69,8 @@ type daemon struct {
 
 	named func(pid int) // tells the service manager another main process; nil: nobody wants to know
 
+	recovered *admin.Recovery // what came along from a daemon that was killed or restarted; nil: there was none
+
 	interrupted []handoff.Interrupted // moves of an earlier daemon that have no end
 
 	stopCerts       func() // nil: they are not watched
@@ -102,7 +104,15 @@ func startDaemon(opt daemonOptions) (*daemon, error) {
 	switch {
 	case err != nil:
 	case l != nil:
-		return d, d.goOnWith(l, read)
+		if err = d.goOnWith(l, read); !errors.Is(err, errNothingLeft) {
+			return d, err
+		}
+		d.log.Error("what the daemon before has left cannot be gone on with: its connections are closed, this one starts anew", "err", err)
+		l.close()
+		d.keeping.clear()
+		d.doors.close()
+		d.release()
+		return startDaemon(opt)
 	case wrong != nil:
 		err = wrong
 	default:
@@ -210,13 +220,18 @@ func (d *daemon) startRooms(cfg config.Config) (err error) {
 	if err := d.startMoves(cfg, nil); err != nil {
 		return err
 	}
+	d.lookBack()
+	return nil
+}
+
+// lookBack sees to the moves of an earlier daemon that have no end.
+func (d *daemon) lookBack() {
 	for _, in := range d.interrupted {
 		d.reopenTo(in)
 		d.log.Error("a move of an earlier daemon has no end; its clients are gone, its journal is kept",
 			"move", in.ID, "kind", string(in.Kind), "pool", in.Pool, "from", in.From, "to", in.To, "users", in.Users, "released", in.Released, "links", in.Links, "journal", in.Path)
 	}
 	d.moves.Forget(d.interrupted, forgetTime)
-	return nil
 }
 
 // tune sets the runtime up for so many event loops.

@@ -73,6 +73,15 @@ func (o doors) descriptors() (fds []int, err error) {
 	return fds, err
 }
 
+// close closes them, where nobody serves.
+func (o doors) close() {
+	for _, l := range []net.Listener{o.admin, o.web} {
+		if l != nil {
+			l.Close()
+		}
+	}
+}
+
 // serve answers at the doors until they are closed.
 func (d *daemon) serve() {
 	parts := pictures{d}

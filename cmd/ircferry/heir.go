@@ -150,17 +150,16 @@ func (l *left) text(name string) ([]byte, error) {
 	return text, nil
 }
 
-// goOnWith goes on with what a daemon has left. If it cannot be gone on with, as it is, it is given up by one step, so that the next start may do better:
-// the legacy of a restart, behind which the sessions lie in the arena as behind a kill, and then all of it.
+// goOnWith goes on with what a daemon has left. What cannot be gone on with is given up by one step: the legacy of a restart, so that the next start finds the
+// sessions in the arena as behind a kill, and then all of it (errNothingLeft). Nothing is given back when it fails: what is closed in order would be closed for the
+// next process too.
 func (d *daemon) goOnWith(l *left, present reading) error {
 	atStep("found")
 	ctx := context.Background()
 	if l.legacy != nil {
 		return d.inherit(ctx, l, present)
 	}
-	d.log.Error("what a killed daemon had cannot be gone on with: its connections are closed", "descriptors", len(l.Descriptors))
-	d.keeping.clear()
-	return errors.New("nothing could be gone on with; the next start begins anew")
+	return d.recover(ctx, l, present)
 }
 
 // inherit goes on behind a restart, by the configuration that ran; then that of now is taken, as by a reload.
@@ -188,12 +187,16 @@ func (d *daemon) inherit(ctx context.Context, l *left, present reading) error {
 	d.links.Start()
 	d.moves.Start()
 	hurry()
+	d.recovered = &admin.Recovery{Time: time.Now(), Cause: admin.RecoveredFromRestart, Sessions: d.proxy.Counts().Sessions, Pause: ms(time.Since(l.legacy.Cut))}
 	d.log.Info("ircferry goes on behind a restart", "version", admin.BuildVersion().Version, "instance", d.instance, "sessions", d.proxy.Counts().Sessions,
 		"pause", time.Since(l.legacy.Cut).Round(time.Millisecond))
 	d.publish("restart", fmt.Sprintf("version %s, %d sessions go on", admin.BuildVersion().Version, d.proxy.Counts().Sessions))
 	x.serve(ctx)()
 	return d.protect()
 }
+
+// ms is a duration in milliseconds.
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 // standWhere makes what stands beside and below the proxy what it was, and changes nothing of what is kept.
 func (d *daemon) standWhere(l *left, x *succession) (err error) {

@@ -176,7 +176,7 @@ func (k *keeping) reclaim() {
 	}
 	ctx, cancel := context.WithTimeout(k.ctx, passTime)
 	defer cancel()
-	if err := c.Claim(ctx, nil); err != nil {
+	if err := errors.Join(c.Claim(ctx, nil), c.Serving()); err != nil {
 		k.giveUp(err.Error())
 	}
 }

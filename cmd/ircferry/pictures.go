@@ -34,6 +34,7 @@ func (p pictures) Info() admin.Status {
 		Binary:      admin.Binary{Path: p.d.upgrades.binary.path, Built: p.d.upgrades.binary.modified, Other: p.d.upgrades.binary.other()},
 		Upgrades:    p.d.upgrades.known(),
 		Keeper:      p.d.keeping.picture(),
+		Recovered:   p.d.recovered,
 		Config:      admin.ConfigInfo{Path: p.d.opt.path, SHA256: cfg.sha256, Loaded: cfg.at, LastError: cfg.lastError},
 		Descriptors: admin.Descriptors{Used: used, Limit: limit},
 		Warnings:    slices.Concat(p.d.interruptedMoves(), p.d.removedBackends(), fewDescriptors(cfg.Config), cfg.waits(), p.d.keeping.warnings()),

@@ -156,13 +156,19 @@ func untilEnd(t *testing.T, c net.Conn) string {
 	return string(said)
 }
 
-// keeperStatus asks a keeper how it is.
-func keeperStatus(t *testing.T, socket string) keeper.Status {
+func dialKeeper(t *testing.T, socket string) *keeper.Client {
 	t.Helper()
 	c, err := keeper.Dial(t.Context(), socket, keeper.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return c
+}
+
+// keeperStatus asks a keeper how it is.
+func keeperStatus(t *testing.T, socket string) keeper.Status {
+	t.Helper()
+	c := dialKeeper(t, socket)
 	defer c.Close()
 	st, err := c.Ping(t.Context())
 	if err != nil {

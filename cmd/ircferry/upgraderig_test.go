@@ -118,7 +118,8 @@ func (f *ferry) write(path, text string) {
 	}
 }
 
-func (f *ferry) run(env ...string) {
+// begin starts the daemon.
+func (f *ferry) begin(env ...string) {
 	f.t.Helper()
 	f.cmd = exec.Command(f.program, "run", "-c", f.path())
 	if f.attended {
@@ -133,6 +134,12 @@ func (f *ferry) run(env ...string) {
 		f.t.Fatal(err)
 	}
 	f.t.Cleanup(f.stop)
+}
+
+// run begins and waits until it serves.
+func (f *ferry) run(env ...string) {
+	f.t.Helper()
+	f.begin(env...)
 	f.awaitUp("a", "b")
 	await(f.t, "listeners", func() bool {
 		st := f.status()
