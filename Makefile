@@ -25,7 +25,7 @@ export GOFLAGS += -buildvcs=false
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help build deb modules e2e-inspircd e2e-life sanitize demo test check fmt vet lint race fuzz e2e soak mutate bench deps install clean
+.PHONY: help build deb modules e2e-inspircd e2e-life e2e-replay sanitize demo test check fmt vet lint race fuzz e2e soak mutate bench deps install clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -106,6 +106,11 @@ e2e-life: build modules ## upgrades of the proxy itself under talking clients of
 	@rm -f bin/closing; IRCFERRY_BIN=$(CURDIR)/bin IRCFERRY_CLOSING=$(CURDIR)/bin/closing \
 		$(GO) test -tags e2e -count=1 -timeout $(E2E_TIMEOUT) -run '^(TestManyUpgrades|TestUpgradesOnInspIRCd|TestRealClientsStayThroughUpgrades)$$' ./e2e/; \
 	status=$$?; cat bin/closing && exit $$status
+
+e2e-replay: build ## five restarts of stock ngIRCd, InspIRCd 3 and ircd-hybrid in place under 50 talking clients, and a closing line for each
+	@rm -f bin/closing-replay; IRCFERRY_BIN=$(CURDIR)/bin IRCFERRY_CLOSING=$(CURDIR)/bin/closing-replay IRCFERRY_REPLAY_RUNS=$(or $(REPLAY_RUNS),5) \
+		$(GO) test -tags e2e -count=1 -parallel $(E2E_PARALLEL) -timeout $(E2E_TIMEOUT) -run '^TestReplay' ./e2e/; \
+	status=$$?; cat bin/closing-replay && exit $$status
 
 SANITIZERS := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize=vptr -Wno-maybe-uninitialized
 sanitize: build ## the tests of InspIRCd and of links, on both versions, with the module under AddressSanitizer and UBSan; fails on a report

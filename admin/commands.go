@@ -146,7 +146,7 @@ func (s *Server) hold(ctx context.Context, a HoldRequest, p Peer) (Done, error) 
 		}
 		return s.closeSessions(b, a.CloseAfter, a.Notice, true)
 	}
-	b, err := s.native(a.Backend)
+	b, err := s.movable(a.Backend)
 	if err != nil {
 		return Done{}, err
 	}
@@ -192,7 +192,7 @@ func (s *Server) release(ctx context.Context, a ReleaseRequest, p Peer) (Done, e
 	if b, err := s.backend(a.Backend); err == nil && b.Closing != nil {
 		return s.admit(b, a.Pace)
 	}
-	b, err := s.native(a.Backend)
+	b, err := s.movable(a.Backend)
 	if err != nil {
 		return Done{}, err
 	}
@@ -200,7 +200,7 @@ func (s *Server) release(ctx context.Context, a ReleaseRequest, p Peer) (Done, e
 		if a.To, err = within(b.Pool, a.To); err != nil {
 			return Done{}, err
 		}
-		if _, err := s.native(b.Pool + "/" + a.To); err != nil {
+		if _, err := s.movable(b.Pool + "/" + a.To); err != nil {
 			return Done{}, err
 		}
 	}
@@ -208,12 +208,12 @@ func (s *Server) release(ctx context.Context, a ReleaseRequest, p Peer) (Done, e
 	return s.began(id, err)
 }
 
-func (s *Server) native(name string) (Backend, error) {
+func (s *Server) movable(name string) (Backend, error) {
 	b, err := s.backend(name)
 	if err != nil {
 		return Backend{}, err
 	}
-	if b.Driver != driverNative {
+	if b.Driver != driverNative && b.Driver != driverReplay {
 		return Backend{}, fail(CodeRefused, "ferryctl drain "+b.FullName()+" takes no new sessions there and leaves the old ones; with --close-after, as ferryctl restart, it closes them",
 			"backend %s has no driver, so its users can be neither pulled nor pushed", b.FullName())
 	}

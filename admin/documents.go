@@ -66,14 +66,17 @@ type Pool struct {
 	Links    []Link    `json:"server_links,omitempty"`
 }
 
-// driverNative is the Driver of a backend whose users can be moved.
-const driverNative = "native"
+// The Drivers of backends whose users can be held: native ones can be moved too, those of replay are made again behind a restart in place.
+const (
+	driverNative = "native"
+	driverReplay = "replay"
+)
 
 // Backend is one ircd.
 type Backend struct {
 	Name      string     `json:"name"` // within its pool
 	Pool      string     `json:"pool"`
-	Driver    string     `json:"driver"` // native | none
+	Driver    string     `json:"driver"` // native | replay | none
 	Address   string     `json:"address"`
 	Stream    string     `json:"stream,omitempty"`   // the address that clients' streams go to now, of those that a name may have
 	Admin     string     `json:"admin"`              // ready | drain | maint: what the operator wants

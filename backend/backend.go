@@ -86,6 +86,12 @@ func (b *Backend) Config() config.Backend {
 // Native reports whether it speaks HANDOFF/1.
 func (b *Backend) Native() bool { return b.Config().Native() }
 
+// Replays reports whether its users are made again on it behind a restart, and their streams listened to for that.
+func (b *Backend) Replays() bool { return b.Config().Replays() }
+
+// Movable reports whether its users can be held.
+func (b *Backend) Movable() bool { return b.Native() || b.Replays() }
+
 // Sessions returns how many sessions have their stream here.
 func (b *Backend) Sessions() int { return int(b.sessions.Load()) }
 

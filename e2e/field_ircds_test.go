@@ -29,6 +29,14 @@ func hybridWith(t *testing.T, old, now string) int {
 // hybridEdited is hybrid with its configuration edited.
 func hybridEdited(t *testing.T, edit func(string) string) int {
 	t.Helper()
+	port, command := hybridCommand(t, edit)
+	awaitPort(t, port, start(t, nil, command[0], command[1:]...))
+	return port
+}
+
+// hybridCommand is what starts an ircd-hybrid, with its configuration edited.
+func hybridCommand(t *testing.T, edit func(string) string) (port int, command []string) {
+	t.Helper()
 	const aside = "/usr/local/lib/ircferry-deps"
 	program := filepath.Join(aside, "usr/sbin/ircd-hybrid")
 	if _, err := os.Stat(program); err != nil {
@@ -48,8 +56,7 @@ func hybridEdited(t *testing.T, edit func(string) string) int {
 	}
 	run := fmt.Sprintf(`%s && exec setpriv --reuid=65534 --regid=65534 --clear-groups %s -foreground -configfile %s -logfile %s/log -pidfile %s/pid`,
 		overlay, program, conf, dir, dir)
-	awaitPort(t, port, start(t, nil, "unshare", "-m", "sh", "-c", run))
-	return port
+	return port, []string{"unshare", "-m", "sh", "-c", run}
 }
 
 // inspircdWith starts InspIRCd with a client port that wants no PROXY header, and more text in its configuration.

@@ -52,6 +52,25 @@ func startMixed(t *testing.T, port int, secure *secured, clients, channels int) 
 // client that has come.
 func startTalking(t *testing.T, clients, channels int, at func(n int) (string, *tls.Config), ready func(*ircclient.Client) error) *talkers {
 	t.Helper()
+	return startTalk(t, clients, channels, talk{at: at, ready: ready, caps: func(n int) []string {
+		if n%2 == 1 {
+			return []string{"echo-message", "server-time", "message-tags"}
+		}
+		return nil
+	}})
+}
+
+// talk is what talkers are and do before they talk.
+type talk struct {
+	at    func(n int) (string, *tls.Config)
+	caps  func(n int) []string
+	ready func(*ircclient.Client) error
+	all   func() // called when all are there
+}
+
+func startTalk(t *testing.T, clients, channels int, as talk) *talkers {
+	t.Helper()
+	at, ready := as.at, as.ready
 	w := &talkers{t: t, oracle: ircclient.NewOracle()}
 	w.ctx, w.cancel = context.WithCancel(context.Background())
 	t.Cleanup(func() { w.stop(); w.goAway() })
@@ -67,11 +86,7 @@ func startTalking(t *testing.T, clients, channels int, at func(n int) (string, *
 	var registering sync.WaitGroup // all at once: InspIRCd looks for who is ready once a second
 	for n, c := range w.clients {
 		registering.Go(func() {
-			var caps []string
-			if n%2 == 1 {
-				caps = []string{"echo-message", "server-time", "message-tags"}
-			}
-			if err := c.Register(fmt.Sprintf("user%d", n), caps...); err != nil {
+			if err := c.Register(fmt.Sprintf("user%d", n), as.caps(n)...); err != nil {
 				t.Errorf("register %d: %v", n, err)
 			} else if err := c.Join(room(n, channels)); err != nil {
 				t.Errorf("join %d: %v", n, err)
@@ -87,6 +102,9 @@ func startTalking(t *testing.T, clients, channels int, at func(n int) (string, *
 		t.FailNow()
 	}
 	w.meet(channels)
+	if as.all != nil {
+		as.all()
+	}
 	for n, c := range w.clients {
 		w.flows = append(w.flows, w.oracle.Flow(c.Nick, room(n, channels)))
 	}
@@ -95,7 +113,7 @@ func startTalking(t *testing.T, clients, channels int, at func(n int) (string, *
 			t.Fatal(err)
 		}
 		for m, f := range w.flows {
-			if m%channels == n%channels && (m != n || n%2 == 1) {
+			if m%channels == n%channels && (m != n || slices.Contains(as.caps(n), "echo-message")) {
 				w.ears[n].Hears(f)
 			}
 		}
@@ -124,7 +142,7 @@ func (w *talkers) meet(channels int) {
 					there += len(strings.Fields(l.Param(3)))
 				}
 			}
-			return there == members
+			return there >= members // an observer may be there too
 		})
 	}
 }

@@ -21,6 +21,10 @@ type streams struct {
 // share: the destination's process has ended, or has the transaction no more, or takes no streams. Whom alone it refuses, the answer tells.
 func (x *run) attach(ctx context.Context, us []string, to *backend.Backend, dst Party, tx, tok string) (streams, error) {
 	got := streams{refused: make(map[string]backend.Cause)}
+	if _, own := dst.(Maker); own {
+		got.attached = us
+		return got, nil
+	}
 	for len(us) > 0 {
 		before, late := len(got.attached), []string(nil)
 		if err := x.attachRound(ctx, us, &got, to, dst, tx, tok); err != nil {

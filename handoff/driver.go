@@ -43,6 +43,12 @@ type Party interface {
 	Close() error
 }
 
+// Maker is a Party that makes users again on streams of its own, which it gives to the proxy at Commit. Nothing is attached for it.
+type Maker interface {
+	Party
+	MakesStreams()
+}
+
 // Process is an ircd's process as our kernel knows it. The holder calls Release once.
 type Process interface {
 	Ended() bool // it has certainly ended

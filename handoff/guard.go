@@ -76,11 +76,11 @@ func guardUnmovable(r Request, from *backend.Backend, src protocol.Hello) *Refus
 
 // guardNative refuses to hold the users of an ircd that cannot give them away.
 func guardNative(b *backend.Backend) *Refused {
-	if b.Native() {
+	if b.Movable() {
 		return nil
 	}
 	return &Refused{Reason: fmt.Sprintf("%s has no driver: its users cannot be held", b.FullName()),
-		Hint: "load a handoff module into that ircd and configure handoff: instead of address:"}
+		Hint: "load a handoff module into that ircd and configure handoff: instead of address:, or configure driver: replay"}
 }
 
 // guardSame refuses two backends that are one ircd process.
@@ -140,7 +140,11 @@ func (c *Coordinator) drainRelay(r Request, from *backend.Backend) (*Move, error
 	refs, _ := c.opt.Sessions.On(context.Background(), from.FullName())
 	m.update(func(report *Report) {
 		report.Attempted, report.Left = len(refs), len(refs)
-		report.Note = fmt.Sprintf("%s has no driver: no new clients come to it, its %d sessions stay until they leave", from.FullName(), len(refs))
+		why := "has no driver"
+		if from.Replays() {
+			why = "can have its users made again on itself only (ferryctl restart)"
+		}
+		report.Note = fmt.Sprintf("%s %s: no new clients come to it, its %d sessions stay until they leave", from.FullName(), why, len(refs))
 	})
 	c.free(m)
 	m.end(StateDone, nil)

@@ -143,7 +143,7 @@ func GuardHold(b *backend.Backend, h protocol.Hello, held []backend.Link, allowe
 // HoldRefusal is GuardHold by what the backend's last check has heard and what is held now; nil also if nothing is known of it yet. It asks nobody.
 func (c *Coordinator) HoldRefusal(b *backend.Backend) *Refused {
 	h, _, ok := b.Hello()
-	if !ok && b.Native() {
+	if !ok && b.Movable() {
 		return nil
 	}
 	return GuardHold(b, h, c.linksOf(b), c.opt.Limits().Visible)

@@ -47,15 +47,15 @@ func (c *Coordinator) needed(pools map[string]config.Pool) error {
 	return errors.Join(errs...)
 }
 
-// changedBackend names a native backend that next does not have, or has somewhere else. Any of a pool may have to take the users in the end.
+// changedBackend names a backend with movable users that next does not have, or has somewhere else. Any of a pool may have to take the users in the end.
 func changedBackend(old, next config.Pool) string {
 	for _, b := range old.Backends {
-		if !b.Native() {
+		if !b.Native() && !b.Replays() {
 			continue
 		}
 		same := false
 		for _, n := range next.Backends {
-			same = same || n.Name == b.Name && n.Handoff == b.Handoff && reflect.DeepEqual(n.TLS, b.TLS) && reflect.DeepEqual(n.Servers, b.Servers)
+			same = same || n.Name == b.Name && n.Handoff == b.Handoff && n.Address == b.Address && n.Replays() == b.Replays() && reflect.DeepEqual(n.TLS, b.TLS) && reflect.DeepEqual(n.Servers, b.Servers)
 		}
 		if !same {
 			return "backend " + b.Name

@@ -5,6 +5,7 @@ import (
 
 	"github.com/ircferry/ircferry/backend"
 	"github.com/ircferry/ircferry/proxy/loop"
+	"github.com/ircferry/ircferry/proxy/track"
 	"github.com/ircferry/ircferry/proxy/wire"
 )
 
@@ -18,6 +19,8 @@ type peer struct {
 	unregistered atomic.Int64 // of these, without 001
 	typing       atomic.Int64 // of these, those whose client has to say more: see the flag
 	onRegistered []func()     // called once, when registering is 0
+
+	network *track.Network // what is known of the ircd whose users' streams are listened to; nil: they are not
 
 	silent  bool       // as the checks say; see silent.go
 	shaking int        // TLS handshakes under way
@@ -72,6 +75,9 @@ func (s *session) setPeer(to *peer) {
 		from.typing.Add(-1)
 	}
 	if to != nil {
+		if to.network == nil && to.b.Replays() {
+			to.network = track.NewNetwork()
+		}
 		s.slot().Last = to.mark
 		to.b.SessionDelta(1)
 		to.live.Add(1)

@@ -51,6 +51,7 @@ func (parked) clientRoom(s *session) int {
 
 func (parked) fromClient(s *session, p []byte) {
 	s.tookFromClient(p)
+	s.spoke(p)
 	q := &s.slot().ToBackend
 	p, err := s.w.framer.Filter(q, p, false, s.whileParked)
 	if aerr := s.w.shard.AppendLines(q, p); aerr != nil {

@@ -20,6 +20,9 @@ func (relaying) clientRoom(s *session) int {
 
 func (relaying) fromClient(s *session, p []byte) {
 	s.tookFromClient(p)
+	if s.listens() {
+		s.spoke(p)
+	}
 	if s.has(opensHere) {
 		s.registering(p)
 		return
@@ -104,6 +107,9 @@ func (s *session) relay(p []byte) {
 	s.slot().ErrorAt = uint8(at)
 	if s.has(opensHere) {
 		s.answered(p)
+	}
+	if s.listens() {
+		p = s.heard(p)
 	}
 	s.toClient(p)
 	if s.slot().Owed > 0 {

@@ -27,6 +27,7 @@ func (s *session) splice(to *peer, queues backend.Splice) {
 		return
 	}
 	s.toClient(queues.SQ)
+	s.toClient(s.takeRest())
 	if queues.Live && s.state == StateSplicing {
 		s.live(0) // COMMITTED has said it for all
 	}

@@ -39,6 +39,8 @@ type worker struct {
 
 	quiet bool // see Quiesce
 
+	listened map[uint32]*listened // by a session's place; see tracking.go
+
 	old  []int32    // streams that were left at a splice and are still to be closed
 	dead []*session // over; what they have is given back at the end of the turn
 
@@ -134,6 +136,7 @@ func (w *worker) bury(s *session) {
 	if s.reason() == ReasonNull {
 		s.backend.Reset(w.legs)
 	}
+	s.forgetKnown()
 	s.dropBackend()
 	s.leavePlace()
 	s.closeClient()

@@ -23,6 +23,7 @@ import (
 	"github.com/ircferry/ircferry/backend"
 	"github.com/ircferry/ircferry/handoff"
 	"github.com/ircferry/ircferry/handoff/native"
+	"github.com/ircferry/ircferry/handoff/replay"
 	"github.com/ircferry/ircferry/internal/certs"
 	"github.com/ircferry/ircferry/internal/config"
 	"github.com/ircferry/ircferry/proxy"
@@ -265,7 +266,8 @@ func (d *daemon) proxyOptions(loops int) proxy.Options {
 // startMoves makes the coordinator and the server links, none yet. past is what the process before has left, nil if there is none.
 func (d *daemon) startMoves(cfg config.Config, past *handoff.Past) (err error) {
 	d.links = link.NewSet(link.Options{Backends: d.backends, Log: d.log.With("component", "link"), Registerer: d.registry, Tell: d.linkNotice})
-	d.moves, d.interrupted, err = handoff.New(handoff.Options{Sessions: d.proxy, Links: serverLinks{d.links}, Backends: d.backends, Driver: native.Driver{Instance: d.instance},
+	d.moves, d.interrupted, err = handoff.New(handoff.Options{Sessions: d.proxy, Links: serverLinks{d.links}, Backends: d.backends,
+		Driver:   replay.New(native.Driver{Instance: d.instance}, d.proxy, d.log.With("component", "replay")),
 		Journals: filepath.Join(cfg.State, "moves"), Limits: d.limits, Log: d.log.With("component", "handoff"),
 		Paused: d.metrics.SessionPause, Hurry: new(collector).hurry, Past: past})
 	if err != nil {

@@ -120,6 +120,9 @@ func (d *daemon) backendPicture(b *backend.Backend, pool *backend.Pool) admin.Ba
 	} else if r := d.holdRefusal(b); r != nil {
 		out.Warnings = append(out.Warnings, "a hold or restart would be refused: "+r.Reason+"; "+r.Hint)
 	}
+	if b.Replays() {
+		out.Driver = "replay"
+	}
 	if !b.Native() {
 		return out
 	}

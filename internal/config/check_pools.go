@@ -103,6 +103,12 @@ func (c *checker) backend(key string, b Backend) {
 		c.backendTLS(key, b)
 	}
 	c.flags(key, b)
+	switch {
+	case b.Driver != "" && b.Native():
+		c.errorf(key+".driver", "%s, but a backend with handoff gives its users away itself; leave it out", b.Driver)
+	case b.Driver == DriverReplay && b.TLS != nil:
+		c.errorf(key+".driver", "replay cannot come in by TLS yet; leave tls out, or write driver: relay")
+	}
 	if b.HandoffPassFile != "" && !b.Native() {
 		c.errorf(key+".handoff_pass_file", "there is no handoff that it could be told to")
 	}

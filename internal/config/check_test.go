@@ -157,6 +157,9 @@ func TestVerify(t *testing.T) {
 		{"handoff secret missing", backend(func(b *Backend) { b.Address, b.Handoff, b.HandoffPassFile = "", "unix:/x", "/nonexistent" }), "error: pools.main.backends[1].handoff_pass_file: read password: open /nonexistent"},
 		{"handoff secret for all", told(0o644), "warning: pools.main.backends[1].handoff_pass_file"},
 		{"handoff secret without handoff", backend(func(b *Backend) { b.HandoffPassFile = secret }), "error: pools.main.backends[1].handoff_pass_file: there is no handoff"},
+		{"replay", backend(func(b *Backend) { b.Driver = DriverReplay }), ""},
+		{"replay over TLS", backend(func(b *Backend) { b.Driver, b.TLS = DriverReplay, &BackendTLS{} }), "error: pools.main.backends[1].driver: replay cannot come in by TLS yet"},
+		{"a driver beside handoff", backend(func(b *Backend) { b.Address, b.Handoff, b.Driver = "", "unix:/x", DriverReplay }), "error: pools.main.backends[1].driver: replay, but a backend with handoff"},
 		{"after without webirc", backend(func(b *Backend) { b.WebIRCAfter = "user" }), "error: pools.main.backends[1].webirc_after: identity is not webirc"},
 
 		{"rise", pool(func(p *Pool) { p.Check.Rise = 0 }), "error: pools.main.check.rise: 0; write 1 or more"},

@@ -113,6 +113,14 @@ const (
 	IdentityWebIRC  Identity = "webirc"
 )
 
+// Driver is what becomes of the users of a backend that has no handoff socket when it is restarted.
+type Driver string
+
+const (
+	DriverRelay  Driver = "relay"  // they end with it
+	DriverReplay Driver = "replay" // they are made again on it, from what their streams have told
+)
+
 // Backend is one ircd. Exactly one of Handoff and Address is set.
 type Backend struct {
 	Name               string       `yaml:"name"`
@@ -121,6 +129,7 @@ type Backend struct {
 	Address            string       `yaml:"address"`                                        // "host:port" of a client port (relay only)
 	Identity           Identity     `yaml:"identity" oneof:"none proxy-v1 proxy-v2 webirc"` // "": none
 	TLS                *BackendTLS  `yaml:"tls"`                                            // nil: plaintext
+	Driver             Driver       `yaml:"driver" oneof:"relay replay"`                    // of a backend with Address; "": relay
 	WebIRCPasswordFile string       `yaml:"webirc_password_file"`
 	WebIRCAfter        string       `yaml:"webirc_after" oneof:"user"` // "": WEBIRC is the first line; "user": after USER (ngIRCd)
 	WebIRCFlags        []WebIRCFlag `yaml:"webirc_flags" oneof:"secure ports certfp"`
@@ -132,6 +141,9 @@ type Backend struct {
 
 // Native reports whether users of this backend can be moved with HANDOFF/1.
 func (b Backend) Native() bool { return b.Handoff != "" }
+
+// Replays reports whether users of this backend are made again on it behind a restart.
+func (b Backend) Replays() bool { return b.Driver == DriverReplay && !b.Native() }
 
 // Moves bounds every move.
 type Moves struct {
