@@ -63,7 +63,7 @@ func (s script) serve(c net.Conn, users *atomic.Int64) {
 				return
 			}
 		case words[0] == "WHOIS":
-			say(":irc.test 378 %n %n :is connecting from *@%i %i\n:irc.test 318 %n %n :End of /WHOIS list.")
+			say(":irc.test 311 %n %n ferry host.example * :ircferry check\n:irc.test 378 %n %n :is connecting from *@%i %i\n:irc.test 318 %n %n :End of /WHOIS list.")
 		case words[0] == "QUIT":
 			say("ERROR :Closing link")
 			return

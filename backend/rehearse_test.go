@@ -21,6 +21,7 @@ type stern struct {
 	now      int
 	most     int
 	quits    int
+	from     map[string]bool // addresses that were claimed
 	believes bool
 	banned   bool // everybody
 	kills    bool // whoever says much
@@ -50,6 +51,12 @@ func (d *stern) serve(c net.Conn) {
 				say("ERROR :Closing link: (ferry@127.0.0.1) [WEBIRC: bad password]")
 				return
 			}
+			d.mu.Lock()
+			if d.from == nil {
+				d.from = map[string]bool{}
+			}
+			d.from[words[4]] = true
+			d.mu.Unlock()
 			if d.believes {
 				ip = words[4]
 			}
@@ -127,7 +134,7 @@ func TestRehearsal(t *testing.T) {
 				b.WebIRCPasswordFile = secret
 			}
 			found := Rehearse(t.Context(), config.Config{Pools: one(config.Pool{Backends: []config.Backend{b, {Name: "n", Handoff: "unix:/nowhere"}}})})
-			if len(found) == 0 || len(found) > 1 && c.severity == config.SeverityOK || found[0].Severity != c.severity || found[0].Key != "pools.main.backends[0]" {
+			if len(found) == 0 || len(found) > 1 && name != "it does not believe" || found[0].Severity != c.severity || found[0].Key != "pools.main.backends[0]" {
 				t.Fatalf("%v", found)
 			}
 			for _, want := range c.says {
@@ -136,6 +143,9 @@ func TestRehearsal(t *testing.T) {
 				}
 			}
 			eventually(t, "nobody is left", func() bool { d.mu.Lock(); defer d.mu.Unlock(); return d.now == 0 })
+			if n := len(d.from); c.identity == config.IdentityWebIRC && !d.stranger && n != d.most {
+				t.Errorf("%d clients from %d addresses", d.most, n)
+			}
 			if d.most != c.most {
 				t.Errorf("%d clients at a time, want %d", d.most, c.most)
 			}

@@ -277,7 +277,9 @@ func TestAbandonIsAskedOnce(t *testing.T) {
 			r.b.fault = func(verb string) fault {
 				switch verb {
 				case "CONNECT":
-					connects++
+					if connects++; connects == 2 && r.b.talks != 0 {
+						t.Errorf("%s: the conversation of before is open still", name)
+					}
 				case "ABORT":
 					if asked++; first {
 						first = false

@@ -3,6 +3,7 @@ package proxy
 import (
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -275,5 +276,28 @@ func TestBackendHearsOfConnectsThatFail(t *testing.T) {
 		}
 	case <-time.After(patience):
 		t.Error("it is up still")
+	}
+}
+
+// A log that does not keep up loses lines, which are counted, and holds no loop up.
+func TestLogThatDoesNotKeepUp(t *testing.T) {
+	r, a, _ := moves(t, config.Listener{})
+	r.user(a, "ann")
+	l := newEndLog(r.log) // nobody writes
+	r.onAll(ctxOf(t), func(w *worker) {
+		w.each(func(s *session) {
+			for range cap(l.lines) + 3 {
+				l.add(s)
+			}
+		})
+	})
+	if n := l.drops.Load(); n != 3 {
+		t.Errorf("%d ends were dropped, want 3", n)
+	}
+	for range cap(l.notes) + 4 {
+		l.say(slog.LevelError, "x")
+	}
+	if n := l.drops.Load(); n != 7 {
+		t.Errorf("%d lines were dropped, want 7", n)
 	}
 }
