@@ -398,3 +398,37 @@ func TestAddressesHaveTheirTurnAgain(t *testing.T) {
 		fail(four, "none "+four)
 	})
 }
+
+// One that is connected and says nothing has half of the time before the next is asked beside it; one that is not connected has a moment.
+func TestWhoIsConnectedIsGivenMoreTime(t *testing.T) {
+	for name, c := range map[string]struct {
+		first  func() (net.Conn, error)
+		second time.Duration // when the second is asked
+	}{
+		"connected, and silent": {accepts, 5 * time.Second},
+		"not connected":         {hangs, attemptDelay},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld()
+			w.set(six, c.first)
+			began, asked := time.Now(), time.Duration(0)
+			w.set(four, func() (net.Conn, error) {
+				asked = time.Since(began)
+				return accepts()
+			})
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			got, at, _, err := race(ctx, reach{dial: w.dial}, "tcp", []string{six, four}, func(ctx context.Context, conn net.Conn) (string, error) {
+				defer conn.Close()
+				if w.dialled(four) > 0 {
+					return "second", nil
+				}
+				<-ctx.Done()
+				return "", ctx.Err()
+			}, func(string) {})
+			if got != "second" || at != 1 || err != nil || asked != c.second {
+				t.Errorf("%s: %q at %d, %v; the second was asked after %v, want %v", name, got, at, err, asked, c.second)
+			}
+		})
+	}
+}

@@ -722,3 +722,13 @@ func TestNothingIsAttachedWithoutAnImport(t *testing.T) {
 		r.owners()
 	})
 }
+
+// What is waited for is told without the step and the backend, which stand beside it.
+func TestCauseOfAnError(t *testing.T) {
+	if got := cause(fmt.Errorf("wrapped: %w", &Error{StepPark, "main/a", errLost})); got != errLost {
+		t.Errorf("%v", got)
+	}
+	if got := cause(errLost); got != errLost {
+		t.Errorf("%v", got)
+	}
+}

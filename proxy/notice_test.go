@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"crypto/tls"
 	"fmt"
 	"io"
 	"log/slog"
@@ -299,5 +300,57 @@ func TestLogThatDoesNotKeepUp(t *testing.T) {
 	}
 	if n := l.drops.Load(); n != 7 {
 		t.Errorf("%d lines were dropped, want 7", n)
+	}
+}
+
+// Handshakes are counted by their outcome.
+func TestHandshakesAreCountedByOutcome(t *testing.T) {
+	r, d := secureRelay(t, config.Listener{})
+	cache := &tls.Config{InsecureSkipVerify: true, ServerName: "irc.test", ClientSessionCache: tls.NewLRUClientSessionCache(1)}
+	for range 2 {
+		c := r.dialPlain()
+		c.secure(cache)
+		c.send("NICK ann\r\n")
+		server := d.next()
+		server.expect("NICK ann\r\n")
+		server.send(":irc 001 ann :hello\r\n")
+		c.expect(":irc 001 ann :hello\r\n") // the ticket has come by then
+		c.Close()
+		server.Close()
+	}
+	bad := r.dialPlain()
+	bad.send("GET / HTTP/1.1\r\n\r\n")
+	bad.expectGone()
+	r.eventually("nobody", func() bool { return r.Counts().Sessions == 0 })
+	got := r.scrape()
+	for outcome, want := range map[string]float64{"full": 1, "resumed": 1} {
+		if n := got["tls_handshakes_total{listener=irc,outcome="+outcome+"}"]; n != want {
+			t.Errorf("%s: %v, want %v", outcome, n, want)
+		}
+	}
+}
+
+// An ircd that refuses OPEN is told so to who counts: with its code, and long before the next check.
+func TestBackendHearsOfOpensThatAreRefused(t *testing.T) {
+	a := newNative(t, "a")
+	r := newRig(t, rigOptions{backends: []config.Backend{a.config()}, fall: 1, inter: time.Hour})
+	r.up("main/a")
+	down := make(chan string, 10)
+	defer r.set.Subscribe(func(e backend.Event) {
+		if e.Kind == backend.EventDown {
+			down <- e.Text
+		}
+	})()
+	r.dial()
+	server := a.next()
+	server.expectLine("OPEN ")
+	server.send("ERROR code=denied text=no\n")
+	select {
+	case text := <-down:
+		if text != "OPEN: denied" {
+			t.Errorf("down: %s", text)
+		}
+	case <-time.After(patience):
+		t.Error("it is up still")
 	}
 }
