@@ -226,6 +226,10 @@ func (s *session) attachAnswered() {
 		case line == nil:
 		case answerCode(line, "ATTACHED", s.id(), a.proof) == "":
 			a.state = attachAttached
+			if s.w.shard.Journals() {
+				s.slot().AttachedOut = loop.Counts(a.FD()).Out
+			}
+			s.mark(markAttached, true)
 			s.attachDone("")
 			return
 		default:
@@ -239,6 +243,7 @@ func (s *session) attachAnswered() {
 
 func (s *session) closeAttached() {
 	a := &s.mv.attached
+	s.mark(markAttached, false)
 	a.Close(s.w.legs)
 	a.first.Reset()
 	if s.parks() {

@@ -63,6 +63,7 @@ type rigOptions struct {
 	secure   map[string]*tls.Config
 	log      slog.Level // the least that is logged
 	sessions int        // at most
+	keeper   Keeper     // nil: none
 }
 
 func newRig(t testing.TB, o rigOptions) *rig {
@@ -94,6 +95,9 @@ func newRig(t testing.TB, o rigOptions) *rig {
 	}
 	r := &rig{t: t, set: set, behind: someKeeper(t), registry: prometheus.NewRegistry(), logs: &logBuffer{}}
 	log := slog.New(slog.NewTextHandler(r.logs, &slog.HandlerOptions{Level: o.log}))
+	if o.keeper != nil {
+		r.behind = o.keeper
+	}
 	r.Proxy, err = New(Options{Instance: "test", Loops: o.loops, MaxSessions: o.sessions, MaxBytes: o.maxBytes, Backends: set, Log: log, Registerer: r.registry,
 		Keeper: r.behind})
 	if err != nil {

@@ -29,9 +29,10 @@ type moving struct {
 	wasAwake bool   // what is held goes out slowly
 	pace     int    // bytes that are still to go out slowly
 
+	again    *unspliced // the process before was killed in the midst of a splice
 	attached attached
 	place    int // the descriptor that is kept for the next stream; 0: none
-	rq       []byte
+	rq       int // bytes that the old ircd had read and not run
 
 	counting  bool // what is read of the client now had waited
 	heldLines int
@@ -221,8 +222,12 @@ func (p *Proxy) Thaw(us []string) []backend.Moved {
 // Park closes the old streams of frozen sessions.
 func (p *Proxy) Park(us []string, serverName string) {
 	p.step(context.Background(), us, step{late: backend.CauseGone, begin: func(b *batch, s *session) {
-		if s.state == StateFrozen {
+		switch {
+		case s.state == StateFrozen:
 			s.park(serverName)
+		case s.parks() && !s.mv.awake && !s.has(dismissed): // behind a crash
+			s.mv.server = serverName
+			s.wakeLater()
 		}
 		b.answer(backend.Moved{U: s.id()})
 	}})
@@ -240,6 +245,11 @@ func (p *Proxy) Splice(ctx context.Context, to string, sessions []backend.Splice
 		begin: func(b *batch, s *session) {
 			u := s.id()
 			switch {
+			case ok && s.relays() && s.peer != nil && s.peer.b == dest: // the process before was killed when it was live
+				b.answer(backend.Moved{U: u})
+			case s.state == StateSplicing && s.mv.batch == nil:
+				b.wait(s)
+				s.spliceOn(queues[u].Live)
 			case !s.held():
 				b.answer(backend.Moved{U: u, Cause: backend.CauseGone})
 			case !ok || s.mv.attached.state != attachAttached:
@@ -250,7 +260,7 @@ func (p *Proxy) Splice(ctx context.Context, to string, sessions []backend.Splice
 				s.end(ReasonMoveSendQ, "SendQ exceeded")
 			default:
 				b.wait(s)
-				s.splice(s.w.peerOf(dest), queues[u])
+				s.spliceAsWork(s.w.peerOf(dest), queues[u])
 			}
 		},
 		late: backend.CauseNoLive,

@@ -25,6 +25,7 @@ func (s *session) freeze() {
 	mv.awaits, mv.awake = false, false
 	s.noDeadline()
 	s.slot().Flags |= wire.Frozen
+	s.markFrozen()
 	s.enter(StateFrozen)
 }
 
@@ -41,6 +42,7 @@ func (frozen) backendRoom(s *session) int {
 	room := carryRoom - waits
 	if left > 0 && room <= 0 {
 		// It stays with the old ircd: a thaw can still go on with it, a splice cannot.
+		s.mark(markOverflow, true)
 		s.took(backend.Moved{Cause: backend.CauseOverflow})
 		return 0
 	}
@@ -176,6 +178,7 @@ func (mv *moving) held(p []byte) {
 func (s *session) endMove() {
 	if s.mv != nil && s.mv.batch == nil && s.mv.attached.state == attachNone && !s.has(pacing) {
 		s.leavePlace()
+		s.unmark()
 		s.mv = nil
 	}
 }

@@ -27,6 +27,7 @@ func (s *session) park(serverName string) {
 // wake begins to read a parked client.
 func (s *session) wake() {
 	s.mv.awake, s.mv.wasAwake = true, true
+	s.mark(markAwake, true)
 	s.client.LookAgain()
 	s.again()
 }

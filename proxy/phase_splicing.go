@@ -15,15 +15,23 @@ type splicing struct{ late }
 // splice takes the old stream away and puts the attached one into its place.
 func (s *session) splice(to *peer, queues backend.Splice) {
 	s.leaveBackend()
-	s.mv.rq, s.mv.cutting, s.mv.awake = queues.RQ, false, false
+	s.mv.rq, s.mv.cutting, s.mv.awake = len(queues.RQ), false, false
 	s.mv.attached.state, s.mv.attached.deadline = attachNone, 0
+	s.mark(markAttached|markOverflow, false)
 	err := s.backend.Become(s.w.legs, &s.mv.attached.Leg, s.key(portBackend))
 	s.slot().Flags &^= wire.BackendStripped
 	s.setPeer(to)
 	s.noDeadline()
 	s.enter(StateSplicing)
+	s.countHeld()
 	if err != nil {
 		s.notLive()
+		return
+	}
+	s.slot().BackendIn, s.slot().BackendOut = 0, 0
+	s.baseline(0)
+	if err := s.w.shard.Prepend(&s.slot().ToBackend, queues.RQ); err != nil {
+		s.outOfMemory(err)
 		return
 	}
 	s.toClient(queues.SQ)
@@ -61,24 +69,27 @@ func (s *session) notLive() {
 	s.end(ReasonMoveNoLive, "The new server did not take your connection, please reconnect")
 }
 
+// spliceOn goes on with a session of which all but LIVE had come about when the process before was killed.
+func (s *session) spliceOn(live bool) {
+	if live {
+		s.live(0)
+		return
+	}
+	s.backend.LookAgain()
+	s.pullBackend()
+}
+
 // live goes on with the new ircd: what the old one had read and not run, what was held, what waits in the kernel. The counts begin here; ahead bytes
 // of the new stream were read and are still to be passed on.
 func (s *session) live(ahead int) {
-	mv, q := s.mv, &s.slot().ToBackend
+	mv := s.mv
 	s.slot().BackendIn, s.slot().BackendOut = 0, 0
 	s.baseline(ahead)
 	s.slot().Flags |= wire.BackendStripped
 	s.slot().ErrorAt = 0
-	s.countHeld()
-	rq := len(mv.rq)
-	if err := s.w.shard.Prepend(q, mv.rq); err != nil {
-		s.outOfMemory(err)
-		return
-	}
-	mv.rq = nil
 	if mv.wasAwake {
 		mv.wasAwake = false
-		s.pacedCarryOn(rq)
+		s.pacedCarryOn(mv.rq)
 		return
 	}
 	s.carryOn()

@@ -46,11 +46,9 @@ func (x *recovery) state(pl *plan) (why string) {
 			s.registerOn()
 		}
 		return pl.explained()
-	case StateFrozen:
-		s.slot().Flags &^= wire.Frozen
-		s.enter(StateRelay)
-		return pl.explained()
-	case StateParked, StateSplicing, StateReopening:
+	case StateFrozen, StateParked, StateSplicing:
+		return x.held(pl)
+	case StateReopening:
 		return EndedInMove
 	}
 	return ""
@@ -107,11 +105,15 @@ func (pl *plan) carryOut() {
 		}
 		return
 	}
-	if pl.work != nil && s.relays() {
+	if pl.work != nil && (s.relays() || s.mv != nil && !s.interruptedSplice(pl)) {
 		s.redo(pl)
 	}
 	s.w.shard.DropWorkOf(s.slotID)
 	if s.over() {
+		return
+	}
+	if s.held() || s.state == StateSplicing {
+		s.takeUpHeld()
 		return
 	}
 	s.takeUp()

@@ -222,6 +222,9 @@ func (s *session) toClient(p []byte) {
 
 // flushClient writes what is queued as far as the kernel takes it, and ends what ends behind the last byte.
 func (s *session) flushClient() {
+	if s.mv != nil && s.mv.again != nil {
+		return // the client may have of it what is not reckoned yet
+	}
 	empty, err := s.client.Flush(s.w.legs)
 	if s.toldClient(err) && empty {
 		s.passBackendEnd()

@@ -170,10 +170,11 @@ type Slot struct {
 	Started int64
 	Move    uint64
 	Last    uint32
-	_       uint32
-	Remote  Endpoint
-	Local   Endpoint
-	_       [4]byte
+
+	AttachedOut uint32 // what the kernel had taken for the stream that is attached, when it was
+	Remote      Endpoint
+	Local       Endpoint
+	_           [4]byte
 }
 
 // Baseline is what the kernel had counted of each socket when our own counts began, modulo 2^32: with it a process that comes after a SIGKILL finds
