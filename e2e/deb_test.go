@@ -150,6 +150,8 @@ func debUnderSystemd(t *testing.T, first, next string) {
 	m.says("stat -c %U:%a /var/lib/ircferry", "ircferry:700")
 	ann := login(t, port, "127.0.9.1", "ann")
 
+	eventually(t, slack, "the keeper has everything", func() bool { return strings.Contains(m.well("ferryctl status"), "keeper ") })
+	keeper := m.well("systemctl show -P MainPID ircferry-keeper")
 	pid := m.well("systemctl show -P MainPID ircferry")
 	out := m.well("dpkg -i --force-confold /root/next.deb")
 	ann.fence()
@@ -166,9 +168,25 @@ func debUnderSystemd(t *testing.T, first, next string) {
 		t.Errorf("the upgrade does not say %q:\n%s", told, out)
 	}
 
+	eventually(t, slack, "the keeper is up", func() bool { return strings.Contains(m.well("ferryctl status"), "holds ") })
+	for _, command := range []string{"systemctl restart ircferry", "systemctl kill -s KILL ircferry", "dpkg -i --force-confold /root/first.deb"} {
+		m.well(command)
+		eventually(t, slack, "the keeper is up behind "+command, func() bool {
+			out, code := m.run("ferryctl status")
+			return code == 0 && strings.Contains(out, "holds ")
+		})
+		ann.fence()
+	}
+	if now := m.well("systemctl show -P MainPID ircferry-keeper"); now != keeper {
+		t.Errorf("the keeper is process %s, was %s: no package restarts it", now, keeper)
+	}
+
 	m.well("dpkg -r ircferry")
 	ann.closed(time.Minute)
 	ann.sees("ERROR ")
+	if _, code := m.run("systemctl --quiet is-active ircferry-keeper"); code == 0 {
+		t.Error("the keeper runs without its package")
+	}
 	if _, code := m.run("systemctl --quiet is-active ircferry"); code == 0 {
 		t.Error("it runs without its package")
 	}
