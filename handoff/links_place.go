@@ -40,7 +40,6 @@ func (x *run) giveUpLink(name string, cause error) {
 // fitLinks looks whether the process of a try can have the links at all. If not they are held on, since the next try may be elsewhere, and are
 // given up when this one has the users.
 func (x *run) fitLinks(process protocol.Hello, to *backend.Backend) {
-	x.links.misfit = nil
 	if x.links.held == nil {
 		return
 	}

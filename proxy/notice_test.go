@@ -354,3 +354,88 @@ func TestBackendHearsOfOpensThatAreRefused(t *testing.T) {
 		t.Error("it is up still")
 	}
 }
+
+// A detach takes the attached stream away, and nothing else: who relays has no move any more, who is frozen has all of it still.
+func TestDetachLeavesTheRest(t *testing.T) {
+	r, a, b := moves(t, config.Listener{})
+	x := r.user(a, "ann")
+	inMove := func() (held bool) {
+		r.onAll(ctxOf(t), func(w *worker) { w.each(func(s *session) { held = s.mv != nil }) })
+		return held
+	}
+	server := r.attach(x, b)
+	r.Detach([]string{x.u})
+	server.expectGone()
+	if inMove() {
+		t.Error("a move has a session that only was attached")
+	}
+	r.freeze(x)
+	server = r.attach(x, b)
+	x.client.send("PRIVMSG #x :held\r\n")
+	r.arrived(len("PRIVMSG #x :held\r\n"))
+	r.Detach([]string{x.u})
+	server.expectGone()
+	if !inMove() {
+		t.Error("nobody has a session that is frozen")
+	}
+	if m := one(t, r.Thaw([]string{x.u}), ""); m.Pause <= 0 || m.HeldLines != 1 {
+		t.Errorf("%+v", m)
+	}
+	x.server.expect("PRIVMSG #x :held\r\n")
+	if inMove() {
+		t.Error("a move has a session that was thawed")
+	}
+}
+
+// Only who is frozen waits as if parked, and only if it is known in whose name it is answered.
+func TestAwaitOfWhoCannot(t *testing.T) {
+	r, a, _ := moves(t, config.Listener{})
+	x := r.user(a, "ann")
+	awaits := func() (yes bool) {
+		r.onAll(ctxOf(t), func(w *worker) { w.each(func(s *session) { yes = s.mv != nil && s.mv.awaits }) })
+		return yes
+	}
+	r.Await([]string{x.u}, "irc.a")
+	x.toServer("PING relays\r\n")
+	if awaits() {
+		t.Error("who relays waits")
+	}
+	r.freeze(x)
+	r.Await([]string{x.u}, "")
+	if awaits() {
+		t.Error("answers have no name to come from")
+	}
+	r.Await([]string{x.u}, "irc.a")
+	if !awaits() {
+		t.Error("who is frozen does not wait")
+	}
+	one(t, r.Thaw([]string{x.u}), "")
+	x.toServer("PING x\r\n")
+}
+
+// All sessions of a large move are attached, though not all at once.
+func TestMoreAreAttachedThanTogether(t *testing.T) {
+	a, b := newNative(t, "a"), newNative(t, "b")
+	r := newRig(t, rigOptions{backends: []config.Backend{a.config(), b.config()}, loops: 1})
+	r.up("main/a")
+	r.up("main/b")
+	const n = attachTogether + 5
+	us := make([]string, n)
+	for i := range us {
+		us[i] = r.user(a, "ann").u
+	}
+	go func() {
+		for range n {
+			b.attached()
+		}
+	}()
+	ms := r.Attach(ctxOf(t), us, r.to(b))
+	for _, m := range ms {
+		if m.Cause != "" {
+			t.Fatalf("%+v", m)
+		}
+	}
+	if got := r.Streams(ctxOf(t), us, true); len(ms) != n || got.Open != n {
+		t.Errorf("%d outcomes, %+v", len(ms), got)
+	}
+}
