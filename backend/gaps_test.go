@@ -418,3 +418,24 @@ func TestPrintable(t *testing.T) {
 		}
 	}
 }
+
+// Who has taken back his subscription hears of nothing more, and the others do.
+func TestSubscriptionThatIsTakenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld().all("a")
+		s := w.newSet(t, "", one(relays(config.Linked, "a")))
+		heard := 0
+		cancel := s.Subscribe(func(Event) { heard++ })
+		settle()
+		before := heard
+		cancel()
+		w.events()
+		if err := get(t, s, "a").SetAdmin(Drain); err != nil {
+			t.Fatal(err)
+		}
+		settle()
+		if heard != before || before == 0 || w.events() == "" {
+			t.Errorf("heard %d, and then %d", before, heard)
+		}
+	})
+}

@@ -398,6 +398,7 @@ func TestPlansThatCannotBe(t *testing.T) {
 		conf config.Backend
 	}{
 		{"leaves this machine in plain text; give it tls", config.Backend{Handoff: "tcp:192.0.2.1:9"}},
+		{"is not a control address", config.Backend{Handoff: "nonsense"}},
 		{"a unix socket has none", config.Backend{Handoff: "unix:/x", TLS: &config.BackendTLS{Cert: cert, Key: key}}},
 		{"wants to know both ends", config.Backend{Handoff: "tcp:192.0.2.1:9", TLS: new(config.BackendTLS)}},
 		{"wants to know both ends", config.Backend{Handoff: "tcp:192.0.2.1:9", TLS: &config.BackendTLS{Cert: cert}}},

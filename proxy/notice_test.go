@@ -439,3 +439,25 @@ func TestMoreAreAttachedThanTogether(t *testing.T) {
 		t.Errorf("%d outcomes, %+v", len(ms), got)
 	}
 }
+
+// Counts of handshakes go along to another process.
+func TestHandshakesAreCountedOnByASuccessor(t *testing.T) {
+	d, secure := newIRCd(t), map[string]*tls.Config{"irc": serverTLS(t, 0)}
+	r := newRig(t, rigOptions{backends: []config.Backend{{Name: "a", Address: d.addr(), Identity: config.IdentityNone}},
+		listener: config.Listener{TLS: &config.ListenerTLS{}}, secure: secure})
+	r.up("main/a")
+	r.secureJoined(d, nil)
+	before := r.scrape()
+	r.handOver(secure)
+	after, some := r.scrape(), 0.0
+	for name, n := range before {
+		if strings.HasPrefix(name, "tls_handshakes_total") {
+			if some += n; after[name] != n {
+				t.Errorf("%s was %v and is %v", name, n, after[name])
+			}
+		}
+	}
+	if some < 1 {
+		t.Errorf("%v handshakes in all", some)
+	}
+}
