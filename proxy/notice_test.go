@@ -461,3 +461,22 @@ func TestHandshakesAreCountedOnByASuccessor(t *testing.T) {
 		t.Errorf("%v handshakes in all", some)
 	}
 }
+
+// A client whose backend refuses it goes to the next one, with what it has said.
+func TestClientGoesToTheNextBackend(t *testing.T) {
+	d, e := newIRCd(t), newIRCd(t)
+	r := newRig(t, rigOptions{fall: 1, inter: time.Hour, backends: []config.Backend{
+		{Name: "a", Address: d.addr(), Identity: config.IdentityNone}, {Name: "b", Address: e.addr(), Identity: config.IdentityNone}}})
+	r.up("main/a")
+	r.up("main/b")
+	d.l.Close()
+	client := r.dial()
+	client.send("NICK ann\r\n")
+	server := e.next()
+	server.expect("NICK ann\r\n")
+	server.send(":irc 001 ann :hello\r\n")
+	client.expect(":irc 001 ann :hello\r\n")
+	if r.backendOf("main/a").Sessions() != 0 || r.backendOf("main/b").Sessions() != 1 {
+		t.Errorf("%d at a, %d at b", r.backendOf("main/a").Sessions(), r.backendOf("main/b").Sessions())
+	}
+}
