@@ -230,9 +230,7 @@ func TestLinksServicesEnd(t *testing.T) {
 		}
 		alice.says("PRIVMSG NickServ :HELP", " 401 ")
 		n.services.run()
-		eventually(t, slack, "services have linked anew", func() bool { return len(n.uplink.of(servicesName)) == 2 })
-		n.uplink.saw(servicesName, true, 0, ` ENDBURST$`)
-		n.uplink.saw(servicesName, false, 0, ` ENDBURST$`)
+		n.linkedAnew()
 		n.withServices.knows(alice)
 		n.withServices.knows(n.withServices.carol)
 		n.withServices.round++
@@ -244,6 +242,14 @@ func TestLinksServicesEnd(t *testing.T) {
 		}
 		n.oneBurst()
 	})
+}
+
+// linkedAnew returns when services have linked for the second time, and both bursts are through.
+func (n *linkNet) linkedAnew() {
+	n.t.Helper()
+	eventually(n.t, slack, "services have linked anew", func() bool { return len(n.uplink.of(servicesName)) == 2 })
+	n.uplink.saw(servicesName, true, 0, ` ENDBURST$`)
+	n.uplink.saw(servicesName, false, 0, ` ENDBURST$`)
 }
 
 // TestLinksChildEnds: a server behind a held one splits while the ircd is away: its users quit behind the ircd's return, the link itself stays, and they
@@ -297,12 +303,7 @@ func TestLinksFerryKilled(t *testing.T) {
 		tom.sees(":una!una@127.0.0.1 QUIT :")
 		a.run()
 		n.f.run(nil)
-		una = n.login("una")
-		una.says("JOIN #bay", " 366 ")
-		una.sees(":tom!")
-		if names := strings.Join(tom.ask("NAMES #bay"), "\n"); strings.Count(names, "una") != 1 {
-			t.Errorf("not one una: %s", names)
-		}
+		n.meetWith(n.login("una"), tom, "tom una")
 		n.root = n.login("root")
 		n.root.says("OPER root rootpw", " 381 ")
 		n.works()

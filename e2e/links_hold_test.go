@@ -110,7 +110,7 @@ func (n *linkNet) tooMuch(alice *irc, code int, out string) {
 		n.t.Errorf("given up %v times, by the metric", given)
 	}
 	before := alice.count()
-	eventually(n.t, slack, "services have linked again", func() bool { return n.services.links() == 2 })
+	n.linkedAnew()
 	n.withServices.knows(alice)
 	n.withServices.knows(n.withServices.carol)
 	for _, line := range alice.since(before) {

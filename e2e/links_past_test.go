@@ -44,8 +44,7 @@ func (n *linkNet) restartedPast() {
 	una.expect(":tom!tom@127.0.0.1 JOIN ")
 	tom.expect(":una!una@127.0.0.1 QUIT :")
 	tom.expect(":una!una@127.0.0.1 JOIN ")
-	n.uplink.saw(servicesName, false, 0, ` ENDBURST$`)
-	n.uplink.saw(servicesName, true, 0, ` ENDBURST$`)
+	n.linkedAnew()
 	for name, tap := range n.taps {
 		for _, conn := range tap.of(name)[1:] {
 			for _, l := range conn.lines {

@@ -110,6 +110,7 @@
 //	                                                         backend that was meant; both without who is on a channel in conflict,
 //	                                                         whose sessions are closed. Else failed: ERROR to the clients, the
 //	                                                         journal is kept
+//	splice   the destination dies behind COMMITTED           its users end as with any ircd that dies; links whose marker has not come are given up
 //	splice   one stream gives no LIVE, or was lost           that session is closed with an ERROR line and named; the others go on
 //	prepare  the fence does not come on a link, a peer has   reverted, naming it: the links are raw again, and what its peer said goes in; with
 //	         just gone                                       --allow-visible begun anew, all links left alone, as in the next three
