@@ -105,7 +105,7 @@ e2e-links: build modules ## ten restarts and ten replaces of InspIRCd 3 and 4 wi
 e2e-life: build modules ## upgrades, restarts and kills of the proxy itself under talking clients of embedded ircds and InspIRCd, real clients too, and a closing line for each (KILLS=400 SESSIONS=2000)
 	@rm -f bin/closing; IRCFERRY_BIN=$(CURDIR)/bin IRCFERRY_CLOSING=$(CURDIR)/bin/closing \
 		IRCFERRY_KILLS=$(or $(KILLS),400) IRCFERRY_KILL_SESSIONS=$(or $(SESSIONS),2000) \
-		$(GO) test -tags e2e -count=1 -timeout 60m -run '^(TestManyUpgrades|TestUpgradesOnInspIRCd|TestRealClientsStayThroughUpgrades|TestKills)$$' ./e2e/; \
+		$(GO) test -tags e2e -count=1 -timeout 60m -run '^(TestManyUpgrades|TestUpgradesOnInspIRCd|TestRealClientsStayThroughUpgrades|TestKills|TestRealClientsStayThroughKills)$$' ./e2e/; \
 	status=$$?; cat bin/closing && exit $$status
 
 e2e-replay: build ## five restarts of stock ngIRCd, InspIRCd 3 and ircd-hybrid in place under 50 talking clients, and a closing line for each

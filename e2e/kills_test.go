@@ -140,6 +140,27 @@ func TestKills(t *testing.T) {
 	w.closing(fmt.Sprintf("upgrades=%d restarts=%d drains=%d kills=%d sessions=%d", upgrades, restarts, drains, kills, clients))
 }
 
+// TestRealClientsStayThroughKills: weechat and irssi, over TLS and in plaintext, stay through three kills and a restart, and a drain works for them behind those.
+func TestRealClientsStayThroughKills(t *testing.T) {
+	t.Parallel() // most of it is waiting
+	a, b := startEmbedded(t, "a"), startEmbedded(t, "b")
+	secure := newSecured(t)
+	f := newKeptFerry(t, secure.text, a.backend(), b.backend())
+	c := observe(t, f.ferry)
+	c.gather(append(secure.clients(t), weechat(t, f.port), irssi(t, f.port))...)
+	c.begin()
+	f.hasSecure(2)
+	begin := time.Now()
+	for n, s := range []syscall.Signal{syscall.SIGKILL, syscall.SIGKILL, syscall.SIGUSR1, syscall.SIGKILL} {
+		f.end(f.await("it serves", serves).PID, s)
+		f.run()
+		eventually(t, time.Minute, "the next kill is due", func() bool { return time.Since(begin) > time.Duration(n+1)*3*time.Second })
+	}
+	f.hasSecure(2)
+	f.replace(0)
+	c.nobodyNoticed()
+}
+
 func serves(st keptStatus) bool { return st.Keeper.Up }
 
 // number is one of the environment.

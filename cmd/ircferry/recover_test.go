@@ -1,7 +1,11 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
+	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -119,4 +123,103 @@ func TestAttendedDaemonIsKilled(t *testing.T) {
 		f.awaitAnother(pid)
 	}
 	f.unharmed(c)
+}
+
+// Kills and restarts leak no descriptor, here and in the keeper, and end no session for want of one.
+func TestTakeOversLeakNothing(t *testing.T) {
+	f, k := keptFerry(t)
+	c := f.crowd(6, 2, 50*time.Millisecond)
+	count := func() [2]int {
+		var n [2]int
+		for i, pid := range []int{f.status().PID, k.Pid} {
+			for _, some := range descriptorsOf(t, pid) {
+				n[i] += some
+			}
+		}
+		return n
+	}
+	await(t, "the keeper has everything", func() bool { return f.status().Keeper.Descriptors >= 12 })
+	f.kill(syscall.SIGKILL)
+	f.settled()
+	before := count()
+	for _, how := range []syscall.Signal{syscall.SIGUSR1, syscall.SIGKILL, syscall.SIGUSR1, syscall.SIGKILL} {
+		f.kill(how)
+	}
+	f.settled()
+	await(t, "as many descriptors as before", func() bool {
+		after := count()
+		return after[0] <= before[0]+2 && after[1] <= before[1] // those of connections to the admin socket come and go
+	})
+	f.unharmed(c)
+}
+
+// settled waits until the keeper has what there is and nothing of a take-over.
+func (f *ferry) settled() {
+	f.t.Helper()
+	await(f.t, "the keeper has only what there is", func() bool {
+		st := f.status()
+		return st.Keeper.Up && st.Keeper.Memory == 2 && st.Keeper.Descriptors <= 2*st.Sessions.Total+2*2*runtime.NumCPU()
+	})
+}
+
+// What clients say is nowhere in the keeper, which holds the memory in which it lies, nor in anybody's log.
+func TestSecretsAreNotInTheKeeper(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can look into the keeper")
+	}
+	f, k := keptFerry(t)
+	const word = "Xq7-planted-Zk93"
+	c := dialIRC(t, f.plain, "al")
+	defer c.Close()
+	fmt.Fprintf(c, "PRIVMSG al :%s\r\nPRIVMSG al :half of %s", word, word) // the half line waits in the arena
+	for said := ""; !strings.Contains(said, word); {
+		b := make([]byte, 512)
+		n, err := c.Read(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		said += string(b[:n])
+	}
+	f.kill(syscall.SIGUSR1)
+	f.kill(syscall.SIGKILL)
+	fmt.Fprint(c, "\r\n") // it was kept
+	said, _ := bufio.NewReader(c).ReadString('\n')
+	if !strings.Contains(said, "half of "+word) {
+		t.Errorf("al hears %q", said)
+	}
+	if found, _ := inMemory(t, os.Getpid(), word); !found {
+		t.Error("nothing would be found")
+	}
+	if found, read := inMemory(t, k.Pid, word); found || read < 1<<20 {
+		t.Errorf("the keeper knows what clients say: %v (%d bytes were looked at)", found, read)
+	}
+	if strings.Contains(f.log.String(), word) {
+		t.Error("the log has what clients say")
+	}
+}
+
+// inMemory looks for a text in the memory of a process.
+func inMemory(t *testing.T, pid int, text string) (found bool, read int) {
+	t.Helper()
+	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mem, err := os.Open(fmt.Sprintf("/proc/%d/mem", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mem.Close()
+	for line := range strings.Lines(string(maps)) {
+		var from, to int64
+		var mode string
+		if _, err := fmt.Sscanf(line, "%x-%x %s", &from, &to, &mode); err != nil || mode[1] != 'w' || to-from > 256<<20 {
+			continue // what is not written has nothing of clients; the runtime reserves more than it has
+		}
+		b := make([]byte, to-from)
+		n, _ := mem.ReadAt(b, from)
+		read += n
+		found = found || bytes.Contains(b[:n], []byte(text))
+	}
+	return found, read
 }

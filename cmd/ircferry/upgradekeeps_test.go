@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -56,6 +57,19 @@ func TestUpgradeTakesTheConfiguration(t *testing.T) {
 // Clients who come while upgrades go on are let in, each of them: the listeners' queues are not reset, handshakes end or begin anew.
 func TestUpgradesUnderAStormOfConnects(t *testing.T) {
 	f := startFerry(t)
+	f.storm(5, func() { f.must() })
+}
+
+// The same for restarts: who comes meanwhile waits in the queues, which the keeper has.
+func TestRestartsUnderAStormOfConnects(t *testing.T) {
+	f, _ := keptFerry(t)
+	f.storm(4, func() { f.kill(syscall.SIGUSR1) })
+}
+
+// storm lets clients come without end, each of whom must be served, and does something so many times meanwhile.
+func (f *ferry) storm(times int, do func()) {
+	t := f.t
+	t.Helper()
 	stop := make(chan struct{})
 	var served, failed atomic.Int64
 	ended := make(chan struct{})
@@ -86,10 +100,10 @@ func TestUpgradesUnderAStormOfConnects(t *testing.T) {
 			}
 		}()
 	}
-	for range 5 {
+	for range times {
 		before := served.Load()
 		await(t, "clients", func() bool { return served.Load() > before+20 || failed.Load() > 0 })
-		f.must()
+		do()
 	}
 	close(stop)
 	for range 4 {
