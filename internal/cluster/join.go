@@ -120,7 +120,6 @@ func (c *Cluster) joinMissing(ctx context.Context) {
 	}
 	looked.Wait()
 	_, absent := c.missing()
-	c.noteMissing()
 	room := make(chan struct{}, joinAtOnce)
 	var joined sync.WaitGroup
 	for _, a := range absent {
