@@ -80,6 +80,7 @@ func (o *others) stop(ctx context.Context) error {
 	hush()
 	err := m.Close(ctx)
 	o.talks.Wait()
+	o.countElsewhere()
 	return err
 }
 

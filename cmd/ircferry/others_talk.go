@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -26,6 +27,10 @@ type news struct {
 	Tickets  []string `json:"tickets"` // ids
 
 	Acts backend.Acts `json:"acts"` // of operators, upon backends
+
+	Heavy map[string]map[netip.Addr]int `json:"heavy,omitempty"` // connections of addresses that have many, by listener
+
+	heard time.Time // when it was
 }
 
 // news is what this proxy tells.
@@ -33,7 +38,7 @@ func (o *others) news(m *cluster.Cluster) news {
 	o.mu.Lock()
 	seals := o.seals
 	o.mu.Unlock()
-	return news{Sessions: o.d.proxy.Counts().Sessions, Keys: m.KeyIDs(), Tickets: orNone(seals), Acts: o.d.backends.Acts(o.moving)}
+	return news{Sessions: o.d.proxy.Counts().Sessions, Keys: m.KeyIDs(), Tickets: orNone(seals), Acts: o.d.backends.Acts(o.moving), Heavy: o.d.proxy.Heavy()}
 }
 
 // talk tells all others the news, now and then, until ctx is over.
@@ -42,6 +47,7 @@ func (o *others) talk(ctx context.Context, m *cluster.Cluster) {
 	defer tick.Stop()
 	for {
 		o.tellAll(ctx, m)
+		o.countElsewhere()
 		select {
 		case <-tick.C:
 		case <-o.now:
@@ -97,12 +103,38 @@ func (o *others) moving(pool string) bool {
 	return !ok || o.d.moving(p)
 }
 
+// heavyTime is how long what a member has said of addresses counts: one that is cut off is not asked for them for ever.
+const heavyTime = 30 * time.Second
+
+// countElsewhere has the listeners count what the others have of each address.
+func (o *others) countElsewhere() {
+	sum := map[string]map[netip.Addr]int{}
+	o.mu.Lock()
+	for _, told := range o.heard {
+		if time.Since(told.heard) > heavyTime {
+			continue
+		}
+		for listener, counts := range told.Heavy {
+			if sum[listener] == nil {
+				sum[listener] = map[netip.Addr]int{}
+			}
+			for addr, n := range counts {
+				sum[listener][addr] += max(n, 0)
+			}
+		}
+	}
+	o.mu.Unlock()
+	o.d.proxy.Elsewhere(sum)
+}
+
 // hear takes what a member has told. With one that was away it takes several talks until all is settled.
 func (o *others) hear(name string, told news) {
 	o.mu.Lock()
 	agreed := o.agreed[name]
+	told.heard = time.Now()
 	o.heard[name] = told
 	o.mu.Unlock()
+	o.countElsewhere()
 	if o.d.backends.Merge(name, told.Acts, !agreed, o.moving) && !agreed {
 		o.mu.Lock()
 		o.agreed[name] = true

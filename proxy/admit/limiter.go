@@ -23,6 +23,9 @@ type limiter struct {
 	open    int // connections that count against limits.Connections
 	spare   int // those of balancers that do not, at most config.SpareConnections
 	sources map[netip.Addr]source
+
+	elsewhere map[netip.Addr]int // connections at other proxies
+
 	sweepAt time.Duration // since epoch
 	sweepIn int           // number of sources at which it is done earlier
 }
@@ -99,7 +102,7 @@ func (l *limiter) admit(had held, addr netip.Addr, now time.Time) (held, Refusal
 	key := sourceOf(addr)
 	s := l.sources[key]
 	if !l.exemptLocked(addr) {
-		if l.limits.PerIP > 0 && int(s.open) >= l.limits.PerIP {
+		if l.limits.PerIP > 0 && int(s.open)+l.elsewhere[key] >= l.limits.PerIP {
 			return had, RefusedPerIP
 		}
 		if r := l.limits.PerIPRate; r.N > 0 {
