@@ -163,6 +163,7 @@ func TestReloadOfTheCluster(t *testing.T) {
 		m := memberOf(c, "ferry2")
 		return m.State == "alive" && m.Gossip == f.gossip(3)
 	})
+	awaitCluster(t, two, "it knows the other there", func(c *admin.Cluster) bool { return memberOf(c, "ferry1").State == "alive" }) // else it could not tell it
 	// Alone.
 	next := cfg
 	next.Cluster = nil
