@@ -45,19 +45,26 @@ func wantsMore(r *http.Request) bool {
 func (s *Server) stream(ctx context.Context, w http.ResponseWriter, after uint64, follow bool) {
 	rc := http.NewResponseController(w)
 	enc := json.NewEncoder(w)
-	rc.Flush() //nolint:errcheck // the header, so that a follower knows at once that it is connected
-	err := s.opt.Events.Follow(ctx, after, follow, func(ev Event) error {
-		if err := rc.SetWriteDeadline(time.Now().Add(followerStall)); err != nil {
-			return err
-		}
-		if err := enc.Encode(ev); err != nil {
-			return err
-		}
-		return rc.Flush()
-	})
+	rc.Flush()                       //nolint:errcheck // the header, so that a follower knows at once that it is connected
+	rc.SetWriteDeadline(time.Time{}) //nolint:errcheck // as follows
+	err := s.opt.Events.Follow(ctx, after, follow, func(ev Event) error { return sayEvent(rc, enc, ev) })
 	if err != nil && ctx.Err() == nil {
 		s.opt.Log.Info("a reader of the events was dropped", "component", "admin", "error", err)
 	}
+}
+
+// sayEvent tells one event within followerStall. Between two there is no deadline: HTTP/2 ends a stream whose deadline is over, whether anything is written or not.
+func sayEvent(rc *http.ResponseController, enc *json.Encoder, ev Event) error {
+	if err := rc.SetWriteDeadline(time.Now().Add(followerStall)); err != nil {
+		return err
+	}
+	if err := enc.Encode(ev); err != nil {
+		return err
+	}
+	if err := rc.Flush(); err != nil {
+		return err
+	}
+	return rc.SetWriteDeadline(time.Time{})
 }
 
 func (s *Server) admitReader() bool {

@@ -31,14 +31,7 @@ func (s *Server) getAllEvents(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	for ev := range s.everybodys(ctx, wantsMore(r)) {
-		err := rc.SetWriteDeadline(time.Now().Add(followerStall))
-		if err == nil {
-			err = enc.Encode(ev)
-		}
-		if err == nil {
-			err = rc.Flush()
-		}
-		if err != nil {
+		if err := sayEvent(rc, enc, ev); err != nil {
 			if r.Context().Err() == nil {
 				s.opt.Log.Info("a reader of the events was dropped", "component", "admin", "error", err)
 			}

@@ -271,3 +271,34 @@ func TestTicketsOfOneProxyAreGoodAtAnother(t *testing.T) {
 		t.Error("the ticket of the first proxy is not taken by the second")
 	}
 }
+
+// Who follows the events of all is not cut off from a proxy where nothing happens for a while.
+func TestFollowersOfAQuietProxy(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	one := startTestDaemon(t, f.member(testConfig(t, nil), 1, 2))
+	two := startTestDaemon(t, f.member(testConfig(t, nil), 2, 2))
+	awaitCluster(t, one, "both see each other", alive(2))
+	awaitCluster(t, two, "both see each other", alive(2))
+	quiet, enough := 12*time.Second, errors.New("enough") // longer than a write may take
+	go func() {
+		time.Sleep(quiet)
+		two.publish("test", "first")
+		time.Sleep(quiet)
+		two.publish("test", "second")
+	}()
+	seen := map[string]int{}
+	err := client(t, one).AllEvents(withRoom(t), true, func(ev admin.Event) error {
+		if ev.Word == "unreachable" {
+			t.Errorf("%s: %s", ev.Proxy, ev.Text)
+		}
+		seen[ev.Proxy+" "+ev.Text]++
+		if ev.Text == "second" {
+			return enough
+		}
+		return nil
+	})
+	if !errors.Is(err, enough) || seen["ferry2 first"] != 1 || seen["ferry2 second"] != 1 {
+		t.Errorf("%v, seen %v", err, seen)
+	}
+}

@@ -22,7 +22,7 @@ const (
 	maxQuestion = 1 << 20 // bytes of its body
 	maxConns    = 64      // connections of all of them
 	maxAtOnce   = 64      // questions of one connection
-	writeTime   = 30 * time.Second
+	writeTime   = 10 * time.Second
 )
 
 // Headers of a question: who asks, and in which cluster.
