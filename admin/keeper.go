@@ -19,12 +19,14 @@ type Keeper struct {
 
 // Recovery is how this process came into the place of one that was killed or restarted.
 type Recovery struct {
-	Time      time.Time      `json:"time"`
-	Cause     string         `json:"cause"` // kill or restart
-	Sessions  int            `json:"sessions"`
-	Ended     map[string]int `json:"ended,omitempty"`     // that did not go on, by why
-	Corrected int            `json:"corrected,omitempty"` // sockets of which the kernel knew more
-	Pause     float64        `json:"pause_ms,omitempty"`  // in which nothing was relayed; behind a kill: since this process began to look
+	Time      time.Time         `json:"time"`
+	Cause     string            `json:"cause"` // kill or restart
+	Sessions  int               `json:"sessions"`
+	Ended     map[string]int    `json:"ended,omitempty"`      // that did not go on, by why
+	Links     int               `json:"links"`                // server links that go on
+	LostLinks map[string]string `json:"lost_links,omitempty"` // "pool/name" of those that do not, by why
+	Corrected int               `json:"corrected,omitempty"`  // sockets of which the kernel knew more
+	Pause     float64           `json:"pause_ms,omitempty"`   // in which nothing was relayed; behind a kill: since this process began to look
 }
 
 // Causes of a Recovery.

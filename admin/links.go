@@ -22,6 +22,7 @@ type Link struct {
 	HoldBytes   int64     `json:"hold_bytes"`       // the bound of that
 	GivenUp     uint64    `json:"given_up_total"`   // how often a move could not hold it on
 	Refused     uint64    `json:"refused_total"`    // connections that did not become a link
+	Protected   bool      `json:"protected"`        // it outlives a crash of the daemon
 }
 
 // Up reports whether the servers are linked, held or not.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -74,6 +75,12 @@ func writeRecovery(w io.Writer, r *admin.Recovery) {
 		ended += n
 	}
 	fmt.Fprintf(w, "behind a %s at %s: %d sessions went on, %d ended, %.0f ms\n", r.Cause, r.Time.UTC().Format(time.DateTime), r.Sessions, ended, r.Pause)
+	if r.Links+len(r.LostLinks) > 0 {
+		fmt.Fprintf(w, "server links behind it: %d went on, %d lost\n", r.Links, len(r.LostLinks))
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.LostLinks)) {
+		fmt.Fprintf(w, "lost link %s: %s\n", clean(name), clean(r.LostLinks[name]))
+	}
 }
 
 // writeKeeper says who holds the connections while the daemon is restarted; nothing if nobody is to.

@@ -265,7 +265,7 @@ func (d *daemon) proxyOptions(loops int) proxy.Options {
 
 // startMoves makes the coordinator and the server links, none yet. past is what the process before has left, nil if there is none.
 func (d *daemon) startMoves(cfg config.Config, past *handoff.Past) (err error) {
-	d.links = link.NewSet(link.Options{Backends: d.backends, Log: d.log.With("component", "link"), Registerer: d.registry, Tell: d.linkNotice})
+	d.links = link.NewSet(d.linkOptions())
 	d.moves, d.interrupted, err = handoff.New(handoff.Options{Sessions: d.proxy, Links: serverLinks{d.links}, Backends: d.backends,
 		Driver:   replay.New(native.Driver{Instance: d.instance}, d.proxy, d.log.With("component", "replay")),
 		Journals: filepath.Join(cfg.State, "moves"), Limits: d.limits, Log: d.log.With("component", "handoff"),

@@ -14,7 +14,7 @@ func (d *daemon) leave(cut *proxy.Cut, x *upgrade) {
 	if d.named != nil && !x.kept {
 		d.named(x.result.PID)
 	}
-	d.leaveLinks(x.links)
+	d.leaveLinks(x)
 	d.others.stop(expired()) //nolint:errcheck // this member goes on in the new process, so nobody hears that it goes
 	if !x.kept {
 		if err := x.conn.Send(message{Word: wordLeft, Pause: x.result.Pause}); err != nil {

@@ -187,7 +187,7 @@ func (d *daemon) inherit(ctx context.Context, l *left, present reading) error {
 	d.links.Start()
 	d.moves.Start()
 	hurry()
-	d.recovered = &admin.Recovery{Time: time.Now(), Cause: admin.RecoveredFromRestart, Sessions: d.proxy.Counts().Sessions, Pause: ms(time.Since(l.legacy.Cut))}
+	d.recovered = &admin.Recovery{Time: time.Now(), Cause: admin.RecoveredFromRestart, Sessions: d.proxy.Counts().Sessions, Links: d.links.Passage().Links, Pause: ms(time.Since(l.legacy.Cut))}
 	d.log.Info("ircferry goes on behind a restart", "version", admin.BuildVersion().Version, "instance", d.instance, "sessions", d.proxy.Counts().Sessions,
 		"pause", time.Since(l.legacy.Cut).Round(time.Millisecond))
 	d.publish("restart", fmt.Sprintf("version %s, %d sessions go on", admin.BuildVersion().Version, d.proxy.Counts().Sessions))

@@ -231,7 +231,7 @@ func (d *daemon) protect() error {
 	if err := errors.Join(d.keeping.setMemoryFile(memoryArena, os.NewFile(uintptr(fd), memoryArena)), d.remember()); err != nil {
 		return err
 	}
-	d.keeping.attend(d.proxy.KeepAll)
+	d.keeping.attend(d.keepAll)
 	return nil
 }
 

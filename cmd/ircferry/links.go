@@ -8,6 +8,7 @@ import (
 	"github.com/ircferry/ircferry/admin"
 	"github.com/ircferry/ircferry/backend"
 	"github.com/ircferry/ircferry/handoff"
+	"github.com/ircferry/ircferry/internal/config"
 	"github.com/ircferry/ircferry/proxy/link"
 )
 
@@ -25,6 +26,29 @@ func (s serverLinks) Hold(ctx context.Context, name string) (handoff.HeldLinks, 
 
 var _ handoff.Links = serverLinks{}
 
+func (d *daemon) linkOptions() link.Options {
+	o := link.Options{Backends: d.backends, Log: d.log.With("component", "link"), Registerer: d.registry, Tell: d.linkNotice}
+	if d.keeping.wanted() {
+		o.Keeper = d.keeping
+	}
+	return o
+}
+
+// keepAll gives all connections to a keeper that has none.
+func (d *daemon) keepAll(ctx context.Context) error {
+	d.links.KeepAll(ctx)
+	return d.proxy.KeepAll(ctx)
+}
+
+// recoverLinks goes on with the server links of a killed daemon, as far as that can be. Whatever becomes of them, the sessions go on.
+func (d *daemon) recoverLinks(kept map[uint64]int, running config.Config) link.Recovered {
+	r, err := d.links.Recover(kept, running.Pools)
+	if err != nil {
+		d.log.Error("the server links of the killed daemon are lost", "err", err)
+	}
+	return r
+}
+
 // linkPictures shows the links of a pool to the admin API.
 func (d *daemon) linkPictures(pool string) (all []admin.Link) {
 	for _, i := range d.links.Links() {
@@ -32,7 +56,7 @@ func (d *daemon) linkPictures(pool string) (all []admin.Link) {
 			continue
 		}
 		l := admin.Link{Name: i.Name, Listen: i.Listen, Dial: i.Dial, State: i.State.String(), From: i.From, Backend: i.Backend, Server: i.Server, SID: i.SID,
-			Proto: i.Proto, KeptBytes: i.Kept, HoldBytes: i.Hold, GivenUp: i.GivenUp, Refused: i.Refused}
+			Proto: i.Proto, KeptBytes: i.Kept, HoldBytes: i.Hold, GivenUp: i.GivenUp, Refused: i.Refused, Protected: i.Protected}
 		if i.State != link.Down {
 			l.Since = i.Since
 		}

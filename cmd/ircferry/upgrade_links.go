@@ -97,12 +97,15 @@ func (x *upgrade) linkLegacy() (*link.Carried, []int, error) {
 }
 
 // leaveLinks gives the links up to the process that has them, or ends them.
-func (d *daemon) leaveLinks(stopped *link.Stopped) {
+func (d *daemon) leaveLinks(x *upgrade) {
 	ctx, cancel := context.WithTimeout(context.Background(), linksTime)
 	defer cancel()
 	end := d.links.Close
-	if stopped != nil {
-		end = stopped.Leave
+	switch {
+	case x.links != nil && x.kept:
+		end = x.links.LeaveToKeeper
+	case x.links != nil:
+		end = x.links.Leave
 	}
 	if err := end(ctx); err != nil {
 		d.log.Warn("server links did not end in order", "err", err)

@@ -35,7 +35,11 @@ type linkPair struct {
 
 func startLinkFerry(t *testing.T) *linkRig {
 	t.Helper()
-	f := startFerry(t)
+	return withLinks(t, startFerry(t))
+}
+
+func withLinks(t *testing.T, f *ferry) *linkRig {
+	t.Helper()
 	r := &linkRig{ferry: f, pair: certtest.SelfSigned(t, certtest.Options{Names: []string{"leaf.example"}}), services: freeAddress(t), leaf: freeAddress(t)}
 	cert, key := r.pair.Write(t, f.dir, "leaf")
 	plain, err := net.Listen("tcp", "127.0.0.1:0")

@@ -28,6 +28,10 @@ func (s *Set) Recover(kept map[uint64]int, pools map[string]config.Pool) (Recove
 	report := Recovered{Lost: map[string]string{}}
 	next, servers, err := s.plan(pools)
 	if err != nil {
+		for tag, fd := range kept {
+			shut(fd)
+			s.drop(tag)
+		}
 		return report, fmt.Errorf("recover links: %w", err)
 	}
 	s.ports, s.servers = next, servers
@@ -43,9 +47,7 @@ func (s *Set) Recover(kept map[uint64]int, pools map[string]config.Pool) (Recove
 		l, name, err := s.recoverLink(number, os.NewFile(uintptr(fd), "link journal"), peer, ircd)
 		if err != nil {
 			report.Lost[name] = err.Error()
-			if s.keeper != nil {
-				s.keeper.Drop(tagOf(number, tagJournal), tagOf(number, tagPeer), tagOf(number, tagIrcd)) //nolint:errcheck // both sides are closed in any case
-			}
+			s.drop(tagOf(number, tagJournal), tagOf(number, tagPeer), tagOf(number, tagIrcd))
 			s.log.Error("the link is lost with the process before", "link", name, "err", err)
 			continue
 		}
@@ -57,9 +59,17 @@ func (s *Set) Recover(kept map[uint64]int, pools map[string]config.Pool) (Recove
 	for tag, fd := range kept { // of links without a journal
 		if tag&^tagOfLink&(1<<32-1) != tagJournal && fd >= 0 {
 			shut(fd)
+			s.drop(tag)
 		}
 	}
 	return report, nil
+}
+
+// drop has the keeper forget what is closed.
+func (s *Set) drop(tags ...uint64) {
+	if s.keeper != nil {
+		s.keeper.Drop(tags...) //nolint:errcheck // then there is no keeper
+	}
 }
 
 // take answers a descriptor, which is the caller's from then on; -1: there is none.
@@ -152,6 +162,7 @@ func (l *link) hearAgain(p *pictureState, all []heard, j *journal, fds [2]int) e
 		l.flush()
 	}
 	l.log, l.relives = log, false
+	j.head.Tries.Store(0)
 	if l.state == Down {
 		return errors.New("it was at its end")
 	}
