@@ -119,7 +119,10 @@ func (s *session) spliceAsWork(to *peer, queues backend.Splice) {
 		w.shard.Worked()
 		if errors.Join(s.client.Taken(w.legs, left[0]), s.backend.Taken(w.legs, left[1])) != nil {
 			s.cutOff(ReasonCrash)
+			return
 		}
+		s.flushClient() // what was sealed already waits, and nothing was written of it
+		s.flushBackend()
 		return
 	}
 	w.shard.Worked()

@@ -1,8 +1,12 @@
 package proxy
 
 import (
+	"crypto/tls"
+	"fmt"
+	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -81,6 +85,11 @@ func (k *memoryKeeper) all() map[uint64]int {
 // keptRig is a rig of two native ircds, with a keeper.
 func keptRig(t *testing.T) (r *rig, a, b *native, k *memoryKeeper) {
 	plaintextOnly(t)
+	return keptRigOver(t, nil)
+}
+
+// keptRigOver is keptRig whose clients come over TLS if there is a configuration.
+func keptRigOver(t *testing.T, secure map[string]*tls.Config) (r *rig, a, b *native, k *memoryKeeper) {
 	k = &memoryKeeper{t: t, kept: map[uint64]int{}}
 	t.Cleanup(func() {
 		for _, fd := range k.all() {
@@ -88,7 +97,12 @@ func keptRig(t *testing.T) (r *rig, a, b *native, k *memoryKeeper) {
 		}
 	})
 	a, b = newNative(t, "a"), newNative(t, "b")
-	r = newRig(t, rigOptions{backends: []config.Backend{a.config(), b.config()}, keeper: k.process()})
+	o := rigOptions{backends: []config.Backend{a.config(), b.config()}, keeper: k.process(), secure: secure}
+	if secure != nil {
+		o.listener.TLS = &config.ListenerTLS{}
+	}
+	r = newRig(t, o)
+	r.secure = secure != nil
 	r.up("main/a")
 	r.up("main/b")
 	if err := r.KeepAll(t.Context()); err != nil {
@@ -102,8 +116,18 @@ func keptRig(t *testing.T) (r *rig, a, b *native, k *memoryKeeper) {
 func (r *rig) killed(k *memoryKeeper) []backend.Held {
 	r.t.Helper()
 	old := r.Proxy
-	arena := duplicate(r.t, old.ArenaFD())
-	for _, w := range old.workers {
+	held := r.goesOn(k, nil, old.workers...)
+	if err := old.Close(); err != nil {
+		r.t.Error(err)
+	}
+	return held
+}
+
+// goesOn is killed for a Proxy of which these loops turn still.
+func (r *rig) goesOn(k *memoryKeeper, secure map[string]*tls.Config, turning ...*worker) []backend.Held {
+	r.t.Helper()
+	arena := duplicate(r.t, r.ArenaFD())
+	for _, w := range turning {
 		gone := make(chan struct{})
 		w.loop.Post(func() {
 			w.each(func(s *session) {
@@ -117,7 +141,7 @@ func (r *rig) killed(k *memoryKeeper) []backend.Held {
 		<-gone
 	}
 	r.registry = prometheus.NewRegistry()
-	s, report, err := Recover(Options{Instance: "test", Backends: r.set, Log: r.log, Registerer: r.registry, Keeper: k.process()}, Kept{Arena: arena, Descriptors: k.all()}, nil)
+	s, report, err := Recover(Options{Instance: "test", Backends: r.set, Log: r.log, Registerer: r.registry, Keeper: k.process()}, Kept{Arena: arena, Descriptors: k.all()}, secure)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -127,9 +151,6 @@ func (r *rig) killed(k *memoryKeeper) []backend.Held {
 	held := s.Held()
 	s.Start()
 	r.Proxy = s.Proxy()
-	if err := old.Close(); err != nil {
-		r.t.Error(err)
-	}
 	return held
 }
 
@@ -245,4 +266,71 @@ func (r *rig) awaitsLive() {
 		}
 		return there
 	})
+}
+
+// A process is killed at each step of a splice: client and ircd get each byte once, in order.
+func TestKilledInTheMidstOfASplice(t *testing.T) {
+	plaintextOnly(t)
+	for name, secure := range map[string]map[string]*tls.Config{"plaintext": nil, "TLS": {"irc": serverTLS(t, 0)}} {
+		points := 0
+		for died := true; died; points++ {
+			t.Run(fmt.Sprint(name, "/", points+1), func(t *testing.T) { died = splicedAt(t, secure, points+1) })
+		}
+		if points < 4 {
+			t.Errorf("%s: %d steps", name, points)
+		}
+	}
+}
+
+func splicedAt(t *testing.T, secure map[string]*tls.Config, at int) (died bool) {
+	r, a, b, k := keptRigOver(t, secure)
+	x := r.user(a, "ann")
+	r.freeze(x)
+	r.Park([]string{x.u}, "irc.a")
+	x.client.send("PRIVMSG #x :held\r\n")
+	server := r.attach(x, b)
+	splice := []backend.Splice{{U: x.u, RQ: []byte("PRIVMSG #x :not run\r\n"), SQ: []byte(":irc the end\r\n"), Live: true}}
+	dead, end := make(chan *worker, 1), make(chan struct{})
+	t.Cleanup(func() { close(end) })
+	var steps atomic.Int32
+	if err := r.onAll(ctxOf(t), func(w *worker) {
+		f := func(step string) {
+			if steps.Add(1) == int32(at) {
+				t.Logf("killed at %q", step)
+				dead <- w
+				<-end // nothing more happens in this process
+				runtime.Goexit()
+			}
+		}
+		w.legs.Step = f
+		w.shard.OnStep(f)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	old, done := r.Proxy, make(chan []backend.Moved, 1)
+	go func() { done <- old.Splice(ctxOf(t), "main/b", splice) }()
+	select {
+	case w := <-dead:
+		died = true
+		for _, other := range old.workers {
+			if other != w {
+				r.goesOn(k, secure, other)
+			}
+		}
+		go func() { done <- r.Splice(ctxOf(t), "main/b", splice) }()
+	case m := <-done:
+		if steps.Add(-1<<30) < int32(at)-1<<30 { // nobody dies any more
+			done <- m
+			break
+		}
+		t.Skip("killed behind the splice")
+	}
+	one(t, <-done, "")
+	x.client.expect(":irc the end\r\n")
+	server.expect("PRIVMSG #x :not run\r\nPRIVMSG #x :held\r\n")
+	x.client.send("PRIVMSG #x :on\r\n")
+	server.expect("PRIVMSG #x :on\r\n")
+	server.send(":irc on\r\n")
+	x.client.expect(":irc on\r\n")
+	return died
 }
