@@ -101,20 +101,20 @@ func TestKills(t *testing.T) {
 	w := startMixed(t, f.port, secure, clients, clients/20)
 	upgrades, restarts, drains := 0, 0, 0
 	var pauses []float64
-	for n := 1; n <= kills; n++ {
+	for round, n := 1, 1; n <= kills; round, n = round+1, n+1 {
 		f.await("the keeper has everything", func(st keptStatus) bool { return st.Keeper.Up && st.Keeper.Descriptors >= 2*clients })
 		switch {
-		case n%10 == 5:
+		case round%5 == 2:
 			f.upgrade()
 			upgrades++
-		case n%10 == 0:
+		case round%5 == 4:
 			f.end(f.await("it serves", serves).PID, syscall.SIGUSR1)
 			f.run()
 			restarts++
-		case n%20 == 7:
+		case round%10 == 3:
 			f.replace(drains)
 			drains++
-		case n%20 == 13:
+		case round%10 == 6:
 			f.keeper.kill()
 			f.startKeeper()
 			f.await("the next keeper has everything", func(st keptStatus) bool { return st.Keeper.Up && st.Keeper.Descriptors >= 2*clients })
