@@ -24,8 +24,9 @@ import (
 // The new process's side of an upgrade: see handover.go.
 
 const (
-	// firstChecks is how long the backends that are up for the old process have to be so for this one.
-	firstChecks = 10 * time.Second
+	// firstChecks is how long the backends that are up for the old process have to be so for this one: as long as that one waits (prepareTime), but for the rest
+	// of what is prepared. It serves meanwhile, so an ircd that is too busy for some checks is no reason to refuse.
+	firstChecks = prepareTime - 5*time.Second
 	// wordTime bounds the wait for a word of the old process, which may be busy with others'.
 	wordTime = time.Minute
 	// leftTime bounds the wait for the old process to have told the service manager.
