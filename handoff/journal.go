@@ -21,7 +21,7 @@ import (
 //	BEHIND u=                               his output has a gap
 //	DROP u=                                 no destination gets his records any more; at any time
 //	RELEASE tx=                             synced before RELEASE is sent
-//	RELEASED tx= at=                        when, in milliseconds since 1970
+//	RELEASED tx= uptime=                    when, in milliseconds since the machine has started
 //	PLACE to= [newepoch] [released]         the operator has said where the users go
 //	IMPORT tx= to= epoch=                   each try to place the users, before COMMIT can leave
 //	FAILED tx=                              that they certainly are not committed there

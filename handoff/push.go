@@ -3,7 +3,6 @@ package handoff
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/ircferry/ircferry/backend"
 	"github.com/ircferry/ircferry/handoff/protocol"
@@ -156,7 +155,7 @@ func (x *run) release(ctx context.Context) error {
 		return err
 	}
 	x.note(event{what: released})
-	x.markNow("RELEASED", "tx", x.tx, "at", millis(time.Now()))
+	x.markNow("RELEASED", "tx", x.tx, "uptime", millisOf(uptime()))
 	return nil
 }
 

@@ -111,7 +111,7 @@ func (x *run) readMarks(told *chronicle) {
 		has = ownerAsked
 	}
 	if released, ok := told.said("RELEASED"); ok {
-		has, x.until = ownerJournal, timeOf(released, "at").Add(x.limits.Park)
+		has, x.until = ownerJournal, time.Now().Add(x.limits.Park-ago(released, "uptime"))
 	} else if has == ownerAsked && x.parked() { // it knew, and its word of it was lost
 		has, x.until = ownerJournal, time.Now().Add(x.limits.Park)
 	}
@@ -195,7 +195,7 @@ func (x *run) afterCrash(told *chronicle) error {
 		}
 		x.note(event{what: released})
 		x.until = time.Now().Add(x.limits.Park)
-		x.mark("RELEASED", "tx", x.tx, "at", millis(time.Now()))
+		x.mark("RELEASED", "tx", x.tx, "uptime", millisOf(uptime()))
 	}
 	return nil
 }

@@ -23,6 +23,7 @@ var onTheWall = map[string]string{
 	"admin/page.go":                    "the time that stands on the page",
 	"admin/certmetrics.go":             "a metric's value",
 	"handoff/coordinator.go":           "the name of a move",
+	"handoff/marks.go":                 "when a move began, for its report",
 	"handoff/protocol/control.go":      "a token that is only compared",
 	"proxy/handshake/tickets.go":       "the age of a ticket key, for another process",
 	"proxy/handshake/sharedtickets.go": "the period of a ticket key, for other proxies",

@@ -61,7 +61,7 @@ var doors = map[string][]string{
 	"github.com/armon/go-proxyproto": {"internal/ircd/listen"},
 	"github.com/hashicorp":           {"internal/cluster/"},
 	"github.com/coreos/go-systemd":   {"cmd/"},
-	"golang.org/x/sys":               {"proxy/", "cmd/ircferry/", "internal/fdpass/", "internal/keeper/"},
+	"golang.org/x/sys":               {"proxy/", "cmd/ircferry/", "internal/fdpass/", "internal/keeper/", "handoff/uptime.go"},
 	"golang.org/x/crypto":            {"proxy/"},
 	"golang.org/x/term":              {"cmd/"},
 }
