@@ -63,6 +63,44 @@ func awkwardMoments(t *testing.T, ircd *stockIRCd) {
 	users["ann"].sees(" QUIT ")
 }
 
+// What streams have told goes along in an upgrade of ircferry: behind it users are made again as before it, also such as have come in between.
+func TestReplayBehindAnUpgrade(t *testing.T) {
+	t.Parallel()
+	ircd := stockIRCds[0].make(t)
+	ircd.run()
+	f := startFerry(t, nil, "", ircd.backend())
+	ann, ben := login(t, f.port, "127.0.9.1", "ann"), login(t, f.port, "127.0.9.2", "ben")
+	for _, c := range []*irc{ann, ben} {
+		c.send("JOIN #room")
+		c.expect(" 366 ")
+	}
+	ann.send("MODE #room +v ben")
+	ben.send("AWAY :gone")
+	ben.expect(" 306 ")
+	ann.fence()
+	before := ann.count()
+	for n := range 2 {
+		if out, code := f.ctl("upgrade"); code != 0 {
+			t.Fatalf("upgrade: exit %d\n%s", code, out)
+		}
+		login(t, f.port, "127.0.9.3", fmt.Sprintf("cat%d", n)).fence()
+		ircd.restart(f)
+		ben.send("PRIVMSG #room :here")
+		ann.expect("PRIVMSG #room :here")
+	}
+	ann.send("NAMES #room")
+	if names := ann.expect(" 353 "); !strings.Contains(names, "@ann") || !strings.Contains(names, "+ben") {
+		t.Errorf("afterwards %q", names)
+	}
+	ann.send("WHOIS ben")
+	ann.expect(" 301 ann ben :gone")
+	for _, line := range ann.since(before) {
+		if strings.Contains(line, " JOIN ") || strings.Contains(line, " QUIT ") || strings.Contains(line, " MODE ") {
+			t.Errorf("ann sees %q", line)
+		}
+	}
+}
+
 // direct is a client that comes past ircferry.
 func (i *stockIRCd) direct(t *testing.T, nick string) *irc {
 	t.Helper()

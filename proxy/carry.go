@@ -73,7 +73,8 @@ type sessionState struct {
 	Pace      *int   `json:"pace,omitempty"` // what was held goes out slowly, and so much is left of it
 
 	Opening *openingState `json:"opening,omitempty"`
-	Move    *heldState    `json:"move,omitempty"` // of one that a move holds
+	Move    *heldState    `json:"move,omitempty"`  // of one that a move holds
+	Heard   *heardState   `json:"heard,omitempty"` // of one that is listened to
 }
 
 // openingState is an opening in a state that goes along.
@@ -112,6 +113,7 @@ func (s *session) carried(c *admit.Census) (st sessionState, fds []int) {
 	if r := s.reason(); r != reasonNone {
 		st.Reason = r.String()
 	}
+	st.Heard = s.heardState()
 	if s.peer != nil {
 		st.At = s.peer.name
 	}

@@ -75,9 +75,7 @@ func (s *session) setPeer(to *peer) {
 		from.typing.Add(-1)
 	}
 	if to != nil {
-		if to.network == nil && to.b.Replays() {
-			to.network = track.NewNetwork()
-		}
+		to.listen()
 		s.slot().Last = to.mark
 		to.b.SessionDelta(1)
 		to.live.Add(1)

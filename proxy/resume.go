@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -243,6 +244,7 @@ func (s *session) resumeFacts(st *sessionState) error {
 	if st.Last != "" {
 		s.slot().Last = s.w.p.names.mark(st.Last)
 	}
+	s.resumeHeard(st.Heard, cmp.Or(st.At, st.Last))
 	if st.At != "" {
 		b, ok := s.w.p.backends.Backend(st.At)
 		if !ok {

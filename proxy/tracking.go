@@ -81,3 +81,39 @@ func (s *session) record(l *listened) backend.UserRecord {
 	}
 	return u
 }
+
+// heardState is what is known of a session, for a successor. What is being asked does not go along: a move that asks does not rest.
+type heardState struct {
+	Record track.State       `json:"record"`
+	Facts  *backend.TLSFacts `json:"facts,omitempty"`
+	Rest   []byte            `json:"rest,omitempty"`
+}
+
+func (s *session) heardState() *heardState {
+	l := s.known()
+	if l == nil {
+		return nil
+	}
+	return &heardState{l.State(), l.facts, l.rest}
+}
+
+// resumeHeard goes on listening. at is the backend that has, or had, the stream.
+func (s *session) resumeHeard(st *heardState, at string) {
+	b, ok := s.w.p.backends.Backend(at)
+	if st == nil || !ok || !b.Replays() {
+		return
+	}
+	p := s.w.peerOf(b)
+	p.listen()
+	if s.w.listened == nil {
+		s.w.listened = make(map[uint32]*listened)
+	}
+	s.w.listened[s.index] = &listened{Record: p.network.Resume(st.Record), gen: s.gen, facts: st.Facts, rest: st.Rest}
+}
+
+// listen has the streams of the backend's clients listened to from now on, if that is configured.
+func (p *peer) listen() {
+	if p.network == nil && p.b.Replays() {
+		p.network = track.NewNetwork()
+	}
+}

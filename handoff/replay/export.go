@@ -63,7 +63,7 @@ func (p *party) fenced(ctx context.Context, ins map[string]uint64) ([]backend.Us
 	}
 	if untracked > 0 {
 		return nil, fmt.Errorf("%d of %d users cannot be made again: they came before their streams were listened to, that is before driver: replay was configured or ircferry was "+
-			"upgraded", untracked, len(questions))
+			"killed; with them gone, or come again, it can be done", untracked, len(questions))
 	}
 	for _, u := range users {
 		if u.Overflow {

@@ -12,6 +12,7 @@ type Network struct {
 	lists    string // channel modes that are lists: "beI"
 	always   string // that have a parameter always
 	onSet    string // that have one when they are set
+	mapping  string // the casemapping's name
 	lower    [256]byte
 	channels map[string]*Channel
 	texts    map[string]string
@@ -37,6 +38,7 @@ func NewNetwork() *Network {
 }
 
 func (n *Network) casemapping(name string) {
+	n.mapping = strings.Clone(name)
 	for i := range n.lower {
 		c := byte(i)
 		if c >= 'A' && c <= 'Z' || name == "rfc1459" && c >= '[' && c <= '^' || name == "rfc1459-strict" && c >= '[' && c <= ']' {

@@ -1,6 +1,7 @@
 package track
 
 import (
+	"encoding/json"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -25,6 +26,20 @@ func picture(r *Record) string {
 		parts = append(parts, strings.Join(r.List(l), ","))
 	}
 	return strings.Join(parts, " ")
+}
+
+// carried is a record in another process.
+func carried(t *testing.T, r *Record) *Record {
+	t.Helper()
+	text, err := json.Marshal(r.State())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var st State
+	if err := json.Unmarshal(text, &st); err != nil {
+		t.Fatal(err)
+	}
+	return NewNetwork().Resume(st)
 }
 
 func TestRecord(t *testing.T) {
@@ -61,8 +76,12 @@ func TestRecord(t *testing.T) {
 		{"another life", "", me + "JOIN #a\r\n:ann MODE ann +i\r\n:irc.test 001 Anna :Welcome\r\n", "Anna + away= account= caps= used=    "},
 	} {
 		r := welcomed(t, "ann")
-		r.FromClient([]byte(c.client))
-		r.FromIRCd([]byte(c.ircd))
+		r.FromClient([]byte(c.client[:len(c.client)/2]))
+		r = carried(t, r)
+		r.FromClient([]byte(c.client[len(c.client)/2:]))
+		r.FromIRCd([]byte(c.ircd[:len(c.ircd)/2]))
+		r = carried(t, r)
+		r.FromIRCd([]byte(c.ircd[len(c.ircd)/2:]))
 		if got := strings.ReplaceAll(picture(r), "PASS,", ""); got != c.want {
 			t.Errorf("%s:\n got %q\nwant %q", c.name, got, c.want)
 		}
