@@ -253,3 +253,20 @@ func TestOneConversationOfSeveralIsKept(t *testing.T) {
 		settle()
 	})
 }
+
+// A conversation over which an ircd makes no sense any more is ended, before another one is begun and behind each that fails.
+func TestConversationThatMakesNoSenseIsEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, d := newWorld(), newIrcd("e1")
+		w.set("/a", d.accept)
+		s := w.newSet(t, "", one(natives("a")))
+		after(time.Second)
+		d.mu.Lock()
+		d.hello.Stream = "nowhere"
+		d.mu.Unlock()
+		after(time.Minute)
+		if n := w.dialled("/a"); n < 3 || d.ended.Load() != int64(n) || get(t, s, "a").Oper() != Down {
+			t.Errorf("%d conversations, %d have ended; it is %s", n, d.ended.Load(), get(t, s, "a").Oper())
+		}
+	})
+}
