@@ -350,13 +350,17 @@ func TestWhoMayUseASocket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	group, err := user.LookupGroupId(us.Gid)
+	if err != nil {
+		t.Fatal(err)
+	}
 	name := regexp.QuoteMeta(us.Username)
 	for _, c := range []struct {
 		mode os.FileMode
 		want string
 	}{
 		{0o666, "^$"},
-		{0o660, "^user " + name + ` and group \S+ \(0660\)$`},
+		{0o660, "^user " + name + " and group " + regexp.QuoteMeta(group.Name) + ` \(0660\)$`},
 		{0o600, "^user " + name + ` \(0600\)$`},
 	} {
 		if err := os.Chmod(path, c.mode); err != nil {
