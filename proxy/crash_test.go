@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"crypto/tls"
 	"encoding/binary"
 	"encoding/json"
@@ -8,6 +9,9 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/signal"
+	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -19,6 +23,9 @@ import (
 	"github.com/ircferry/ircferry/backend"
 	"github.com/ircferry/ircferry/internal/config"
 	"github.com/ircferry/ircferry/proxy/handshake"
+	"github.com/ircferry/ircferry/proxy/leg"
+	"github.com/ircferry/ircferry/proxy/loop"
+	"github.com/ircferry/ircferry/proxy/wire"
 )
 
 // The process that is killed: the test binary once more, with a Proxy and a keeper in the process that has started it.
@@ -34,7 +41,9 @@ type crasherTask struct {
 	Cert, Key string    // files
 	Step      string    // it kills itself there
 	After     int       // when it has been there so often
-	Blind     bool      // without the kernel's counts: the negative control
+	Poison    string    // ... or when bytes with this in them are worked
+	Jail      string
+	Blind     bool // without the kernel's counts: the negative control
 }
 
 const (
@@ -147,7 +156,7 @@ func runCrasher(text string) error {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelInfo}))
-	o := Options{Instance: "test", Loops: task.Loops, MaxSessions: 1024, Backends: set, Log: log, Keeper: keeper}
+	o := Options{Instance: "test", Loops: task.Loops, MaxSessions: 1024, Backends: set, Log: log, Keeper: keeper, Quarantine: task.Jail}
 	var p *Proxy
 	start := func() {}
 	if task.First {
@@ -160,6 +169,11 @@ func runCrasher(text string) error {
 	} else {
 		arena := kept[arenaTag]
 		delete(kept, arenaTag)
+		if task.Blind {
+			if err := blind(arena, kept); err != nil {
+				return err
+			}
+		}
 		s, report, err := Recover(o, Kept{Arena: arena, Descriptors: kept}, secure)
 		if err != nil {
 			return err
@@ -167,7 +181,7 @@ func runCrasher(text string) error {
 		log.Info("recovered", "report", fmt.Sprintf("%+v", report))
 		p, start = s.Proxy(), s.Start
 	}
-	p.stumbleAt(task.Step, task.After)
+	p.stumbleAt(task)
 	start()
 	if err := p.SetListeners([]config.Listener{{Name: "irc", Pool: "main", Address: task.Listeners[0]},
 		{Name: "ircs", Pool: "main", Address: task.Listeners[1], TLS: &config.ListenerTLS{}}, {Name: "over", Pool: "over", Address: task.Listeners[2]}}, secure); err != nil {
@@ -176,22 +190,97 @@ func runCrasher(text string) error {
 	if err := keeper.send(opReady, 0); err != nil {
 		return err
 	}
+	look := make(chan os.Signal, 1)
+	signal.Notify(look, syscall.SIGUSR1)
+	go func() {
+		for range look {
+			p.dump()
+		}
+	}()
 	select {}
 }
 
-// stumbleAt has the process kill itself at a step.
-func (p *Proxy) stumbleAt(step string, after int) {
-	if step == "" {
+// dump tells how each session stands.
+func (p *Proxy) dump() {
+	for _, w := range p.workers {
+		w.loop.Post(func() {
+			w.each(func(s *session) {
+				slot := s.slot()
+				fmt.Fprintf(os.Stderr, "%s %s marks %#x flags %#x to-client %+v to-backend %+v; client more %v full %v deaf %v ended %v kernel %+v; backend more %v full %v deaf %v ended %v kernel %+v\n",
+					s.id(), s.state, slot.Marks, slot.Flags, slot.ToClient, slot.ToBackend, s.client.More(), s.client.Full(), s.client.Deaf(), s.client.Ended(),
+					loop.Counts(s.client.FD()), s.backend.More(), s.backend.Full(), s.backend.Deaf(), s.backend.Ended(), loop.Counts(s.backend.FD()))
+			})
+		})
+	}
+}
+
+// blind makes the kernel's counts what ours are, as if nobody had asked.
+func blind(fd int, kept map[uint64]int) error {
+	fd, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	a, err := wire.Attach(fd, wire.Options{})
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	a.Recover()
+	l, err := loop.New(nobody{})
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	for i := range a.Shards() {
+		lp := &leg.Loop{Loop: l, Shard: a.Shard(i)}
+		lp.Shard.Journal()
+		a.Used(i, func(id wire.SlotID, slot *wire.Slot) {
+			lp.Shard.DropWorkOf(id)
+			for _, side := range []leg.Side{leg.Client, leg.Backend} {
+				fd, ok := kept[leg.Tag(id, slot.Generation, leg.PortOf(slot, side))]
+				if x := leg.New(slot, side); ok && x.Take(lp, fd, 1) == nil {
+					x.Begin(lp, 0)
+					l.Unwatch(fd)
+				}
+			}
+		})
+	}
+	return nil
+}
+
+type nobody struct{}
+
+func (nobody) Ready(loop.Key, loop.Events)    {}
+func (nobody) Expired(loop.Key)               {}
+func (nobody) Panicked(loop.Key, any, []byte) {}
+func (nobody) TurnOver()                      {}
+
+// stumbleAt has the process kill itself at a step. What it is about to do once more is not interrupted but before and behind it: what ends two processes
+// is quarantined.
+func (p *Proxy) stumbleAt(task crasherTask) {
+	if task.Step == "" {
 		return
 	}
 	var n atomic.Int64
-	f := func(at string) {
-		if at == step && n.Add(1) == int64(after) {
-			syscall.Kill(os.Getpid(), syscall.SIGKILL)
-			select {}
+	redo := strings.HasPrefix(task.Step, "redo")
+	for i, w := range p.workers {
+		f := func(at string) {
+			if at != task.Step || w.legs.Redoing() && !redo && task.Poison == "" {
+				return
+			}
+			if task.Poison != "" && (w.shard.Staged().Slot == 0 || !bytes.Contains(w.shard.Staging()[:4096], []byte(task.Poison))) {
+				return
+			}
+			if n.Add(1) == int64(task.After) {
+				for k, other := range p.workers { // nor what another loop does once more
+					for k != i && other.legs.Redoing() {
+						runtime.Gosched()
+					}
+				}
+				syscall.Kill(os.Getpid(), syscall.SIGKILL)
+				select {}
+			}
 		}
-	}
-	for _, w := range p.workers {
 		w.legs.Step = f
 		w.shard.OnStep(f)
 	}

@@ -3,10 +3,14 @@ package proxy
 import (
 	"crypto/tls"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -40,7 +44,18 @@ func (r *crashRig) crowd(n int) (stop func()) {
 		for _, s := range all {
 			s.stop.Store(true)
 		}
-		running.Wait()
+		done := make(chan struct{})
+		go func() { running.Wait(); close(done) }()
+		select {
+		case <-done:
+		case <-time.After(2 * patience):
+			r.t.Errorf("sessions do not come to their end")
+			r.look()
+			for _, s := range all {
+				s.client.Close()
+			}
+			<-done
+		}
 	}
 }
 
@@ -58,7 +73,7 @@ func TestKilledAtAnyTime(t *testing.T) {
 	r := newCrashRig(t)
 	r.start("", 0)
 	r.awaitReady()
-	stop := r.crowd(30)
+	stop, leave := r.crowd(30), r.passers(2)
 	for range kills(25) {
 		time.Sleep(time.Duration(rand.IntN(60)) * time.Millisecond)
 		r.kill()
@@ -68,29 +83,34 @@ func TestKilledAtAnyTime(t *testing.T) {
 			break
 		}
 	}
+	leave()
 	stop()
 	t.Log(r.sum())
 }
 
-// steps are where a process kills itself: each is the worst moment of something.
-var steps = []string{"read", "recorded", "committed", "half applied", "applied", "written", "ending", "ended", "hung up", "redo", "redone"}
+// steps are where a process kills itself: each is the worst moment of something. The last two are in the midst of taking over.
+var steps = []string{"read", "recorded", "committed", "half applied", "applied", "written", "ending", "ended", "hung up", "accepted", "kept", "redo", "redone"}
 
-// The same at the worst points, hundreds of times.
+// The same at the worst points, and while others come and go. Nobody who was welcomed is lost.
 func TestKilledAtTheWorstPoints(t *testing.T) {
 	r := newCrashRig(t)
 	r.start("", 0)
 	r.awaitReady()
-	stop := r.crowd(30)
+	stop, leave := r.crowd(30), r.passers(3)
 	hits := map[string]int{}
-	for i := range kills(33) {
+	for i := range kills(len(steps)) {
 		r.kill()
-		step := steps[i%len(steps)]
-		after := 1 + rand.IntN(200)
-		if i%2 == 0 || step == "redo" || step == "redone" || step[0] == 'e' || step[0] == 'h' {
-			after = 1 + rand.IntN(3)
+		step, after := steps[i%len(steps)], 1+rand.IntN(3)
+		switch {
+		case strings.HasPrefix(step, "redo"): // there must be something to be done once more
+			r.start("read", 1+rand.IntN(50))
+			r.await(patience)
+			after = 1
+		case i/len(steps)%2 == 1:
+			after = 1 + rand.IntN(200)
 		}
 		r.start(step, after)
-		if r.await(300 * time.Millisecond) {
+		if r.await(2 * time.Second) {
 			hits[step]++
 		}
 		r.start("", 0)
@@ -98,6 +118,129 @@ func TestKilledAtTheWorstPoints(t *testing.T) {
 			break
 		}
 	}
+	for _, step := range steps {
+		if hits[step] == 0 {
+			t.Errorf("nothing came to %q", step)
+		}
+	}
+	leave()
 	stop()
 	t.Log(r.sum(), hits)
+}
+
+// passers are clients that come, talk for a moment and go, all the time; of those that are welcomed each byte arrives. Who is on the way in when the
+// process is killed may be lost.
+func (r *crashRig) passers(n int) (leave func()) {
+	over := make(chan struct{})
+	var all sync.WaitGroup
+	var went, lost atomic.Int64
+	for i := range n {
+		all.Go(func() {
+			for k := 0; ; k++ {
+				select {
+				case <-over:
+					return
+				default:
+				}
+				s, err := r.connect(fmt.Sprintf("p%dx%d", i, k), i%3, tls.VersionTLS13)
+				if err != nil {
+					lost.Add(1)
+					continue
+				}
+				s.half = k%2 == 0
+				time.AfterFunc(time.Duration(rand.IntN(60))*time.Millisecond, func() { s.stop.Store(true) })
+				if err := s.run(); err != nil {
+					r.t.Error(err)
+				}
+				went.Add(1)
+			}
+		})
+	}
+	return func() {
+		close(over)
+		all.Wait()
+		r.t.Logf("%d clients came and went, %d did not come in", went.Load(), lost.Load())
+	}
+}
+
+// The negative control: were the kernel's counts as ours are, bytes would be lost or come twice.
+func TestKilledWithoutTheKernelsCounts(t *testing.T) {
+	quiet := &notFailing{TB: t}
+	r := newCrashRig(quiet)
+	r.task.Blind = true
+	r.start("", 0)
+	r.awaitReady()
+	stop := r.crowd(30)
+	for range 60 {
+		r.kill()
+		r.start([]string{"read", "written"}[rand.IntN(2)], 1+rand.IntN(100))
+		r.await(2 * time.Second)
+		r.start("", 0)
+		r.awaitReady()
+		if quiet.failed.Load() {
+			break
+		}
+	}
+	stop()
+	if !quiet.failed.Load() {
+		t.Error("nobody has noticed")
+	}
+}
+
+// notFailing is a test whose errors are what is wanted.
+type notFailing struct {
+	testing.TB
+	failed atomic.Bool
+}
+
+func (n *notFailing) Errorf(f string, a ...any) { n.Logf(f, a...); n.failed.Store(true) }
+func (n *notFailing) Error(...any)              { n.failed.Store(true) }
+
+// A session whose bytes end the process, and the next one too, is closed with a word; what it had sent is in a file that only we can read, and everybody
+// else goes on.
+func TestQuarantine(t *testing.T) {
+	r := newCrashRig(t)
+	r.task.Jail = filepath.Join(t.TempDir(), "quarantine")
+	r.start("", 0)
+	r.awaitReady()
+	stop := r.crowd(6)
+	bad, err := r.connect("bad", 0, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-bad.server
+	r.kill()
+	r.task.Poison = "POISON"
+	r.start("written", 1)
+	r.awaitReady()
+	fmt.Fprint(bad.client, "PRIVMSG #x :POISON in the line\r\n")
+	<-r.gone
+	r.kill()
+	r.start("written", 1) // works it once more
+	<-r.gone
+	r.kill()
+	r.start("written", 1)
+	r.awaitReady()
+	bad.client.SetReadDeadline(time.Now().Add(patience))
+	text, err := io.ReadAll(bad.client.in)
+	if err != nil || !strings.HasPrefix(string(text), "ERROR :") || strings.Count(string(text), "\n") != 1 {
+		t.Errorf("the client is told %q, %v", text, err)
+	}
+	r.kill()
+	r.task.Poison = ""
+	r.start("", 0)
+	r.awaitReady()
+	stop()
+	files, err := filepath.Glob(filepath.Join(r.task.Jail, "*.client"))
+	if err != nil || len(files) != 1 {
+		t.Fatal(files, err)
+	}
+	kept, err := os.ReadFile(files[0])
+	st, serr := os.Stat(files[0])
+	if err != nil || serr != nil || string(kept) != "PRIVMSG #x :POISON in the line\r\n" || st.Mode().Perm() != 0o600 {
+		t.Errorf("kept %q, mode %v, %v", kept, st.Mode(), err)
+	}
+	if log := r.log.String(); strings.Contains(log, "in the line") || !strings.Contains(log, "reason=quarantined") {
+		t.Error("the log does not say it, or says too much")
+	}
 }

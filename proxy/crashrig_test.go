@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -68,6 +69,9 @@ func newCrashRig(t testing.TB) *crashRig {
 		go r.serve(l)
 	}
 	t.Cleanup(func() {
+		if t.Failed() {
+			r.look()
+		}
 		r.kill()
 		if t.Failed() {
 			text := r.log.String()
@@ -110,6 +114,13 @@ func (r *crashRig) start(step string, after int) {
 		defer unix.Close(fds[0])
 		r.keeper.serve(fds[0], func() { close(ready) })
 	}()
+}
+
+// look has the process say how its sessions stand.
+func (r *crashRig) look() {
+	if r.cmd != nil && r.cmd.Process.Signal(syscall.SIGUSR1) == nil {
+		time.Sleep(500 * time.Millisecond)
+	}
 }
 
 // awaitReady waits until the process serves, or has ended before.
@@ -350,9 +361,13 @@ func endWrites(c net.Conn) error {
 func (s *crashSession) run() (err error) {
 	server := <-s.server
 	defer server.Close()
-	defer s.client.Close()
-	server.SetDeadline(time.Now().Add(10 * time.Minute))
-	s.client.SetDeadline(time.Now().Add(10 * time.Minute))
+	defer func() {
+		if err == nil {
+			s.client.Close()
+		}
+	}()
+	server.SetDeadline(time.Now().Add(4 * time.Minute))
+	s.client.SetDeadline(time.Now().Add(4 * time.Minute))
 	up, down := s.name+"-up", s.name+"-down"
 	var upTotal, downTotal atomic.Int64
 	upTotal.Store(-1)

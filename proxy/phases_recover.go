@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"github.com/ircferry/ircferry/proxy/leg"
+	"github.com/ircferry/ircferry/proxy/loop"
 	"github.com/ircferry/ircferry/proxy/wire"
 )
 
@@ -32,7 +33,7 @@ func (x *recovery) state(pl *plan) (why string) {
 			return EndedUnheard
 		}
 	case StateHandshake:
-		if read > 0 || !pl.counts[0].Untouched && s.slot().ClientIn == 0 || s.has(keepsBytes) {
+		if !s.untouched() {
 			return EndedInHandshake
 		}
 		s.beginOpening()
@@ -54,6 +55,12 @@ func (x *recovery) state(pl *plan) (why string) {
 	return ""
 }
 
+// untouched reports whether a client that is to have TLS has said nothing but a PROXY header, and been told nothing.
+func (s *session) untouched() bool {
+	k := loop.Counts(s.client.FD())
+	return k.In == uint32(s.slot().ClientIn) && k.Out == 0 && !s.has(keepsBytes)
+}
+
 // explained looks whether what was read is known to have been in work. What a client says that has been dismissed counts for nothing.
 func (pl *plan) explained() (why string) {
 	for i := range pl.counts {
@@ -61,6 +68,9 @@ func (pl *plan) explained() (why string) {
 			continue
 		}
 		if pl.work == nil || int(pl.work.Dir) != i+int(wire.ToBackend) {
+			s := pl.s
+			s.w.p.log.Warn("a session cannot go on behind a crash: bytes of it were read and nobody has them", "session", s.id(), "side", i,
+				"bytes", pl.counts[i].Read)
 			return EndedUnexplained
 		}
 	}
@@ -93,6 +103,10 @@ func (s *session) registerOn() {
 // carryOut is the plan's part of a loop's first turn.
 func (pl *plan) carryOut() {
 	s := pl.s
+	if pl.reason == ReasonQuarantined {
+		s.quarantine(pl)
+		return
+	}
 	if pl.reason != reasonNone {
 		s.w.shard.DropWorkOf(s.slotID)
 		if !s.backend.IsOpen() {
@@ -118,10 +132,10 @@ func (pl *plan) carryOut() {
 	}
 	s.takeUp()
 	s.boundAnew()
-	if !s.over() {
+	if !s.over() { // the client first: that it has ended explains the end of its stream
 		s.client.LookAgain()
 		s.backend.LookAgain()
-		s.again()
+		s.goOn()
 	}
 }
 
@@ -145,19 +159,25 @@ func (s *session) boundAnew() {
 	}
 }
 
+// input is the side whose bytes were being worked, and how many it has read of the kernel.
+func (pl *plan) input() (side, read int) {
+	if pl.work.Dir == wire.ToClient {
+		side = 1
+	}
+	c := pl.counts[side]
+	if c.Dead && pl.work.Got > 0 {
+		return side, min(c.Read, pl.work.Got) // the end of a connection may have been counted as a byte
+	}
+	return side, c.Read
+}
+
 // redo works the bytes once more in whose midst the process ended: what the kernel has of the outcome is not written again, what was sealed not sealed.
 func (s *session) redo(pl *plan) {
 	in, w := pl.work, s.w
-	input, side := &s.client, 0
-	if in.Dir == wire.ToClient {
-		input, side = &s.backend, 1
-	}
-	read := pl.counts[side].Read
-	if pl.counts[side].Dead && in.Got < read {
-		read = in.Got // the end of a connection may have been counted as a byte
-	}
-	s.slot().Crashes++
+	side, read := pl.input()
+	input := [...]*leg.Leg{&s.client, &s.backend}[side]
 	w.step("redo")
+	s.slot().Crashes++ // should it end this process too
 	w.shard.Again(s.slotID)
 	w.legs.Redo(&s.client, &s.backend, [2]int{pl.counts[0].Ahead, pl.counts[1].Ahead}, [2]int{int(in.Sealed[0]), int(in.Sealed[1])})
 	var got leg.Got
@@ -173,11 +193,14 @@ func (s *session) redo(pl *plan) {
 		s.backendSaid(got)
 	}
 	ahead := w.legs.Redone()
+	for i, l := range [...]*leg.Leg{&s.client, &s.backend} {
+		if pl.counts[i].Ended && l.IsOpen() {
+			l.NothingMore()
+		}
+	}
+	s.slot().Crashes = 0
 	w.step("redone")
 	w.shard.Worked()
-	if s.slot().State != uint8(stateFree) {
-		s.slot().Crashes = 0
-	}
 	if err := s.client.Taken(w.legs, ahead[0]); err != nil {
 		s.cutOff(ReasonCrash)
 	}

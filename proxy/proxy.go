@@ -31,6 +31,7 @@ type Options struct {
 	MaxBytes    int64  // bound of the wire arena's memory, 0: wire.DefaultMaxBytes
 	Backends    *backend.Set
 	Keeper      Keeper                // nil: nobody goes on with our sessions if we crash
+	Quarantine  string                // directory for bytes that have ended a process twice; "": they are not kept
 	Log         *slog.Logger          // nil: discard
 	Registerer  prometheus.Registerer // nil: no metrics
 }
@@ -40,6 +41,7 @@ type Proxy struct {
 	instance string
 	backends *backend.Set
 	keeper   Keeper
+	jail     string // Options.Quarantine
 	log      *slog.Logger
 	arena    *wire.Arena
 	workers  []*worker
@@ -97,7 +99,7 @@ func newProxy(o Options, arena *wire.Arena) (_ *Proxy, err error) {
 	}
 	_, limit := descriptors()
 	reserve := config.ReservedDescriptors(limit)
-	p := &Proxy{ceiling: limit - reserve, top: limit - reserve/2, instance: o.Instance, backends: o.Backends, keeper: o.Keeper, log: o.Log, arena: arena, tally: map[string]*tally{},
+	p := &Proxy{ceiling: limit - reserve, top: limit - reserve/2, instance: o.Instance, backends: o.Backends, keeper: o.Keeper, jail: o.Quarantine, log: o.Log, arena: arena, tally: map[string]*tally{},
 		slots: handshake.NewSlots(handshakesPerCore * runtime.NumCPU())}
 	defer func() {
 		if err != nil {

@@ -200,6 +200,9 @@ func (x *recovery) session(w *worker, id wire.SlotID, slot *wire.Slot) (pl plan,
 	if why = x.legs(&pl, client); why == "" {
 		why = x.state(&pl)
 	}
+	if why == "" && pl.work != nil && slot.Crashes > 0 {
+		why, pl.reason = EndedQuarantined, ReasonQuarantined
+	}
 	if why != "" && pl.reason == reasonNone {
 		pl.reason, pl.text = ReasonCrash, pleaseReconnect
 	}
@@ -266,8 +269,8 @@ func (x *recovery) reconcile(pl *plan) (why string) {
 		pl.work = &in
 	}
 	for i, l := range [...]*leg.Leg{&s.client, &s.backend} {
-		if !l.IsOpen() {
-			continue
+		if !l.IsOpen() || l == &s.client && s.shakes() {
+			continue // what is said in a handshake is not counted
 		}
 		r, err := l.Reconcile(s.w.legs, working)
 		pl.counts[i] = r

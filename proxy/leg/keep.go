@@ -19,13 +19,14 @@ type Keeper interface {
 // A tag names a descriptor for the keeper: the slot and how often it was used before, so that what is kept of a session that has ended is never taken for
 // another's, and which of the session's descriptors it is. Tags with nothing in the upper half are not sessions'.
 //
-//	63..32  the slot's generation
+//	63      0: such tags are others'
+//	62..32  the slot's generation
 //	25..2   the slot
 //	1..0    0: the client, 1 or 2: the backend's stream and one that a move has attached; which is which the slot says (wire.StreamOther)
 
 // Tag is the tag of one of a session's descriptors.
 func Tag(slot wire.SlotID, generation uint32, port uint8) uint64 {
-	return uint64(generation)<<32 | uint64(slot)<<2 | uint64(port)
+	return uint64(generation&(1<<31-1))<<32 | uint64(slot)<<2 | uint64(port)
 }
 
 // PortOf is the number of a side's descriptor in its tag.

@@ -50,8 +50,8 @@ type Reconciled struct {
 	Read      int  // bytes that were taken from the kernel and not counted: they are in the staging buffer, or gone
 	Ahead     int  // bytes that the kernel has taken and that what waits does not explain: they are of the work that was interrupted
 	Corrected bool // something was
-	Untouched bool // nothing was ever read or written
 	Dead      bool // the connection is reset, or both directions are over
+	Ended     bool // our direction has ended
 }
 
 // Reconcile brings the leg's counts, and what waits, in line with the kernel's. working: the session's bytes were being worked when the process ended.
@@ -60,15 +60,15 @@ func (l *Leg) Reconcile(lp *Loop, working bool) (Reconciled, error) {
 	k := loop.Counts(int(l.fd))
 	in, out := l.counted(lp)
 	bin, bout := l.baseline()
-	r := Reconciled{Read: int(int32(k.In - *bin - in)), Untouched: k.In == 0 && k.Out == *bout, Dead: k.Dead}
+	r := Reconciled{Read: int(int32(k.In - *bin - in)), Dead: k.Dead, Ended: k.Ended}
 	if l.Ended() {
 		r.Read = 0 // it was said already that nothing counts any more
 	}
-	if k.Ended {
+	if k.Ended && !working { // else the work comes to it
 		l.Slot.Flags |= l.sent()
 	}
 	if k.Dead { // whatever it did not take is nobody's
-		r.Read = max(r.Read, 0)
+		r.Read = l.readOfDead(r.Read, working)
 		return r, nil
 	}
 	more := int(int32(k.Out - *bout - out))
@@ -83,6 +83,18 @@ func (l *Leg) Reconcile(lp *Loop, working bool) (Reconciled, error) {
 		err = fmt.Errorf("%w: %d bytes less were read", ErrUnexplained, -r.Read)
 	}
 	return r, err
+}
+
+// readOfDead is how much was read of a connection that is over, of which the kernel does not say any more whether a FIN is among the bytes. Half a line
+// that is nobody's does no harm at the ircd's side of us, since it is never sent on, and a byte that is nobody's does at the client's.
+func (l *Leg) readOfDead(n int, working bool) int {
+	switch {
+	case n <= 1 || !working:
+		return 0
+	case l.side == Client || l.TLS() != 0:
+		return n
+	}
+	return n - 1
 }
 
 // catchUp has the records that wait begin where the kernel's are over, and end where the sealed ones do.
@@ -169,6 +181,9 @@ func (lp *Loop) Redone() (left [2]int) {
 	return left
 }
 
+// Redoing reports whether it is under way.
+func (lp *Loop) Redoing() bool { return lp.redo != nil }
+
 func take(n *int, most int) int {
 	k := min(*n, most)
 	*n -= k
@@ -205,6 +220,15 @@ func (l *Leg) Reread(lp *Loop, n int) Got {
 	}
 	n = min(n, len(lp.Shard.ReadRoom(id)))
 	return l.open(lp, id, n)
+}
+
+// Unworked is a copy of what Reread would work: with TLS records.
+func (l *Leg) Unworked(lp *Loop, n int) []byte {
+	buf := lp.Shard.Staging()
+	if id := l.TLS(); id != 0 {
+		buf = lp.Shard.ReadRoom(id)
+	}
+	return append([]byte(nil), buf[:min(n, len(buf))]...)
 }
 
 func (l *Leg) Reopened(lp *Loop, n int) Got { return Got{Data: lp.Shard.Plaintext(n)} }

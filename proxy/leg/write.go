@@ -195,15 +195,15 @@ func (l *Leg) sealFailed() error {
 // write and writev give the kernel what it has not yet.
 
 func (l *Leg) write(lp *Loop, p []byte) (int, unix.Errno) {
-	defer lp.at("written")
-	if lp.redo == nil {
-		return loop.Write(int(l.fd), p)
+	var had, n int
+	var errno unix.Errno
+	if lp.redo != nil {
+		had = lp.redo.had(l, len(p))
 	}
-	had := lp.redo.had(l, len(p))
-	if had == len(p) {
-		return had, 0
+	if had < len(p) {
+		n, errno = loop.Write(int(l.fd), p[had:])
 	}
-	n, errno := loop.Write(int(l.fd), p[had:])
+	lp.at("written")
 	return had + n, errno
 }
 
