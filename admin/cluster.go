@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/ircferry/ircferry/handoff"
 )
 
 // Others are the other proxies of the cluster.
@@ -35,23 +37,24 @@ type Cluster struct {
 
 // Member is one proxy.
 type Member struct {
-	Name     string    `json:"name"`
-	Self     bool      `json:"self,omitempty"`
-	State    string    `json:"state"` // alive | unheard | lost | left
-	Since    time.Time `json:"since"` // of the state
-	Seen     time.Time `json:"seen"`  // its last sign of life
-	Gossip   string    `json:"gossip"`
-	RPC      string    `json:"rpc"`
-	Instance string    `json:"instance"`
-	Version  string    `json:"version"`
-	Pools    string    `json:"pools"`            // checksum of what its pools are
-	Sessions int       `json:"sessions"`         // when it was asked last
-	Keys     []string  `json:"keys"`             // ids of its keys of the gossip, the one that seals first
-	Tickets  []string  `json:"tickets"`          // ids of its secrets of TLS tickets, likewise
-	Differs  []string  `json:"differs"`          // what it has otherwise than this one: pools, keys, tickets, version
-	Serves   []string  `json:"serves,omitempty"` // sentences: which pools it serves from another backend than this one
-	Twice    bool      `json:"twice,omitempty"`  // another proxy has the same name
-	Error    string    `json:"error,omitempty"`  // why it did not answer when it was asked last
+	Name     string         `json:"name"`
+	Self     bool           `json:"self,omitempty"`
+	State    string         `json:"state"` // alive | unheard | lost | left
+	Since    time.Time      `json:"since"` // of the state
+	Seen     time.Time      `json:"seen"`  // its last sign of life
+	Gossip   string         `json:"gossip"`
+	RPC      string         `json:"rpc"`
+	Instance string         `json:"instance"`
+	Version  string         `json:"version"`
+	Pools    string         `json:"pools"`            // checksum of what its pools are
+	Sessions int            `json:"sessions"`         // when it was asked last
+	Backends map[string]int `json:"backends"`         // of these, by "pool/name"
+	Keys     []string       `json:"keys"`             // ids of its keys of the gossip, the one that seals first
+	Tickets  []string       `json:"tickets"`          // ids of its secrets of TLS tickets, likewise
+	Differs  []string       `json:"differs"`          // what it has otherwise than this one: pools, keys, tickets, version
+	Serves   []string       `json:"serves,omitempty"` // sentences: which pools it serves from another backend than this one
+	Twice    bool           `json:"twice,omitempty"`  // another proxy has the same name
+	Error    string         `json:"error,omitempty"`  // why it did not answer when it was asked last
 }
 
 // There reports whether a member counts as one that is there.
@@ -130,6 +133,26 @@ func (s *Server) getAllSession(r *http.Request) (any, error) {
 	}
 	path := "/v1/sessions/" + url.PathEscape(r.PathValue("id"))
 	return s.all(r.Context(), path, self, func(p *Proxy) any { p.Session = new(Session); return p.Session }), nil
+}
+
+// whose adds to a refusal because of users who did not come in here by which other proxies they did: each moves its own.
+func (s *Server) whose(b Backend, err error) error {
+	var r *handoff.Refused
+	c := s.cluster()
+	if c == nil || !errors.As(err, &r) || r.Strangers == 0 {
+		return err
+	}
+	var words []string
+	for _, m := range c.Members {
+		if n := m.Backends[b.FullName()]; n > 0 && !m.Self && m.There() {
+			words = append(words, fmt.Sprintf("%d by proxy %s", n, m.Name))
+		}
+	}
+	if len(words) == 0 {
+		return err
+	}
+	return &Error{Code: CodeRefused, Message: r.Reason + "; of " + b.FullName() + "'s clients came in " + strings.Join(words, ", "),
+		Hint: "each proxy moves its own users only; let all clients come in by one of them, or say --allow-visible"}
 }
 
 // all asks everybody else at the same time; into says where of a proxy's part its answer goes.

@@ -100,7 +100,7 @@ func (s *Server) drain(ctx context.Context, a DrainRequest, p Peer) (Done, error
 		return s.dryRun(ctx, req)
 	}
 	id, err := s.opt.Moves.Drain(req)
-	return s.began(id, err)
+	return s.began(id, s.whose(b, err))
 }
 
 func (s *Server) dryRun(ctx context.Context, req handoff.Request) (Done, error) {
@@ -156,7 +156,7 @@ func (s *Server) hold(ctx context.Context, a HoldRequest, p Peer) (Done, error) 
 	}
 	id, err := s.opt.Moves.Hold(handoff.Request{Kind: kind, Pool: b.Pool, From: b.Name, AllowVisible: a.AllowVisible,
 		Timeout: time.Duration(a.Timeout), Actor: p.Actor()})
-	return s.began(id, err)
+	return s.began(id, s.whose(b, err))
 }
 
 func (s *Server) pause(ctx context.Context, a PauseRequest, p Peer) (Done, error) {

@@ -71,7 +71,7 @@ func guardUnmovable(r Request, from *backend.Backend, src protocol.Hello) *Refus
 		return nil
 	}
 	return &Refused{Reason: fmt.Sprintf("%s has %d users who did not come through here: they would see the others go", from.FullName(), src.Unmovable),
-		Hint: "let all clients come through ircferry, or say --allow-visible"}
+		Hint: "let all clients come through ircferry, or say --allow-visible", Strangers: src.Unmovable}
 }
 
 // guardNative refuses to hold the users of an ircd that cannot give them away.

@@ -76,8 +76,9 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // Refused is a guard's word: nothing was changed, and Hint says what to do instead. ferryctl exits with 5.
 type Refused struct {
-	Reason string
-	Hint   string
+	Reason    string
+	Hint      string
+	Strangers int // users who did not come in here and are the reason
 }
 
 func (r *Refused) Error() string {

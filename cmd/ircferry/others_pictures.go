@@ -37,7 +37,7 @@ func (o *others) Cluster() *admin.Cluster {
 			told, known = o.told(x.Name)
 		}
 		p := admin.Member{Name: x.Name, Self: x.Self, State: string(x.State), Since: x.Since, Seen: x.Seen, Gossip: x.Gossip.String(), RPC: x.RPC, Instance: x.Instance,
-			Version: x.Version, Pools: x.Pools, Sessions: told.Sessions, Keys: orNone(told.Keys), Tickets: orNone(told.Tickets), Differs: []string{}, Twice: x.Twice, Error: x.Error}
+			Version: x.Version, Pools: x.Pools, Sessions: told.Sessions, Backends: told.Backends, Keys: orNone(told.Keys), Tickets: orNone(told.Tickets), Differs: []string{}, Twice: x.Twice, Error: x.Error}
 		if !x.Self {
 			p.Differs = differs(p, own, pools, version, known)
 			p.Serves = servesElsewhere(told, own)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -123,4 +124,27 @@ func TestTwoServeFromTwo(t *testing.T) {
 		t.Fatal(err)
 	}
 	await(t, "the newer act decides, both having users", func() bool { return servedFrom(two) == "a" && servedFrom(one) == "a" })
+}
+
+// A drain that users of another proxy would see is refused, and says by which they came in.
+func TestARefusalNamesTheOtherProxy(t *testing.T) {
+	_, one, two := twoBeforeTwo(t)
+	alice, bob := dialIRC(t, one.address(t), "alice"), dialIRC(t, two.address(t), "bob")
+	defer alice.Close()
+	defer bob.Close()
+	awaitCluster(t, one, "bob is told", func(c *admin.Cluster) bool { return memberOf(c, "ferry2").Backends["main/a"] == 1 })
+	var err error
+	await(t, "the ircd says that somebody else's user is there", func() bool {
+		_, err = client(t, one).Drain(withRoom(t), admin.DrainRequest{Backend: "main/a", To: "b"})
+		return err != nil
+	})
+	var no *admin.Error
+	if !errors.As(err, &no) || no.Code != admin.CodeRefused || !strings.Contains(no.Message, "came in 1 by proxy ferry2") || !strings.Contains(no.Hint, "each proxy moves its own users only") {
+		t.Errorf("the refusal is %v", err)
+	}
+	for _, d := range []*daemon{one, two} {
+		if a := adminOf(d, "main/a"); a != backend.Ready {
+			t.Errorf("behind the refusal main/a is %s", a)
+		}
+	}
 }

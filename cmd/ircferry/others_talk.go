@@ -26,6 +26,8 @@ type news struct {
 	Keys     []string `json:"keys"`    // ids
 	Tickets  []string `json:"tickets"` // ids
 
+	Backends map[string]int `json:"backends"` // sessions at each, by "pool/name"
+
 	Acts backend.Acts `json:"acts"` // of operators, upon backends
 
 	Heavy map[string]map[netip.Addr]int `json:"heavy,omitempty"` // connections of addresses that have many, by listener
@@ -38,7 +40,13 @@ func (o *others) news(m *cluster.Cluster) news {
 	o.mu.Lock()
 	seals := o.seals
 	o.mu.Unlock()
-	return news{Sessions: o.d.proxy.Counts().Sessions, Keys: m.KeyIDs(), Tickets: orNone(seals), Acts: o.d.backends.Acts(o.moving), Heavy: o.d.proxy.Heavy()}
+	at := map[string]int{}
+	for _, b := range o.d.backends.Backends() {
+		if n := b.Sessions(); n > 0 {
+			at[b.FullName()] = n
+		}
+	}
+	return news{Backends: at, Sessions: o.d.proxy.Counts().Sessions, Keys: m.KeyIDs(), Tickets: orNone(seals), Acts: o.d.backends.Acts(o.moving), Heavy: o.d.proxy.Heavy()}
 }
 
 // talk tells all others the news, now and then, until ctx is over.
