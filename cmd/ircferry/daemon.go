@@ -218,7 +218,7 @@ func (d *daemon) startRooms(cfg config.Config) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := d.startMoves(cfg, nil); err != nil {
+	if err := d.startMoves(cfg, nil, nil); err != nil {
 		return err
 	}
 	d.lookBack()
@@ -229,7 +229,7 @@ func (d *daemon) startRooms(cfg config.Config) (err error) {
 func (d *daemon) lookBack() {
 	for _, in := range d.interrupted {
 		d.reopenTo(in)
-		d.log.Error("a move of an earlier daemon has no end; its clients are gone, its journal is kept",
+		d.log.Error("a move of an earlier daemon has no end, and none of its sessions is held here; its journal is kept",
 			"move", in.ID, "kind", string(in.Kind), "pool", in.Pool, "from", in.From, "to", in.To, "users", in.Users, "released", in.Released, "links", in.Links, "journal", in.Path)
 	}
 	d.moves.Forget(d.interrupted, forgetTime)
@@ -263,13 +263,14 @@ func (d *daemon) proxyOptions(loops int) proxy.Options {
 	return o
 }
 
-// startMoves makes the coordinator and the server links, none yet. past is what the process before has left, nil if there is none.
-func (d *daemon) startMoves(cfg config.Config, past *handoff.Past) (err error) {
+// startMoves makes the coordinator and the server links, none yet. past is what the process before has left, nil if there is none; held are sessions of
+// moves of one that was killed.
+func (d *daemon) startMoves(cfg config.Config, past *handoff.Past, held []backend.Held) (err error) {
 	d.links = link.NewSet(d.linkOptions())
 	d.moves, d.interrupted, err = handoff.New(handoff.Options{Sessions: d.proxy, Links: serverLinks{d.links}, Backends: d.backends,
 		Driver:   replay.New(native.Driver{Instance: d.instance}, d.proxy, d.log.With("component", "replay")),
 		Journals: filepath.Join(cfg.State, "moves"), Limits: d.limits, Log: d.log.With("component", "handoff"),
-		Paused: d.metrics.SessionPause, Hurry: new(collector).hurry, Past: past})
+		Paused: d.metrics.SessionPause, Hurry: new(collector).hurry, Past: past, Held: held})
 	if err != nil {
 		return err
 	}

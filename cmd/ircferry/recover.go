@@ -37,7 +37,7 @@ func (d *daemon) recover(ctx context.Context, l *left, present reading) error {
 		return fmt.Errorf("%w: %w", errNothingLeft, err)
 	}
 	d.proxy = s.Proxy()
-	if err := d.startMoves(x.running, nil); err != nil {
+	if err := d.startMoves(x.running, nil, s.Held()); err != nil {
 		return err
 	}
 	linked := d.recoverLinks(links, x.running)

@@ -316,7 +316,7 @@ func (x *succession) resume(l *legacy, in proxy.Inherited) (*proxy.Successor, er
 		return nil, err
 	}
 	d.proxy = s.Proxy()
-	if err := d.startMoves(x.running, &l.Past); err != nil {
+	if err := d.startMoves(x.running, &l.Past, nil); err != nil {
 		return nil, err
 	}
 	d.events.Resume(l.Events)
