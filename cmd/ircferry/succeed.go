@@ -212,6 +212,7 @@ func (x *succession) awaitUp(ctx context.Context) error {
 				return fmt.Errorf("backend %s is up and not in the running configuration", name)
 			case b.Oper() != backend.Up && b.Admin() != backend.Maint:
 				missing = append(missing, fmt.Sprintf("%s (%s)", name, b.Status().Cause))
+				b.Recheck() // one check may have come at a busy moment
 			}
 		}
 		if len(missing) == 0 {
