@@ -18,6 +18,7 @@ type peer struct {
 	services *servicesKind // nil: none
 	behind   bool          // services are linked to the leaf, and not to the ircd itself
 	leaf     bool
+	kept     bool // ircferry has a keeper
 	far      bool // another server is linked to the leaf, and its users are those of the other side
 
 	past  bool   // the links do not lead through ircferry
@@ -39,7 +40,9 @@ type linkNet struct {
 	taps    map[string]*linkTap // between a peer and ircferry
 	control []*tap              // before the hubs' control sockets
 	f       *ferry
-	http    string // ircferry's address for metrics
+	keeps   bool       // ircferry has a keeper
+	kept    *keptFerry // then: f
+	http    string     // ircferry's address for metrics
 
 	services *servicesProc
 	leaf     *leafIRCd
@@ -127,7 +130,7 @@ func (l *leafIRCd) run() {
 // newNet starts a network. With direct nothing is between the ircd and its peers but the taps.
 func newNet(t *testing.T, v *inspVersion, p peer, hubs int, direct bool) *linkNet {
 	t.Helper()
-	n := &linkNet{t: t, v: v, direct: direct, taps: make(map[string]*linkTap)}
+	n := &linkNet{t: t, v: v, direct: direct, keeps: p.kept, taps: make(map[string]*linkTap)}
 	for k := range hubs {
 		hub, servers := v.newHub(t, string(rune('a'+k)), "")
 		n.hubs, n.servers = append(n.hubs, hub), append(n.servers, servers)
@@ -225,7 +228,13 @@ func (n *linkNet) startFerry(p peer, listens map[string]int) {
 	n.http = fmt.Sprintf("127.0.0.1:%d", freePort(n.t))
 	text := strings.Replace(config(n.f.dir, n.f.port, "", backends...), `http: {address: ""}`, fmt.Sprintf("http: {address: %q}", n.http), 1)
 	n.f.writeConfig(strings.Replace(text, "state: ", links+"state: ", 1) + p.ferry)
-	n.f.run(nil)
+	if n.keeps {
+		n.kept = &keptFerry{ferry: n.f, socket: filepath.Join(n.f.dir, "k", "s")}
+		n.kept.startKeeper()
+		n.kept.run()
+	} else {
+		n.f.run(nil)
+	}
 	proc := n.f.proc
 	n.t.Cleanup(func() {
 		if n.t.Failed() {
