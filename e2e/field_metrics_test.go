@@ -27,7 +27,7 @@ func TestFieldDashboardAsksForWhatThereIs(t *testing.T) {
 	text = strings.Replace(text, "    backends:", fmt.Sprintf("    links: [{name: services.example, listen: \"127.0.0.1:%d\"}]\n    backends:", services), 1)
 	text = strings.Replace(text, "{name: a, ", fmt.Sprintf("{name: a, servers: {address: \"127.0.0.1:%d\"}, ", freePort(t)), 1)
 	f.writeConfig(text)
-	f.run(nil)
+	f.kept()
 	login(t, f.port, "127.0.0.1", "ann").fence()
 	f.move("drain", "main/a", "--to", "b")
 	_, scraped := get(t, fmt.Sprintf("http://127.0.0.1:%d/metrics", web))

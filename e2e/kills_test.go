@@ -24,11 +24,16 @@ type keptFerry struct {
 // newKeptFerry starts the keeper, and run the daemon.
 func newKeptFerry(t *testing.T, listener string, backends ...string) *keptFerry {
 	t.Helper()
-	f := &keptFerry{ferry: newFerry(t, listener, backends...)}
-	f.socket = filepath.Join(f.dir, "k", "s")
-	f.startKeeper()
-	f.run()
-	return f
+	return newFerry(t, listener, backends...).kept()
+}
+
+// kept starts the keeper and the daemon.
+func (f *ferry) kept() *keptFerry {
+	f.t.Helper()
+	k := &keptFerry{ferry: f, socket: filepath.Join(f.dir, "k", "s")}
+	k.startKeeper()
+	k.run()
+	return k
 }
 
 func (f *keptFerry) startKeeper() {
