@@ -92,7 +92,7 @@ func TestUnitSaysWhatTheDaemonNeeds(t *testing.T) {
 	text := read(t, "ircferry.service")
 	for _, want := range []string{
 		"Type=notify", "WatchdogSec=", "ExecReload=/bin/kill -HUP $MAINPID", "LimitNOFILE=1048576", "LimitMEMLOCK=infinity", "LimitCORE=0",
-		"StateDirectory=ircferry", "StateDirectoryMode=0700", "RuntimeDirectory=ircferry", "Restart=on-failure", "KillMode=mixed", "RestartKillSignal=SIGUSR1",
+		"StateDirectory=ircferry", "StateDirectoryMode=0700", "RuntimeDirectory=ircferry", "Restart=on-failure", "KillMode=mixed", "RestartKillSignal=SIGUSR1", "StartLimitBurst=300",
 		"NoNewPrivileges=yes", "ProtectSystem=strict", "MemoryDenyWriteExecute=yes", "RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX",
 	} {
 		if !regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(want)).MatchString(text) {
@@ -103,7 +103,7 @@ func TestUnitSaysWhatTheDaemonNeeds(t *testing.T) {
 		t.Errorf("%s: a keeper that goes with the daemon keeps nothing", bound)
 	}
 	keeper := read(t, "ircferry-keeper.service")
-	for _, want := range []string{"Type=notify", "Restart=always", "User=ircferry", "RuntimeDirectory=ircferry-keeper", "RuntimeDirectoryMode=0700", "LimitNOFILE=1048576",
+	for _, want := range []string{"Type=notify", "Restart=always", "StartLimitIntervalSec=0", "User=ircferry", "RuntimeDirectory=ircferry-keeper", "RuntimeDirectoryMode=0700", "LimitNOFILE=1048576",
 		"LimitCORE=0", "OOMScoreAdjust=-900", "RestrictAddressFamilies=AF_UNIX", "CapabilityBoundingSet=$"} {
 		if !regexp.MustCompile(`(?m)^` + want).MatchString(keeper) {
 			t.Errorf("the keeper has no %s", want)
