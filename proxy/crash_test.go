@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -263,7 +262,7 @@ func (p *Proxy) stumbleAt(task crasherTask) {
 	}
 	var n atomic.Int64
 	redo := strings.HasPrefix(task.Step, "redo")
-	for i, w := range p.workers {
+	for _, w := range p.workers {
 		f := func(at string) {
 			if at != task.Step || w.legs.Redoing() && !redo && task.Poison == "" {
 				return
@@ -272,10 +271,8 @@ func (p *Proxy) stumbleAt(task crasherTask) {
 				return
 			}
 			if n.Add(1) == int64(task.After) {
-				for k, other := range p.workers { // nor what another loop does once more
-					for k != i && other.legs.Redoing() {
-						runtime.Gosched()
-					}
+				if at != "redone" && !w.legs.Redoing() { // nor what another loop does once more
+					p.redoing.Lock()
 				}
 				syscall.Kill(os.Getpid(), syscall.SIGKILL)
 				select {}

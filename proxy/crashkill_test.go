@@ -240,7 +240,7 @@ func TestQuarantine(t *testing.T) {
 	if err != nil || serr != nil || string(kept) != "PRIVMSG #x :POISON in the line\r\n" || st.Mode().Perm() != 0o600 {
 		t.Errorf("kept %q, mode %v, %v", kept, st.Mode(), err)
 	}
-	if log := r.log.String(); strings.Contains(log, "in the line") || !strings.Contains(log, "reason=quarantined") {
+	if log := r.log.String(); strings.Contains(log, "in the line") || !strings.Contains(log, "have ended this daemon twice") {
 		t.Error("the log does not say it, or says too much")
 	}
 }

@@ -177,7 +177,9 @@ func (s *session) redo(pl *plan) {
 	side, read := pl.input()
 	input := [...]*leg.Leg{&s.client, &s.backend}[side]
 	w.step("redo")
-	s.slot().Crashes++ // should it end this process too
+	w.p.redoing.Lock() // one at a time: should one end this process, it is known which
+	defer w.p.redoing.Unlock()
+	s.slot().Crashes++
 	w.shard.Again(s.slotID)
 	w.legs.Redo(&s.client, &s.backend, [2]int{pl.counts[0].Ahead, pl.counts[1].Ahead}, [2]int{int(in.Sealed[0]), int(in.Sealed[1])})
 	var got leg.Got

@@ -41,7 +41,8 @@ type Proxy struct {
 	instance string
 	backends *backend.Set
 	keeper   Keeper
-	jail     string // Options.Quarantine
+	redoing  sync.Mutex // see session.redo
+	jail     string     // Options.Quarantine
 	log      *slog.Logger
 	arena    *wire.Arena
 	workers  []*worker

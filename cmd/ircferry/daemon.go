@@ -258,7 +258,7 @@ func (d *daemon) startBackends(cfg config.Config) (err error) {
 func (d *daemon) proxyOptions(loops int) proxy.Options {
 	o := proxy.Options{Instance: d.instance, Loops: loops, Backends: d.backends, Log: d.log.With("component", "proxy"), Registerer: d.registry}
 	if d.keeping.wanted() {
-		o.Keeper = d.keeping
+		o.Keeper, o.Quarantine = d.keeping, filepath.Join(d.cfg.Load().State, "quarantine")
 	}
 	return o
 }

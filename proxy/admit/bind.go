@@ -95,7 +95,9 @@ func bindSocket(addr netip.AddrPort, share bool) (int, netip.AddrPort, error) {
 }
 
 // inherited are the options of client sockets: Linux copies them from the listening one, so that a new client costs no call for them.
-var inherited = append([]loop.Option{{Level: unix.IPPROTO_TCP, Name: unix.TCP_NODELAY, Value: 1}}, loop.Watchful[:]...)
+// Urgent bytes are bytes like others (RFC 6093 section 5): taken out of their place they would be counted by the kernel and never read.
+var inherited = append([]loop.Option{{Level: unix.IPPROTO_TCP, Name: unix.TCP_NODELAY, Value: 1}, {Level: unix.SOL_SOCKET, Name: unix.SO_OOBINLINE, Value: 1}},
+	loop.Watchful[:]...)
 
 func as4(a netip.Addr) (b [4]byte) {
 	if a.Is4() {

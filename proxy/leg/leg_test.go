@@ -25,6 +25,8 @@ import (
 
 const patience = 10 * time.Second
 
+var loopback = netip.MustParseAddrPort("127.0.0.1:1")
+
 // desk is a loop that never runs: the test is its goroutine, and waits for descriptors by poll(2).
 type desk struct {
 	t testing.TB
