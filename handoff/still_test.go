@@ -97,7 +97,9 @@ var parkings = map[string]struct {
 	"one is not registered": {func(r *rig) (*Move, error) { r.sessions.unreg["u3"] = true; return hold(KindHold)(r) }, nil,
 		func(r *rig) error { _, err := r.c.Release("main", "a", "b", "test"); return err }, StateDone},
 	"one was refused": {hold(KindHold), func(r *rig) {
+		r.b.mu.Lock()
 		r.b.taken, r.b.fault = "u2", on("COMMIT", 1, fault{err: errLost, kill: true})
+		r.b.mu.Unlock()
 		r.c.Release("main", "a", "b", "test")
 		time.Sleep(5 * time.Second)
 	}, func(r *rig) error { r.b.mu.Lock(); r.b.start(); r.b.fault = nil; r.b.mu.Unlock(); return nil }, StateDone},
@@ -243,6 +245,8 @@ func upgradeAt(t *testing.T, r *rig, begin func(*rig) (*Move, error), park func(
 	}
 	r.sessions.before = func(string) { came() }
 	hook := func(i *fakeIrcd) {
+		i.mu.Lock()
+		defer i.mu.Unlock()
 		old := i.fault
 		i.fault = func(verb string) fault {
 			came()
