@@ -208,23 +208,29 @@ func TestQuarantine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	<-bad.server
+	server := <-bad.server
+	defer server.Close()
 	r.kill()
 	r.task.Poison = "POISON"
 	r.start("written", 1)
 	r.awaitReady()
 	fmt.Fprint(bad.client, "PRIVMSG #x :POISON in the line\r\n")
-	<-r.gone
-	r.kill()
+	if !r.await(patience) {
+		t.Fatal("nothing has come to the bytes that end the process")
+	}
 	r.start("written", 1) // works it once more
-	<-r.gone
-	r.kill()
+	if !r.await(patience) {
+		t.Fatal("the bytes that end the process were not worked once more")
+	}
 	r.start("written", 1)
 	r.awaitReady()
 	bad.client.SetReadDeadline(time.Now().Add(patience))
 	text, err := io.ReadAll(bad.client.in)
 	if err != nil || !strings.HasPrefix(string(text), "ERROR :") || strings.Count(string(text), "\n") != 1 {
 		t.Errorf("the client is told %q, %v", text, err)
+	}
+	for end := time.Now().Add(patience); !strings.Contains(r.log.String(), "have ended this daemon twice") && time.Now().Before(end); {
+		time.Sleep(time.Millisecond) // its log is written behind it
 	}
 	r.kill()
 	r.task.Poison = ""
