@@ -8,11 +8,11 @@ UNITDIR  ?= $(PREFIX)/lib/systemd/system
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS  := -X github.com/ircferry/ircferry/admin.release=$(VERSION)
 
-# Bounds of the single steps; all of `make test` takes less than ten minutes on two quiet cores.
-RACE_TIMEOUT ?= 9m
-E2E_TIMEOUT  ?= 8m
+# Bounds of the single steps; all of `make test` is to take less than twenty minutes on two quiet cores.
+RACE_TIMEOUT ?= 12m
+E2E_TIMEOUT  ?= 14m
 # Tests of real ircds that may run side by side: they wait more than they work.
-E2E_PARALLEL ?= 6
+E2E_PARALLEL ?= 9
 FUZZTIME     ?= 3s
 
 export GO

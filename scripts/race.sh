@@ -1,22 +1,44 @@
 #!/usr/bin/env bash
-# All tests of all rooms with the race detector, and beside them those of proxy once more, over TLS. Much of either is waiting.
+# All tests of all rooms with the race detector, and beside them those of proxy once more, over TLS, and those of the daemon in two halves: they wait
+# more than they work, one after the other.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 GO=${GO:-go}
-args=(-race -shuffle=on -parallel 4 -timeout "${RACE_TIMEOUT:-9m}")
+DAEMON=./cmd/ircferry
+args=(-race -shuffle=on -parallel 4 -timeout "${RACE_TIMEOUT:-12m}")
 
-# Compiled before, or both would do it. What cannot be compiled, or has no compiler for C, is told by the tests.
+# Compiled before, or all would do it. What cannot be compiled, or has no compiler for C, is told by the tests.
 "$GO" build -race ./... >/dev/null 2>&1 || true
 
-over_tls=$(mktemp) || exit 1
-trap 'rm -f "$over_tls"' EXIT
-SKIPPED="" IRCFERRY_TEST_TLS=1 bash scripts/gotest.sh "${args[@]}" ./proxy >"$over_tls" 2>&1 &
+outputs=$(mktemp -d) || exit 1
+trap 'rm -rf "$outputs"' EXIT
+jobs=() names=()
+beside() { # NAME COMMAND...: runs it in the background, and shows at the end what it said
+  local name=$1
+  shift
+  "$@" >"$outputs/${#jobs[@]}" 2>&1 &
+  jobs+=("$!")
+  names+=("$name")
+}
+
+SKIPPED="" IRCFERRY_TEST_TLS=1 beside "proxy over TLS" bash scripts/gotest.sh "${args[@]}" ./proxy
+# Every second test is of one half.
+mapfile -t tests < <("$GO" test -race -list . "$DAEMON" 2>/dev/null | grep '^\(Test\|Fuzz\|Example\)')
+halves=("" "")
+for i in "${!tests[@]}"; do halves[i % 2]+="|${tests[i]}"; done
+if [ "${#tests[@]}" -gt 1 ]; then
+  for i in 0 1; do beside "$DAEMON, half $((i + 1))" bash scripts/gotest.sh "${args[@]}" -run "^(${halves[i]#|})\$" "$DAEMON"; done
+else # it does not compile: that is told once
+  beside "$DAEMON" bash scripts/gotest.sh "${args[@]}" "$DAEMON"
+fi
+
 # shellcheck disable=SC2046
-bash scripts/gotest.sh "${args[@]}" $("$GO" list ./... | grep -v /e2e$)
+bash scripts/gotest.sh "${args[@]}" -p 1 $("$GO" list ./... | grep -v -e /e2e$ -e "${DAEMON#.}\$")
 status=$?
-wait $!
-tls=$?
-echo
-echo "--- proxy over TLS"
-cat "$over_tls"
-[ "$status" -eq 0 ] && [ "$tls" -eq 0 ]
+for i in "${!jobs[@]}"; do
+  wait "${jobs[i]}" || status=1
+  echo
+  echo "--- ${names[i]}"
+  cat "$outputs/$i"
+done
+exit "$status"
