@@ -141,6 +141,7 @@ func FuzzTakeOver(f *testing.F) {
 		for _, client := range []bool{false, true} {
 			f.Add(tls13, client, []byte{0, 9}, uint8(0), false)
 			f.Add(tls13, client, []byte{23, 3, 3, 0, 1, 0, 22, 3, 3, 0, 0}, uint8(1), true)
+			f.Add(tls13, client, append([]byte{23, 3, 3, 4, 0}, make([]byte, mostIn)...), uint8(0), true)
 			f.Add(tls13, client, []byte{20, 3, 3, 0, 1, 1, 22, 3, 3, 0, 2, 1, 1}, uint8(9), false)
 		}
 	}
@@ -155,13 +156,13 @@ func FuzzTakeOver(f *testing.F) {
 			left := max(0, len(seen.outSealed)-int(drop))
 			dropped := left < len(seen.outSealed)
 			seen.outSealed = seen.outSealed[:left]
-			came := len(seen.inSealed)
+			came := seen.inBytes
 			if in && len(p) >= headerLen {
 				seen.in(p)
 			} else {
 				seen.out(p)
 			}
-			bad := seen.broken || len(seen.outSealed) > left || left == 0 || !tls13 && (dropped || len(seen.inSealed) > came)
+			bad := seen.broken || len(seen.outSealed) > left || left == 0 || !tls13 && (dropped || seen.inBytes > came)
 			if _, err := s.try(); (err != nil) != bad {
 				t.Errorf("%v", err)
 			}
