@@ -468,6 +468,7 @@ func TestLinksThatAreHeldTooLate(t *testing.T) {
 			t.Errorf("%+v, %v", report, err)
 		}
 		time.Sleep(2 * time.Minute)
+		r.settled()
 		if p := r.peer("services.example"); !p.raw || p.cause != nil || r.links.barred {
 			t.Errorf("raw %v, cause %v, barred %v", p.raw, p.cause, r.links.barred)
 		}

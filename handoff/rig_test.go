@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/ircferry/ircferry/backend"
@@ -167,9 +168,13 @@ func (r *rig) leftOpen() {
 	}
 }
 
+// settled waits until everybody waits: what they have done before may be read without locks. A sleep alone does not say that to the race detector.
+func (r *rig) settled() { synctest.Wait() }
+
 // owners checks that every session that lives has its user live in exactly the ircd it is spliced to, and that nobody is live twice.
 func (r *rig) owners() {
 	r.t.Helper()
+	r.settled()
 	r.sessions.mu.Lock()
 	defer r.sessions.mu.Unlock()
 	for u, at := range r.sessions.at {
