@@ -28,18 +28,22 @@ const probeTime = 3 * time.Second
 func Probe(ctx context.Context, cfg config.Config) []config.Finding {
 	ctx, cancel := context.WithTimeout(ctx, probeTime)
 	defer cancel()
+	return eachBackend(cfg, func(p prober, pool config.Pool, c config.Backend) { p.probe(ctx, pool, c) })
+}
+
+// eachBackend calls look for every backend of a configuration, all at once, and answers what they have found in the configuration's order.
+func eachBackend(cfg config.Config, look func(p prober, pool config.Pool, c config.Backend)) (out []config.Finding) {
 	var wg sync.WaitGroup
-	var all []*[]config.Finding // in the order of the configuration
+	var all []*[]config.Finding
 	for _, name := range slices.Sorted(maps.Keys(cfg.Pools)) {
-		for i, c := range cfg.Pools[name].Backends {
+		pool := cfg.Pools[name]
+		for i, c := range pool.Backends {
 			found := new([]config.Finding)
 			all = append(all, found)
-			pr := prober{key: fmt.Sprintf("pools.%s.backends[%d]", name, i), found: found}
-			wg.Go(func() { pr.probe(ctx, cfg.Pools[name], c) })
+			wg.Go(func() { look(prober{key: fmt.Sprintf("pools.%s.backends[%d]", name, i), found: found}, pool, c) })
 		}
 	}
 	wg.Wait()
-	var out []config.Finding
 	for _, f := range all {
 		out = append(out, *f...)
 	}

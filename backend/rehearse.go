@@ -5,10 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"net/netip"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -41,26 +39,11 @@ var crowd = [...]int{1, 2, 4, 8, 24}
 func Rehearse(ctx context.Context, cfg config.Config) []config.Finding {
 	ctx, cancel := context.WithTimeout(ctx, rehearseTime)
 	defer cancel()
-	var wg sync.WaitGroup
-	var all []*[]config.Finding // in the order of the configuration
-	for _, name := range slices.Sorted(maps.Keys(cfg.Pools)) {
-		for i, c := range cfg.Pools[name].Backends {
-			pl, err := planOf(cfg.Pools[name], c)
-			if err != nil || c.Native() {
-				continue
-			}
-			found := new([]config.Finding)
-			all = append(all, found)
-			r := &rehearsal{prober: prober{key: fmt.Sprintf("pools.%s.backends[%d]", name, i), found: found}, pl: pl}
-			wg.Go(func() { r.run(ctx) })
+	return eachBackend(cfg, func(p prober, pool config.Pool, c config.Backend) {
+		if pl, err := planOf(pool, c); err == nil && !c.Native() {
+			(&rehearsal{prober: p, pl: pl}).run(ctx)
 		}
-	}
-	wg.Wait()
-	var out []config.Finding
-	for _, f := range all {
-		out = append(out, *f...)
-	}
-	return out
+	})
 }
 
 // rehearsal is the one at a backend. Its guests stay until it is over.

@@ -55,13 +55,7 @@ func (u *upgrades) restart(ctx context.Context) error {
 // shutOut keeps commands out from here on, and waits a moment for those that are under way.
 func (u *upgrades) shutOut() {
 	u.mu.Lock()
-	u.active = true
-	quiet := make(chan struct{})
-	if u.commands > 0 {
-		u.quiet = quiet
-	} else {
-		close(quiet)
-	}
+	quiet := u.shut()
 	u.mu.Unlock()
 	select {
 	case <-quiet:

@@ -132,14 +132,8 @@ func (u *upgrades) begin() error {
 		u.mu.Unlock()
 		return refused("the daemon ends", "start the new one")
 	}
-	u.active = true
 	u.idle.Add(1)
-	quiet := make(chan struct{})
-	if u.commands > 0 {
-		u.quiet = quiet
-	} else {
-		close(quiet)
-	}
+	quiet := u.shut()
 	u.mu.Unlock()
 	select {
 	case <-quiet:
@@ -152,6 +146,18 @@ func (u *upgrades) begin() error {
 	u.mu.Unlock()
 	u.end()
 	return refused("a command is under way", "wait for its end and upgrade again")
+}
+
+// shut keeps them out from here on; quiet is closed when those commands have ended that are under way. u.mu is held.
+func (u *upgrades) shut() (quiet chan struct{}) {
+	u.active = true
+	quiet = make(chan struct{})
+	if u.commands > 0 {
+		u.quiet = quiet
+	} else {
+		close(quiet)
+	}
+	return quiet
 }
 
 // end lets them in again, unless this process is about to go.
