@@ -953,11 +953,7 @@ func TestHoldOfALinkedServer(t *testing.T) {
 	for _, cancel := range []bool{false, true} {
 		in(t, func(t *testing.T, r *rig) {
 			from, _ := r.c.find("main", "a")
-			pool := from.Pool().Config()
-			pool.Topology = config.Linked
-			if err := r.set.Apply(map[string]config.Pool{"main": pool}); err != nil {
-				t.Fatal(err)
-			}
+			r.reconfigured(func(p *config.Pool) { p.Topology = config.Linked })
 			m, err := r.c.Hold(Request{Pool: "main", From: "a"})
 			if err != nil {
 				t.Fatal(err)

@@ -97,11 +97,7 @@ func TestPauseThatCannotFreeze(t *testing.T) {
 func TestPauseOfALinkedServer(t *testing.T) {
 	in(t, func(t *testing.T, r *rig) {
 		from, _ := r.c.find("main", "a")
-		pool := from.Pool().Config()
-		pool.Topology = config.Linked
-		if err := r.set.Apply(map[string]config.Pool{"main": pool}); err != nil {
-			t.Fatal(err)
-		}
+		r.reconfigured(func(p *config.Pool) { p.Topology = config.Linked })
 		m, err := r.c.Pause(Request{Pool: "main", From: "a"})
 		if err != nil {
 			t.Fatal(err)

@@ -410,7 +410,7 @@ func TestAnotherProcessPaysWhatIsOwed(t *testing.T) {
 			}
 			return old(verb)
 		}
-		report, err := r.drain2()
+		report, err := r.drainAlone()
 		if err != nil || report.State != StateReverted {
 			t.Fatal(report, err)
 		}
@@ -430,8 +430,8 @@ func TestAnotherProcessPaysWhatIsOwed(t *testing.T) {
 	})
 }
 
-// drain2 is drain, without waiting for what goes on behind the move's end.
-func (r *rig) drain2() (Report, error) {
+// drainAlone is drain without a wait for what goes on behind the move's end.
+func (r *rig) drainAlone() (Report, error) {
 	from, _ := r.c.find("main", "a")
 	to, _ := r.c.find("main", "b")
 	m, err := r.c.start(Request{Kind: KindDrain, Pool: "main", From: "a", To: "b"}, from, to)
@@ -446,11 +446,7 @@ func (r *rig) drain2() (Report, error) {
 func TestAnotherProcessEndsThePauseOfALinkedServer(t *testing.T) {
 	in(t, func(t *testing.T, r *rig) {
 		from, _ := r.c.find("main", "a")
-		pool := from.Pool().Config()
-		pool.Topology = config.Linked
-		if err := r.set.Apply(map[string]config.Pool{"main": pool}); err != nil {
-			t.Fatal(err)
-		}
+		r.reconfigured(func(p *config.Pool) { p.Topology = config.Linked })
 		m, err := r.c.Pause(Request{Pool: "main", From: "a"})
 		if err != nil {
 			t.Fatal(err)
