@@ -57,7 +57,7 @@ func TestUpgradeFromTheLayoutBefore(t *testing.T) {
 	before := programBefore(t)
 	f := startFerryAs(t, before)
 	c := f.crowd(60, 4, 50*time.Millisecond)
-	time.Sleep(300 * time.Millisecond) // so that there is talk in each process
+	f.talks(c)
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -69,7 +69,7 @@ func TestUpgradeFromTheLayoutBefore(t *testing.T) {
 	if u.Sessions != 60 || len(u.Left) > 0 {
 		t.Errorf("upgrade %+v", u)
 	}
-	time.Sleep(300 * time.Millisecond)
+	f.talks(c)
 	_, err = f.upgrade(admin.UpgradeRequest{Binary: before})
 	if err == nil || !strings.Contains(err.Error(), "cannot read the memory of this one") {
 		t.Errorf("back to the version before: %v", err)

@@ -240,6 +240,16 @@ func (f *ferry) crowd(clients, channels int, pace time.Duration) *crowd {
 	return c
 }
 
+// talks waits until the crowd has said some more through the process of now, and heard it.
+func (f *ferry) talks(c *crowd) {
+	f.t.Helper()
+	before := c.oracle.Counts()
+	await(f.t, "some more talk", func() bool {
+		now := c.oracle.Counts()
+		return now.Sent >= before.Sent+100 && now.Delivered >= before.Delivered+100
+	})
+}
+
 // unharmed ends the talk of a crowd that must not have noticed anything.
 func (f *ferry) unharmed(c *crowd) {
 	f.t.Helper()
