@@ -1,6 +1,9 @@
 package track
 
-import "bytes"
+import (
+	"bytes"
+	"slices"
+)
 
 // half is a line whose end has not come yet. One that does not matter is not kept.
 type half struct{ text *[]byte }
@@ -24,10 +27,15 @@ func (r *Record) each(h *half, p []byte, matters func([]byte) bool, take func(st
 		line := p[:i]
 		p = p[i+1:]
 		if h.text != nil {
-			if line = h.end(line); line == nil {
+			r.keep(h, line, matters)
+			if line = h.end(); line == nil {
 				continue
 			}
 			defer clear(line) // it may be a password
+		}
+		if len(line) > maxHalf {
+			r.tooLong(line, matters)
+			continue
 		}
 		if n := len(line); n > 0 && line[n-1] == '\r' {
 			line = line[:n-1]
@@ -38,35 +46,50 @@ func (r *Record) each(h *half, p []byte, matters func([]byte) bool, take func(st
 	}
 }
 
-// enough is how much of a line must be there so that its verb is: less is kept in any case.
-const enough = 64
-
 // keep has the begin of a line wait for its end, if it may matter.
 func (r *Record) keep(h *half, p []byte, matters func([]byte) bool) {
 	switch {
 	case h.text == &skipped:
-	case h.text == nil && len(p) > enough && p[0] != '@' && !matters(p):
+	case h.text == nil && verbIsWhole(p) && !matters(p):
 		h.text = &skipped
-	case h.text == nil:
+	case h.text == nil && len(p) <= maxHalf:
 		text := bytes.Clone(p)
 		h.text = &text
-	case len(*h.text)+len(p) > maxHalf:
-		clear(*h.text)
-		h.text = &skipped
-		r.flags |= overflow
-	default:
+	case h.text != nil && len(*h.text)+len(p) <= maxHalf:
 		*h.text = append(*h.text, p...)
+	default:
+		if h.text != nil {
+			old := *h.text
+			p = slices.Concat(old, p[:maxHalf+1-len(old)])
+			clear(old)
+			defer clear(p)
+		}
+		r.tooLong(p, matters)
+		h.text = &skipped
 	}
 }
 
+// tooLong is told the begin of a line that no protocol has, of more than maxHalf bytes. It is not looked at, in however many pieces it comes.
+func (r *Record) tooLong(begin []byte, matters func([]byte) bool) {
+	if matters(begin[:maxHalf]) {
+		r.flags |= overflow
+	}
+}
+
+// verbIsWhole reports whether more of a line cannot change which verb it has, and of whom.
+func verbIsWhole(begin []byte) bool {
+	_, _, rest := verbOf(begin)
+	return rest != nil
+}
+
 // end is the whole line; nil: it does not matter.
-func (h *half) end(tail []byte) []byte {
+func (h *half) end() []byte {
 	text := h.text
 	h.text = nil
 	if text == &skipped {
 		return nil
 	}
-	return append(*text, tail...)
+	return *text
 }
 
 // word cuts the first word off, and the blanks behind it.

@@ -2,6 +2,7 @@ package track
 
 import (
 	"encoding/json"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -129,10 +130,26 @@ func TestBounds(t *testing.T) {
 	}
 }
 
+// A line counts wherever it was cut, also in the midst of a source that is long.
+func TestLinesInTwoPieces(t *testing.T) {
+	line := ":ann!~someident@" + strings.Repeat("very.", 12) + "long.example NICK bob\r\n"
+	for i := range line {
+		r := welcomed(t, "ann")
+		r.FromIRCd([]byte(line[:i]))
+		r.FromIRCd([]byte(line[i:]))
+		if r.Nick() != "bob" {
+			t.Fatalf("cut at %d: it is %s's", i, r.Nick())
+		}
+	}
+}
+
 // FuzzRecord: any bytes in any split make the same record, and no panic.
 func FuzzRecord(f *testing.F) {
 	f.Add([]byte(":ann!a@b JOIN #a\r\n@t=1 :i MODE #a +o ann\r\n:ann!a@b NICK x\r\n:i CAP * ACK :a b\r\n"), uint64(1))
 	f.Add([]byte(":i 353 ann = #a :@ann\r\nAWAY :x\r\n306\r\nMONITOR + a,b\r\n@"+strings.Repeat("x", 100)+" :ann MODE ann +i\n"), uint64(2))
+	f.Add([]byte(":ann!a@"+strings.Repeat("h", 90)+" NICK x\r\n"), uint64(3))
+	f.Add([]byte(":ann!a@"+strings.Repeat("h", 3300)+" NICK x\r\n"), uint64(14))
+	f.Add([]byte(":ann!a@b NICK x "+strings.Repeat("y", maxHalf)+"\r\n:ann!"+strings.Repeat("z", maxHalf)+" NICK x\r\n"), uint64(4))
 	f.Fuzz(func(t *testing.T, in []byte, seed uint64) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
 		feed := func(cut func(int) int) string {
@@ -144,7 +161,7 @@ func FuzzRecord(f *testing.F) {
 					p = p[n:]
 				}
 			}
-			return picture(r)
+			return fmt.Sprint(picture(r), r.Overflow())
 		}
 		whole, split := feed(func(n int) int { return n }), feed(func(n int) int { return 1 + rnd.IntN(n) })
 		if whole != split {
