@@ -270,7 +270,7 @@ func TestStrangers(t *testing.T) {
 // What a keeper needs follows the number of descriptors, not the traffic.
 func TestMemoryOfTheProcess(t *testing.T) {
 	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
-		t.Skip("the race detector's own memory would be measured")
+		t.Skip("the race detector's own memory would be measured: make race runs it without")
 	}
 	socket, k := keeperAt(t, uint32(os.Geteuid()))
 	c, _ := claimed(t, socket)
